@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+help:
+	@echo 'make demo    build the package and show it at work: a kernel, its hook, modules, a boot'
+	@echo 'make check   everything: lints, unit tests, tests in throwaway roots, a boot'
+	@echo 'make deb     build the package, into target/deb'
+	@echo 'make lint    rustfmt, clippy, rustdoc and shellcheck'
+	@echo 'make clean   remove what all of these made'
+	@echo
+	@echo 'All of it works on Debian 12 and 13 and fetches what it needs by apt. Root is needed for'
+	@echo 'that and to mount the throwaway roots; sudo is used where there is one.'
+
+demo:
+	@tests/needs demo
+	@$(MAKE) --no-print-directory deb
+	@tests/demo
+
+check:
+	@tests/needs check
+	@$(MAKE) --no-print-directory lint
+	cargo test --locked --lib --bins
+	@$(MAKE) --no-print-directory deb
+	lintian --fail-on error,warning target/deb/dkms-rs_*.deb
+	tests/throwaway prepare ours
+	tests/throwaway prepare peer
+	RUST_TEST_THREADS=2 cargo test --locked --test main
+
+lint:
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+	shellcheck $(shell grep -rlE '^#!/bin/(ba)?sh' tests etc debian .ci)
+
+# dpkg-buildpackage writes beside its tree, so it gets a copy that has target/deb beside it.
+sources := $(shell find Cargo.toml Cargo.lock LICENSE src hooks etc debian -type f \
+	-not -path 'debian/dkms-rs/*' -not -path 'debian/.debhelper/*')
+
+deb: target/deb/built
+
+target/deb/built: $(sources)
+	@tests/needs build
+	mkdir -p target/deb/source
+	find target/deb -mindepth 1 -maxdepth 1 -type f -delete
+	find target/deb/source -mindepth 1 -maxdepth 1 -not -name target -exec rm -r {} +
+	tar --exclude=./target --exclude=./.git -c . | tar -x -C target/deb/source
+	cd target/deb/source && dpkg-buildpackage -b -us -uc
+	touch $@
+
+clean:
+	rm -rf target 2>/dev/null || sudo rm -rf target
+
+.PHONY: help demo check lint deb clean

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! `/usr/lib/dkms/common.postinst NAME VERSION [TARBALL_ROOT [ARCH [UPGRADE_FROM]]]`: what the maintainer scripts of
+//! `-dkms` packages call, see dh_dkms(1).
+
+use std::process::ExitCode;
+
+use dkms_rs::commands::postinst::{self, Arguments};
+use dkms_rs::entry::{self, Reader};
+use dkms_rs::model::site::Trees;
+
+fn main() -> ExitCode {
+    let mut words = std::env::args().skip(1);
+    let mut next = || words.next().unwrap_or_default();
+    let (name, version, _tarballs, arch, upgrade_from) = (next(), next(), next(), next(), next());
+    let arguments = Arguments { name, version, arch, upgrade_from };
+    entry::run(Trees::default(), Reader::Administrator, |site| postinst::run(site, &arguments))
+}

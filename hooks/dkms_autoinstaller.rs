@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! `/usr/lib/dkms/dkms_autoinstaller start [RELEASE]`: the interface of the boot script that dkms once was.
+
+use std::process::ExitCode;
+
+use dkms_rs::hooks::{self, Occasion};
+
+fn main() -> ExitCode {
+    let mut words = std::env::args();
+    let program = words.next().unwrap_or_default();
+    match words.next().as_deref() {
+        Some("start") => hooks::kernel_arrived(words.next(), Occasion::Boot),
+        Some("stop" | "restart" | "force-reload" | "status" | "reload") => ExitCode::SUCCESS,
+        _ => {
+            println!("Usage: {program} {{start}}");
+            ExitCode::from(2)
+        }
+    }
+}

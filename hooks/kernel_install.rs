@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! `/usr/lib/kernel/install.d/40-dkms.install add|remove RELEASE ...`: see kernel-install(8). It never fails: the
+//! boot entry that kernel-install makes next is worth more than a module.
+
+use std::process::ExitCode;
+
+use dkms_rs::commands::Action;
+use dkms_rs::hooks::{self, Occasion};
+
+fn main() -> ExitCode {
+    let mut words = std::env::args().skip(1);
+    match words.next().as_deref() {
+        Some("add") => hooks::kernel_arrived(words.next(), Occasion::Image),
+        Some("remove") => hooks::kernel_goes(words.next(), Action::KernelPrerm),
+        _ => ExitCode::SUCCESS,
+    };
+    ExitCode::SUCCESS
+}

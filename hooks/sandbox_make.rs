@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What a build finds first as `make`: the real one, without a `-j` of the build's own.
+//!
+//! A `-jN` below a jobserver makes GNU make leave it and start N jobs of its own, beside all that run already. So
+//! where MAKEFLAGS names a jobserver, every spelling of `-j` is dropped; the next `make` on PATH does the work.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+/// Long options whose value is the next argument; make knows them by any prefix that fits no other.
+const LONG_WITH_VALUE: [&str; 11] = [
+    "assume-new", "assume-old", "directory", "eval", "file", "include-dir", "makefile", "new-file", "old-file",
+    "what-if", "jobserver-style",
+];
+
+/// What make gets instead of `args`.
+fn without_jobs(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut kept = Vec::new();
+    let mut args = args.into_iter().peekable();
+    while let Some(arg) = args.next() {
+        let bytes = arg.as_bytes();
+        if bytes == b"--" {
+            kept.push(arg);
+            kept.extend(args);
+            break;
+        } else if let Some(long) = bytes.strip_prefix(b"--") {
+            let (name, value) = match long.iter().position(|&byte| byte == b'=') {
+                Some(end) => (&long[..end], true),
+                None => (long, false),
+            };
+            // Anything shorter is ambiguous to make.
+            if name == b"jobs" && !value {
+                args.next_if(|next| is_number(next));
+                continue;
+            }
+            if name == b"jobs" && is_number(OsStr::from_bytes(&long[name.len() + 1..])) {
+                continue;
+            }
+            let takes_next = !value && LONG_WITH_VALUE.iter().any(|known| !name.is_empty() && known.as_bytes().starts_with(name));
+            kept.push(arg);
+            if takes_next {
+                kept.extend(args.next());
+            }
+        } else if bytes.len() > 1 && bytes[0] == b'-' {
+            let (flags, number, value) = short(&bytes[1..]);
+            if number {
+                args.next_if(|next| is_number(next));
+            }
+            if !flags.is_empty() {
+                let mut arg = b"-".to_vec();
+                arg.extend(flags);
+                kept.push(OsString::from_vec(arg));
+            }
+            if value {
+                kept.extend(args.next());
+            }
+        } else {
+            kept.push(arg);
+        }
+    }
+    kept
+}
+
+/// Bundled short flags without the j: (what is left, whether a number may follow for it, whether a value follows).
+fn short(flags: &[u8]) -> (Vec<u8>, bool, bool) {
+    let mut left = Vec::new();
+    let mut rest = flags;
+    while let Some((&flag, after)) = rest.split_first() {
+        match flag {
+            b'j' if after.is_empty() => return (left, true, false),
+            b'j' if is_number(OsStr::from_bytes(after)) => return (left, false, false),
+            // Flags with a value: the rest of this argument, or the next one.
+            b'C' | b'E' | b'f' | b'I' | b'o' | b'W' => {
+                left.extend(rest);
+                return (left, false, after.is_empty());
+            }
+            // With an optional one: the rest, too. A -j that has something else than a number is make's to refuse.
+            b'j' | b'l' | b'O' => {
+                left.extend(rest);
+                return (left, false, false);
+            }
+            _ => {
+                left.push(flag);
+                rest = after;
+            }
+        }
+    }
+    (left, false, false)
+}
+
+fn is_number(arg: &OsStr) -> bool {
+    !arg.is_empty() && arg.as_bytes().iter().all(u8::is_ascii_digit)
+}
+
+/// Whether a make above, or dkms, hands out the jobs.
+fn has_jobserver(makeflags: &OsStr) -> bool {
+    let flags = makeflags.to_string_lossy();
+    flags.split_whitespace().any(|word| word.starts_with("--jobserver-auth=") || word.starts_with("--jobserver-fds="))
+}
+
+/// The first `make` on PATH that is not this program.
+fn next_make(path: &OsStr) -> Option<PathBuf> {
+    let file = |path: &Path| path.metadata().ok().map(|meta| (meta.dev(), meta.ino(), meta.is_file(), meta.mode()));
+    let this = env::current_exe().ok();
+    let this_file = this.as_deref().and_then(file);
+    env::split_paths(path).map(|dir| dir.join("make")).find(|make| {
+        this.as_deref().and_then(Path::parent).is_none_or(|own| make.parent() != Some(own))
+            && file(make).is_some_and(|found| found.2 && found.3 & 0o111 != 0 && Some(found) != this_file)
+    })
+}
+
+fn main() -> ExitCode {
+    let mut args = env::args_os();
+    let name = args.next().unwrap_or_else(|| "make".into());
+    let path = env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+    let Some(make) = next_make(&path) else {
+        eprintln!("{}: no make on PATH", name.to_string_lossy());
+        return ExitCode::from(127);
+    };
+    let mut command = Command::new(&make);
+    command.arg0(&name);
+    match env::var_os("MAKEFLAGS") {
+        // GNUMAKEFLAGS would be one more way to say -j.
+        Some(flags) if has_jobserver(&flags) => command.args(without_jobs(args)).env_remove("GNUMAKEFLAGS"),
+        _ => command.args(args),
+    };
+    let error = command.exec();
+    eprintln!("{}: {}: {error}", name.to_string_lossy(), make.display());
+    ExitCode::from(126)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Arguments of make, and what is left of them.
+    const CASES: &[(&str, &str)] = &[
+        ("", ""),
+        ("all -C dir V=1", "all -C dir V=1"),
+        ("-j", ""),
+        ("-j4 all", "all"),
+        ("-j 4 all", "all"),
+        ("-j all", "all"),
+        ("-j 4all", "4all"),
+        ("-kj4 all", "-k all"),
+        ("-kj 4 all", "-k all"),
+        ("-j4k all", "-j4k all"),
+        ("-jk all", "-jk all"),
+        ("-kjC dir", "-kjC dir"),
+        ("-j4 -j8 -sj2", "-s"),
+        ("--jobs all", "all"),
+        ("--jobs=4 all", "all"),
+        ("--jobs= all", "--jobs= all"),
+        ("--jobs 4 all", "all"),
+        ("--job 4 all", "--job 4 all"),
+        // Values of other flags are nobody's -j.
+        ("-C -j4 all", "-C -j4 all"),
+        ("-Cj4 -f j", "-Cj4 -f j"),
+        ("-kC -j4 -j4", "-kC -j4"),
+        ("-I -j -o -j -W -j", "-I -j -o -j -W -j"),
+        ("--directory -j4 --dir -j --file=-j -j", "--directory -j4 --dir -j --file=-j"),
+        ("-Otarget -j4", "-Otarget"),
+        ("-Oj -j4", "-Oj"),
+        ("-l 4 -j 4", "-l 4"),
+        ("-l4 -j", "-l4"),
+        ("--load-average=4 --keep-going", "--load-average=4 --keep-going"),
+        // Not ours to drop.
+        ("--jobserver-auth=3,4", "--jobserver-auth=3,4"),
+        ("-- -j4", "-- -j4"),
+        ("-j -- -j", "-- -j"),
+        ("-", "-"),
+        ("MAKEFLAGS=-j4", "MAKEFLAGS=-j4"),
+    ];
+
+    #[test]
+    fn every_spelling_is_dropped() {
+        for (given, expected) in CASES {
+            let args = given.split_whitespace().map(OsString::from);
+            let expected: Vec<OsString> = expected.split_whitespace().map(OsString::from).collect();
+            assert_eq!(without_jobs(args), expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn a_jobserver_is_told_from_makeflags() {
+        for (flags, expected) in [
+            ("", false),
+            ("-j4", false),
+            ("k -j4 -- V=--jobserver", false),
+            ("-j --jobserver-fds=3,4 --jobserver-auth=3,4", true),
+            (" -j4 --jobserver-auth=fifo:/tmp/x", true),
+        ] {
+            assert_eq!(has_jobserver(OsStr::new(flags)), expected, "{flags}");
+        }
+    }
+
+    #[test]
+    fn the_next_make_is_another_file() -> std::io::Result<()> {
+        let make = next_make(OsStr::new("/nonexistent:/usr/bin"));
+        assert_eq!(make, Some("/usr/bin/make".into()));
+        assert_eq!(next_make(OsStr::new("/nonexistent")), None);
+        let own = env::current_exe()?;
+        let dir = env::temp_dir().join(format!("dkms-rs-make-{}", std::process::id()));
+        std::fs::create_dir(&dir)?;
+        let path = env::join_paths([&dir, Path::new("/usr/bin")]).map_err(std::io::Error::other)?;
+        std::os::unix::fs::symlink(own, dir.join("make"))?;
+        let make = next_make(&path);
+        std::fs::remove_dir_all(&dir)?;
+        assert_eq!(make, Some("/usr/bin/make".into()));
+        Ok(())
+    }
+}

@@ -1,0 +1,504 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The command line of `dkms`.
+//!
+//! Its spelling is older than today's conventions: the action may stand anywhere, long options that take a value are
+//! known by how they begin, short ones need a word of their own. What is said is first brought into today's form,
+//! which clap reads and documents.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::commands::{self, Action, Invocation};
+use crate::entry::{self, Reader};
+use crate::error::{Error, Result};
+use crate::model::module::Target;
+use crate::model::options::Options;
+use crate::model::site::{Site, Trees};
+use crate::system::output::Output;
+use crate::system::version::sort_versions;
+
+/// Build, sign and install kernel modules from registered sources, for every kernel.
+#[derive(Debug, Parser)]
+#[command(
+    name = "dkms",
+    disable_version_flag = true,
+    override_usage = "dkms ACTION [MODULE/VERSION | DIRECTORY] [OPTIONS]",
+    after_help = HELP_ACTIONS
+)]
+pub struct Arguments {
+    /// Name of the module, or name and version
+    #[arg(short, long, value_name = "MODULE[/VERSION]")]
+    module: Option<String>,
+    /// Version of the module
+    #[arg(short = 'v', value_name = "VERSION")]
+    module_version: Option<String>,
+    /// Kernel release, possibly with architecture; may be repeated [default: the running kernel]
+    #[arg(short, long, value_name = "KERNEL[/ARCH]")]
+    kernelver: Vec<String>,
+    /// Architecture, one for all kernels or one for each [default: this machine's]
+    #[arg(short, long, value_name = "ARCH")]
+    arch: Vec<String>,
+    /// All kernels that the module is built for
+    #[arg(long)]
+    all: bool,
+    /// Do it again, or in spite of what speaks against it
+    #[arg(long)]
+    force: bool,
+    /// Install although the kernel has the same or a newer version of the module
+    #[arg(long)]
+    force_version_override: bool,
+    /// Jobs at a time; 0 for no limit [default: one for each core]
+    #[arg(short, value_name = "NUMBER")]
+    jobs: Option<String>,
+    /// Read FILE in place of the source's dkms.conf
+    #[arg(short, value_name = "FILE")]
+    conf: Option<PathBuf>,
+    /// Set a directive of dkms.conf; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    directive: Vec<String>,
+    /// The kernel's configuration, if not the one among its headers
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The kernel's headers, if not at /lib/modules/KERNEL/build
+    #[arg(long, value_name = "DIRECTORY")]
+    kernelsourcedir: Option<PathBuf>,
+    /// The tree of registered modules, if not /var/lib/dkms
+    #[arg(long, value_name = "DIRECTORY")]
+    dkmstree: Option<PathBuf>,
+    /// Where sources are, if not /usr/src
+    #[arg(long, value_name = "DIRECTORY")]
+    sourcetree: Option<PathBuf>,
+    /// Where kernels have their modules, if not /lib/modules
+    #[arg(long, value_name = "DIRECTORY")]
+    installtree: Option<PathBuf>,
+    /// Install links into the tree in place of copies
+    #[arg(long)]
+    symlink_modules: bool,
+    /// Do not run depmod
+    #[arg(long)]
+    no_depmod: bool,
+    /// Load the modules after installing them for the running kernel
+    #[arg(long)]
+    modprobe_on_install: bool,
+    /// Show commands and their output
+    #[arg(long)]
+    verbose: bool,
+    /// Say nothing from here on
+    #[arg(short, long)]
+    quiet: bool,
+    /// Tell what happens behind the words
+    #[arg(long)]
+    debug: bool,
+    /// Print the version and exit
+    #[arg(short = 'V', long)]
+    version: bool,
+    /// The tarball to read or write
+    #[arg(long, value_name = "FILE", hide = true)]
+    archive: Option<PathBuf>,
+    /// The kernel to take as the pattern
+    #[arg(long, value_name = "KERNEL", hide = true)]
+    templatekernel: Option<String>,
+    #[arg(long, hide = true)]
+    rpm_safe_upgrade: bool,
+    #[arg(long, hide = true)]
+    binaries_only: bool,
+    #[arg(long, hide = true)]
+    source_only: bool,
+    /// The action, a module, a directory
+    #[arg(hide = true)]
+    words: Vec<String>,
+}
+
+const HELP_ACTIONS: &str = "\
+Actions:
+  add             register the source in /usr/src/MODULE-VERSION, or in DIRECTORY
+  build           build for a kernel (adds first)
+  install         install into a kernel (builds first)
+  status          what is registered, built and installed
+  uninstall       take out of a kernel, put back what was there before
+  unbuild         uninstall, and forget what was built
+  remove          unbuild, and forget the module when no kernel is left
+  autoinstall     install every module with AUTOINSTALL=yes on a kernel
+  generate_mok    make the key pair that modules are signed with
+  kernel_postinst, kernel_preinst, kernel_prerm
+                  what the kernel packages' hooks do, for the kernel given by -k
+
+Examples:
+  dkms install hello/0.1                     for the running kernel
+  dkms build -m hello -v 0.1 -k 6.1.0-56-amd64
+  dkms remove hello/0.1 --all
+  dkms status
+
+See dkms(8) for dkms.conf, framework.conf and exit codes.";
+
+/// Long options that take a value, longest match first where one begins as another does.
+const LONG_VALUES: [&str; 11] = [
+    "--module",
+    "--kernelver",
+    "--templatekernel",
+    "--config",
+    "--archive",
+    "--arch",
+    "--kernelsourcedir",
+    "--directive",
+    "--dkmstree",
+    "--sourcetree",
+    "--installtree",
+];
+
+const SHORT_VALUES: [&str; 6] = ["-m", "-v", "-k", "-a", "-c", "-j"];
+
+const FLAGS: [&str; 12] = [
+    "--force",
+    "--force-version-override",
+    "--all",
+    "--verbose",
+    "--debug",
+    "--no-depmod",
+    "--modprobe-on-install",
+    "--symlink-modules",
+    "--rpm_safe_upgrade",
+    "--binaries-only",
+    "--source-only",
+    "--quiet",
+];
+
+const DEPRECATED: [&str; 3] = ["--no-initrd", "--no-clean-kernel", "--no-prepare-kernel"];
+
+/// What the words come down to before anything is done.
+#[derive(Debug)]
+enum Said {
+    /// Arguments in today's form.
+    Normal(Vec<String>),
+    Help,
+    Version,
+    /// An option that nobody knows.
+    Unknown(String),
+}
+
+/// Brings the words into today's form. `quiet` and `deprecated` are called where those options stand.
+fn normalize(words: impl Iterator<Item = String>, mut quiet: impl FnMut(), mut deprecated: impl FnMut(&str)) -> Said {
+    let mut normal = vec!["dkms".to_owned()];
+    let mut positional = Vec::new();
+    let mut words = words;
+    while let Some(word) = words.next() {
+        let long = LONG_VALUES.iter().find(|option| word.starts_with(**option));
+        if DEPRECATED.contains(&word.as_str()) {
+            deprecated(&word);
+        } else if matches!(word.as_str(), "-q" | "--quiet") {
+            quiet();
+        } else if matches!(word.as_str(), "-h" | "--help") {
+            return Said::Help;
+        } else if matches!(word.as_str(), "-V" | "--version") {
+            return Said::Version;
+        } else if FLAGS.contains(&word.as_str()) {
+            normal.push(word);
+        } else if let Some(option) = long {
+            let value = word.split_once('=').map(|(_, value)| value.to_owned()).or_else(|| words.next()).unwrap_or_default();
+            normal.push(format!("{option}={}", value.trim()));
+        } else if SHORT_VALUES.contains(&word.as_str()) {
+            normal.push(format!("{word}={}", words.next().unwrap_or_default().trim()));
+        } else if word.starts_with('-') {
+            return Said::Unknown(word);
+        } else {
+            positional.push(word);
+        }
+    }
+    normal.push("--".into());
+    normal.extend(positional);
+    Said::Normal(normal)
+}
+
+/// The usage, below an error.
+fn usage() -> String {
+    let names: Vec<&str> = Action::ALL.iter().map(|action| action.name()).collect();
+    format!("Usage: dkms [action] [options]\n  [action]  = {{ {} }}\n  [options]: see dkms --help\n", names.join(" | "))
+}
+
+/// `dkms`
+pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
+    let output = Output::new();
+    let words = words.skip(1).map(|word| word.to_string_lossy().into_owned());
+    let deprecated = |option: &str| output.block().complain(format!("Deprecated feature: {option}\n"));
+    let normal = match normalize(words, be_quiet, deprecated) {
+        Said::Normal(normal) => normal,
+        Said::Help => {
+            output.block().print(Arguments::command().render_long_help().to_string());
+            return ExitCode::SUCCESS;
+        }
+        Said::Version => {
+            output.block().say(crate::VERSION);
+            return ExitCode::SUCCESS;
+        }
+        Said::Unknown(option) => {
+            let say = output.block();
+            say.error(&format!("Unknown option: {option}"));
+            say.print(usage());
+            return ExitCode::from(2);
+        }
+    };
+    let arguments = match Arguments::try_parse_from(normal) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            output.block().complain(error.to_string());
+            return ExitCode::from(2);
+        }
+    };
+    let Some(trees) = arguments.trees() else { return ExitCode::from(2) };
+    let words = match Words::sort(&arguments.words, &output) {
+        Ok(words) => words,
+        Err(error) => {
+            output.block().error(&error);
+            return ExitCode::from(error.code());
+        }
+    };
+    if words.action.is_none() && crate::system::paths::Paths::default().os_release().is_some() {
+        let say = output.block();
+        say.error(&"Unknown action specified: \"\"");
+        say.print(usage());
+        return ExitCode::SUCCESS;
+    }
+    entry::run(trees, Reader::Caller, |site| arguments.run(site, words))
+}
+
+/// From here on everything goes to /dev/null, what programs say that we run included.
+fn be_quiet() {
+    if let Ok(null) = std::fs::OpenOptions::new().write(true).open("/dev/null") {
+        // Without it we are louder than asked; that is all.
+        let _ = rustix::stdio::dup2_stdout(&null).and_then(|()| rustix::stdio::dup2_stderr(&null));
+    }
+}
+
+/// What the words beside the options are.
+#[derive(Debug, Default)]
+struct Words {
+    action: Option<Action>,
+    source: Option<PathBuf>,
+    archive: Option<PathBuf>,
+    module: Option<String>,
+}
+
+impl Words {
+    fn sort(words: &[String], output: &Output) -> Result<Self> {
+        let mut sorted = Self::default();
+        for word in words {
+            let path = Path::new(word);
+            if let Some(action) = Action::from_name(word) {
+                if sorted.action.replace(action).is_some() {
+                    return Err(Error::Usage { text: "Cannot specify more than one action.".into(), code: 4 });
+                }
+            } else if path.is_file() && word.ends_with("dkms.conf") {
+                let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+                sorted.source = Some(dir.unwrap_or(Path::new(".")).to_owned());
+            } else if path.is_dir() && path.join("dkms.conf").is_file() {
+                sorted.source = Some(path.to_owned());
+            } else if path.is_file() {
+                sorted.archive = Some(path.to_owned());
+            } else if sorted.module.is_none() {
+                sorted.module = Some(word.clone());
+            } else {
+                output.block().warn(format!("I do not know how to handle {word}."));
+            }
+        }
+        Ok(sorted)
+    }
+}
+
+impl Arguments {
+    fn trees(&self) -> Option<Trees> {
+        Some(Trees { dkms: self.dkmstree.clone(), source: self.sourcetree.clone(), install: self.installtree.clone() })
+    }
+
+    fn run(mut self, site: &mut Site, words: Words) -> Result<()> {
+        let Some(action) = words.action else { return Ok(()) };
+        self.check(action)?;
+        if self.debug {
+            crate::system::diagnostics::start_at(log::LevelFilter::Debug);
+        }
+        site.framework.verbose |= self.verbose;
+        site.framework.symlink_modules |= self.symlink_modules;
+        site.framework.modprobe_on_install |= self.modprobe_on_install;
+        if let Some(jobs) = self.jobs.as_deref().filter(|jobs| !jobs.is_empty()) {
+            site.framework.parallel_jobs = jobs.parse().map_err(|_| Error::Usage {
+                text: format!("-j needs a number of jobs, not {jobs}."),
+                code: 1,
+            })?;
+        }
+        let directives = self.directives(site);
+        let (name, version) = self.module(words.module);
+        let mut invocation = Invocation {
+            action,
+            name,
+            version,
+            source: words.source,
+            targets: Vec::new(),
+            all: self.all,
+            kernels: Vec::new(),
+            arches: Vec::new(),
+            options: Options {
+                force: self.force,
+                force_version: self.force_version_override,
+                conf: self.conf.take(),
+                headers: self.kernelsourcedir.take(),
+                config: self.config.take(),
+                directives,
+                no_depmod: self.no_depmod,
+                depmod_later: false,
+                action: action.name().into(),
+                initramfs_follows: false,
+            },
+        };
+        self.choose_kernels(site, &mut invocation)?;
+        commands::run(site, &invocation)
+    }
+
+    /// What contradicts itself, in the order in which it is looked for.
+    fn check(&self, action: Action) -> Result<()> {
+        let name = action.name();
+        let usage = |text: String, code| Err(Error::Usage { text, code });
+        if self.binaries_only && self.source_only {
+            return usage("You have specified both --binaries-only and --source-only.\nYou cannot do this.".into(), 8);
+        }
+        if self.arch.len() > 1 && self.arch.len() != self.kernelver.len() {
+            return usage("If more than one arch is specified on the command line, then there\nmust be an equal number of kernel versions also specified (1:1 relationship).".into(), 1);
+        }
+        if self.all && !self.kernelver.is_empty() {
+            return usage("You cannot specify a kernel version and also specify\n--all on the command line.".into(), 2);
+        }
+        if self.all && !self.arch.is_empty() {
+            return usage("You cannot specify an arch and also specify\n--all on the command line.".into(), 3);
+        }
+        let one_only = action.is_kernels() || matches!(action, Action::Autoinstall | Action::Match);
+        if self.all && (one_only || matches!(action, Action::Add | Action::Build | Action::Install)) {
+            return usage(format!("The action {name} does not support the --all parameter."), 5);
+        }
+        if action.is_kernels() && self.kernelver.len() != 1 {
+            return usage(format!("The action {name} requires exactly one kernel version parameter on the command line."), 4);
+        }
+        if one_only && self.kernelver.len() > 1 {
+            return usage(format!("The action {name} does not support multiple kernel version parameters on the command line."), 4);
+        }
+        Ok(())
+    }
+
+    /// `--directive`s, told of as they are taken.
+    fn directives(&mut self, site: &Site) -> Vec<String> {
+        let say = site.output.block();
+        self.directive.retain(|directive| {
+            let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
+            let plain = !name.is_empty()
+                && !name.starts_with(|c: char| c.is_ascii_digit())
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            if plain {
+                say.say(format!("DIRECTIVE: {name}=\"{value}\""));
+            } else {
+                say.complain(format!("dkms: `{directive}': not a valid identifier\n"));
+            }
+            plain
+        });
+        std::mem::take(&mut self.directive)
+    }
+
+    /// Name and version, from `-m` and `-v` or a word of their own.
+    fn module(&mut self, word: Option<String>) -> (Option<String>, Option<String>) {
+        let said = self.module.take().or(word);
+        let (name, version) = match said.as_deref().and_then(|said| said.split_once('/')) {
+            Some((name, version)) => (Some(name.to_owned()), Some(version.to_owned())),
+            None => (said, None),
+        };
+        (name, self.module_version.take().filter(|version| !version.is_empty()).or(version))
+    }
+
+    /// The kernels: those named, all that something is built for, or the running one.
+    fn choose_kernels(&mut self, site: &Site, invocation: &mut Invocation) -> Result<()> {
+        let mut arches = std::mem::take(&mut self.arch);
+        let mut kernels = Vec::new();
+        for said in std::mem::take(&mut self.kernelver) {
+            match said.split_once('/') {
+                Some((kernel, arch)) => {
+                    kernels.push(kernel.to_owned());
+                    arches.push(arch.to_owned());
+                }
+                None => kernels.push(said),
+            }
+        }
+        if invocation.action == Action::Status {
+            (invocation.kernels, invocation.arches) = (kernels, arches);
+            return Ok(());
+        }
+        if self.all {
+            invocation.targets = built_for(site, invocation);
+            return Ok(());
+        }
+        let running = Target::running();
+        if kernels.is_empty() {
+            kernels.push(running.release);
+        }
+        for (index, release) in kernels.into_iter().enumerate() {
+            let arch = arches.get(index).or(arches.first()).cloned().unwrap_or_else(|| running.arch.clone());
+            for (what, value) in [("kernelver", &release), ("arch", &arch)] {
+                if value.is_empty() {
+                    return Err(Error::Usage { text: format!("Empty {what}[{index}]"), code: 16 });
+                }
+                if value.contains('/') || matches!(value.as_str(), "." | "..") {
+                    return Err(Error::Usage { text: format!("{value} is no {what}."), code: 16 });
+                }
+            }
+            invocation.targets.push(Target::new(release, arch));
+        }
+        Ok(())
+    }
+}
+
+/// The kernels that the named module is built for, oldest first.
+fn built_for(site: &Site, invocation: &Invocation) -> Vec<Target> {
+    let (Some(name), Some(version)) = (&invocation.name, &invocation.version) else { return Vec::new() };
+    let targets = site.tree.targets(&crate::model::module::Id::new(name, version));
+    let mut pairs: Vec<String> = targets.iter().map(|target| format!("{}/{}", target.release, target.arch)).collect();
+    sort_versions(&mut pairs);
+    pairs.iter().filter_map(|pair| pair.split_once('/')).map(|(release, arch)| Target::new(release, arch)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn normal(line: &str) -> String {
+        match normalize(line.split(' ').map(str::to_owned), || {}, |_| {}) {
+            Said::Normal(words) => words[1..].join(" "),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn old_spellings_come_out_as_todays() {
+        for (line, expected) in [
+            ("-m hello -v 1.0 add", "-m=hello -v=1.0 -- add"),
+            ("add --modulefoo hello/1.0", "--module=hello/1.0 -- add"),
+            ("build --kernelver=6.1 --archive x.tar --arch y", "--kernelver=6.1 --archive=x.tar --arch=y -- build"),
+            ("status -m", "-m= -- status"),
+            ("status -k=1", "Unknown(\"-k=1\")"),
+            ("status -j4", "Unknown(\"-j4\")"),
+            ("status -h --nonsense", "Help"),
+            ("--version --nonsense", "Version"),
+            ("--no-initrd remove --all", "--all -- remove"),
+        ] {
+            assert_eq!(normal(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn every_normal_form_is_understood() {
+        for option in LONG_VALUES.iter().chain(&SHORT_VALUES) {
+            let parsed = Arguments::try_parse_from(["dkms", &format!("{option}=x"), "--", "add"]);
+            assert!(parsed.is_ok(), "{option}: {parsed:?}");
+        }
+        for flag in FLAGS {
+            assert!(Arguments::try_parse_from(["dkms", flag]).is_ok(), "{flag}");
+        }
+        Arguments::command().debug_assert();
+    }
+}

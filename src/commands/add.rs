@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! `add`: registers a module's source.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use crate::commands::{Invocation, lock};
+use crate::error::{Doing, Error, Result, cannot};
+use crate::model::conf::{Conf, Question};
+use crate::model::kernel::Kernel;
+use crate::model::module::{Id, Target};
+use crate::model::site::Site;
+use crate::plan::remarks_on;
+use crate::steps::Work;
+use crate::steps::scripts::{self, Script};
+use crate::system::files::{Owner, copy_tree, remove_any};
+use crate::system::output::Block;
+
+/// `add`
+pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
+    site.need_tree()?;
+    let _lock = lock(site)?;
+    add(site, invocation, &site.output.block()).map(drop)
+}
+
+/// Registers what the invocation names; gives its name.
+pub fn add(site: &Site, invocation: &Invocation, say: &Block) -> Result<Id> {
+    let id = match &invocation.source {
+        Some(source) => take_in(site, invocation, source, say)?,
+        None => invocation.id("add")?,
+    };
+    if site.tree.is_added(&id) {
+        return Err(Error::AlreadyAdded(id.to_string()));
+    }
+    let source = site.tree.source_dir(&id);
+    if !source.is_dir() {
+        return Err(Error::NoSource(source));
+    }
+    let file = invocation.options.conf.clone().unwrap_or_else(|| source.join("dkms.conf"));
+    let kernel = first_kernel(site, invocation);
+    let conf = read(site, invocation, &kernel, Some(&id), file.clone())?;
+    say.complain(remarks_on(&conf, &file.to_string_lossy()));
+    if !conf.problems.is_empty() || !conf.duplicates().is_empty() {
+        return Err(Error::BadConf(file.to_string_lossy().into_owned()));
+    }
+    register(site, &id, &source, say)?;
+    let work = Work { site, options: &invocation.options, id: &id, kernel: &kernel, conf: &conf, say };
+    match scripts::run(&work, Script::PostAdd) {
+        0 => Ok(id),
+        code => Err(Error::ScriptFailed { name: Script::PostAdd.name(), code }),
+    }
+}
+
+fn register(site: &Site, id: &Id, source: &Path, say: &Block) -> Result<()> {
+    let link = site.tree.source_link(id);
+    say.say(format!("Creating symlink {} -> {}", link.display(), source.display()));
+    let build = site.tree.build_dir(id);
+    fs::create_dir_all(&build).doing(cannot("make", &build))?;
+    // A dangling one, of a source that has come back under another name.
+    remove_any(&link).doing(cannot("replace", &link))?;
+    symlink(source, &link).doing(cannot("make", &link))
+}
+
+fn first_kernel(site: &Site, invocation: &Invocation) -> Kernel {
+    let target = invocation.targets.first().cloned().unwrap_or_else(Target::running);
+    let options = &invocation.options;
+    Kernel::new(site, &target, options.headers.as_deref(), options.config.as_deref())
+}
+
+fn read(site: &Site, invocation: &Invocation, kernel: &Kernel, id: Option<&Id>, file: PathBuf) -> Result<Conf> {
+    let options = &invocation.options;
+    Question { site, kernel, id, file, directives: &options.directives, action: &options.action, force: options.force }.answer()
+}
+
+/// Copies a source tree from anywhere to where sources are, under the name that its dkms.conf gives.
+fn take_in(site: &Site, invocation: &Invocation, source: &Path, say: &Block) -> Result<Id> {
+    let source = fs::canonicalize(source).doing(cannot("find", source))?;
+    let file = invocation.options.conf.clone().unwrap_or_else(|| source.join("dkms.conf"));
+    let kernel = first_kernel(site, invocation);
+    let conf = read(site, invocation, &kernel, None, file.clone())?;
+    if conf.id.name.is_empty() || conf.id.version.is_empty() {
+        say.complain(remarks_on(&conf, &file.to_string_lossy()));
+        return Err(Error::BadConf(file.to_string_lossy().into_owned()));
+    }
+    let id = conf.id.clone();
+    if !id.is_sane() {
+        return Err(Error::BadName(id.to_string()));
+    }
+    let place = site.tree.source_dir(&id);
+    let is = |path: &Path| fs::canonicalize(path).is_ok_and(|path| path == source);
+    if is(&place) || is(&site.tree.source_link(&id)) || is(&site.tree.build_dir(&id)) {
+        return Ok(id);
+    }
+    if invocation.options.force && place.exists() {
+        say.complain(format!("\nForcing install of {id}\n"));
+        remove_any(&place).doing(cannot("replace", &place))?;
+    }
+    copy_tree(&source, &place, Owner::Same).doing(|| format!("Cannot copy the source to {}", place.display()))?;
+    Ok(id)
+}

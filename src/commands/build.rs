@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! `build` and `install`: named modules, on named kernels.
+
+use crate::commands::{Invocation, add, lock, post_transaction};
+use crate::error::{Error, Result};
+use crate::model::module::Id;
+use crate::model::site::Site;
+use crate::plan::Plan;
+use crate::request::Goal;
+use crate::{report, run};
+
+/// `build` and `install`; what is not registered yet is added first.
+pub fn run(site: &Site, invocation: &Invocation, goal: Goal) -> Result<()> {
+    match goal {
+        Goal::Built => site.need_tree()?,
+        Goal::Installed => site.need_root()?,
+    }
+    let _lock = lock(site)?;
+    let id = register(site, invocation)?;
+    let request = invocation.request(goal, id);
+    let say = site.output.block();
+    let plan = Plan::make(site, &request, &say)?;
+    drop(say);
+    report::last_result(run::run(site, &request, &plan)?)?;
+    if goal == Goal::Installed {
+        post_transaction(site, invocation.targets.last(), &site.output.block())?;
+    }
+    Ok(())
+}
+
+/// The module that was named, registered if it was not.
+fn register(site: &Site, invocation: &Invocation) -> Result<Id> {
+    if invocation.source.is_none() {
+        let id = invocation.id("add")?;
+        if site.tree.is_broken(&id) {
+            return Err(Error::Broken(id.to_string()));
+        }
+        if site.tree.is_added(&id) {
+            return Ok(id);
+        }
+    }
+    let say = site.output.block();
+    // A script's exit code after registration is add's, not ours.
+    let id = match add::add(site, invocation, &say) {
+        Err(Error::ScriptFailed { .. }) if invocation.source.is_none() => invocation.id("add")?,
+        result => result?,
+    };
+    say.say("");
+    Ok(id)
+}

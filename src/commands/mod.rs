@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The actions: each makes a request of what was said on the command line, and speaks the words its callers know.
+
+pub mod add;
+pub mod autoinstall;
+pub mod build;
+pub mod generate_mok;
+pub mod kernel;
+pub mod postinst;
+pub mod remove;
+pub mod status;
+
+use std::path::PathBuf;
+
+use crate::error::{Error, Result};
+use crate::model::module::{Id, Target};
+use crate::model::options::Options;
+use crate::model::site::Site;
+use crate::request::{Announced, Goal, Modules, Request};
+use crate::system::lock::Lock;
+use crate::system::output::Block;
+
+/// What there is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Action {
+    Add,
+    Remove,
+    Build,
+    Unbuild,
+    Install,
+    Uninstall,
+    Match,
+    Autoinstall,
+    Mktarball,
+    Ldtarball,
+    Status,
+    GenerateMok,
+    KernelPreinst,
+    KernelPostinst,
+    KernelPrerm,
+}
+
+impl Action {
+    /// All of them, in the order in which they are listed.
+    pub const ALL: [Self; 15] = [
+        Self::Add,
+        Self::Remove,
+        Self::Build,
+        Self::Unbuild,
+        Self::Install,
+        Self::Uninstall,
+        Self::Match,
+        Self::Autoinstall,
+        Self::Mktarball,
+        Self::Ldtarball,
+        Self::Status,
+        Self::GenerateMok,
+        Self::KernelPreinst,
+        Self::KernelPostinst,
+        Self::KernelPrerm,
+    ];
+
+    /// The word on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Remove => "remove",
+            Self::Build => "build",
+            Self::Unbuild => "unbuild",
+            Self::Install => "install",
+            Self::Uninstall => "uninstall",
+            Self::Match => "match",
+            Self::Autoinstall => "autoinstall",
+            Self::Mktarball => "mktarball",
+            Self::Ldtarball => "ldtarball",
+            Self::Status => "status",
+            Self::GenerateMok => "generate_mok",
+            Self::KernelPreinst => "kernel_preinst",
+            Self::KernelPostinst => "kernel_postinst",
+            Self::KernelPrerm => "kernel_prerm",
+        }
+    }
+
+    /// The action called `word`.
+    pub fn from_name(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.name() == word)
+    }
+
+    /// Whether it is one of the three that the kernel's own hooks call.
+    pub fn is_kernels(self) -> bool {
+        matches!(self, Self::KernelPreinst | Self::KernelPostinst | Self::KernelPrerm)
+    }
+}
+
+/// An action and all that was said with it.
+#[derive(Debug)]
+pub struct Invocation {
+    /// The action.
+    pub action: Action,
+    /// The module's name, if one was said.
+    pub name: Option<String>,
+    /// Its version.
+    pub version: Option<String>,
+    /// A source tree that was named.
+    pub source: Option<PathBuf>,
+    /// The kernels; empty only for `status`, and for `--all` where nothing is built.
+    pub targets: Vec<Target>,
+    /// Whether all kernels are meant for which something is built.
+    pub all: bool,
+    /// `-k` and `-a` as they were said: `status` takes them as patterns.
+    pub kernels: Vec<String>,
+    /// `-a`
+    pub arches: Vec<String>,
+    /// The rest.
+    pub options: Options,
+}
+
+impl Invocation {
+    /// The module and version that were named.
+    fn id(&self, word: &str) -> Result<Id> {
+        let part = |part: &Option<String>| part.clone().filter(|text| !text.is_empty());
+        match (part(&self.name), part(&self.version)) {
+            (Some(name), Some(version)) => {
+                let id = Id::new(name, version);
+                if id.is_sane() { Ok(id) } else { Err(Error::BadName(id.to_string())) }
+            }
+            _ => Err(Error::NoModule { action: word.to_owned() }),
+        }
+    }
+
+    /// A request for named modules on the kernels that were said.
+    fn request(&self, goal: Goal, id: Id) -> Request {
+        Request {
+            goal,
+            modules: Modules::Named(vec![id]),
+            targets: self.targets.clone(),
+            announced: Announced::Not,
+            options: self.options.clone(),
+        }
+    }
+}
+
+/// Does it. An error was not told yet, unless it says so.
+pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
+    match invocation.action {
+        Action::Add => add::run(site, invocation),
+        Action::Build => build::run(site, invocation, Goal::Built),
+        Action::Install => build::run(site, invocation, Goal::Installed),
+        Action::Uninstall | Action::Unbuild | Action::Remove => remove::run(site, invocation),
+        Action::Status => status::run(site, invocation),
+        Action::Autoinstall | Action::KernelPostinst => autoinstall::run(site, &invocation.targets, &invocation.options),
+        Action::KernelPreinst | Action::KernelPrerm => kernel::run(site, invocation),
+        Action::GenerateMok => generate_mok::run(site),
+        Action::Match | Action::Mktarball | Action::Ldtarball => Err(Error::Usage {
+            text: format!("The action {} is not part of this version of dkms-rs.", invocation.action.name()),
+            code: 1,
+        }),
+    }
+}
+
+/// Waits until nobody else changes the tree; says for whom.
+fn lock(site: &Site) -> Result<Lock> {
+    let say = site.output.block();
+    Lock::take(site.tree.root(), |holder| say.complain(format!("dkms: waiting for {holder} to finish\n"))).map_err(|source| {
+        Error::Io { what: format!("Cannot lock {}", site.tree.root().display()), source }
+    })
+}
+
+/// Refuses a module that is not registered, or whose source has gone.
+fn need_added(site: &Site, id: &Id) -> Result<()> {
+    if site.tree.is_broken(id) {
+        Err(Error::Broken(id.to_string()))
+    } else if site.tree.is_added(id) {
+        Ok(())
+    } else {
+        Err(Error::NotAdded(id.to_string()))
+    }
+}
+
+/// Runs framework.conf's `post_transaction` after a change, if there is one.
+fn post_transaction(site: &Site, target: Option<&Target>, say: &Block) -> Result<()> {
+    use crate::model::framework::Framework;
+    if site.framework.post_transaction.is_empty() {
+        return Ok(());
+    }
+    let release = target.map_or("", |target| target.release.as_str());
+    let (framework, _) = Framework::read(&site.paths, release)?;
+    crate::steps::scripts::post_transaction(site, &framework.post_transaction, say);
+    Ok(())
+}

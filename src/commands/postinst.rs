@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! `/usr/lib/dkms/common.postinst`: what every `-dkms` package calls when it is configured.
+
+use crate::commands::{Action, Invocation, add, lock, remove};
+use crate::error::{Error, Result};
+use crate::model::kernel::Kernel;
+use crate::model::module::{Id, Target};
+use crate::model::options::Options;
+use crate::model::site::Site;
+use crate::plan::Plan;
+use crate::request::{Announced, Goal, Modules, Request};
+use crate::run::{self, Outcome};
+use crate::system::files::names;
+use crate::system::output::Block;
+use crate::system::version::dpkg_later;
+
+/// The arguments, as dh_dkms writes them into a package's postinst.
+#[derive(Debug, Clone, Default)]
+pub struct Arguments {
+    /// The module's name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// An architecture, if not the machine's.
+    pub arch: String,
+    /// The package's version before, if this is an upgrade.
+    pub upgrade_from: String,
+}
+
+/// Registers the package's module and installs it for the kernels that are there.
+pub fn run(site: &Site, arguments: &Arguments) -> Result<()> {
+    let say = site.output.block();
+    if arguments.name.is_empty() || arguments.version.is_empty() {
+        say.say("Need NAME, and VERSION defined\nARCH is optional");
+        return Err(Error::Said(1));
+    }
+    site.need_root()?;
+    if site.paths.no_autoinstall().exists() {
+        say.say("Automatic installation of modules has been disabled.");
+        return Ok(());
+    }
+    let id = Id::new(&arguments.name, &arguments.version);
+    if !id.is_sane() {
+        return Err(Error::BadName(id.to_string()));
+    }
+    let _lock = lock(site)?;
+    let options = Options { action: "add".into(), ..Options::default() };
+    if site.tree.version_dir(&id).is_dir() {
+        say.say(format!("Removing old {id} DKMS files..."));
+        remove::remove(site, &id, &site.tree.targets(&id), &options, &say)?;
+    }
+    if site.tree.source_dir(&id).is_dir() {
+        say.say(format!("Loading new {id} DKMS files..."));
+        register(site, &id, &options)?;
+    }
+    if !wants_autoinstall(site, &id, &options) {
+        say.say(format!("Not building the {} module which does not have AUTOINSTALL enabled.", id.name));
+        return Ok(());
+    }
+    let arch = match arguments.arch.as_str() {
+        "" => Target::running().arch,
+        arch => arch.to_owned(),
+    };
+    let releases = releases(site, !arguments.upgrade_from.is_empty(), &say);
+    if releases.is_empty() {
+        tell_no_headers(&say);
+        return Ok(());
+    }
+    say.say(format!("Building for {}", enumerate(&releases)));
+    if !arguments.arch.is_empty() {
+        say.say(format!("Building for architecture {arch}"));
+    }
+    let mut targets = Vec::new();
+    for release in releases.iter().filter(|release| !release.contains("BOOT")) {
+        let target = Target::new(release, &arch);
+        if Kernel::new(site, &target, None, None).has_headers() {
+            targets.push(target);
+        } else {
+            say.say(format!(
+                "\nModule build for kernel {release} was skipped since the\nkernel headers for this kernel do not seem to be \
+                 installed."
+            ));
+        }
+    }
+    drop(say);
+    let request = Request {
+        goal: Goal::Installed,
+        modules: Modules::Named(vec![id]),
+        targets,
+        announced: Announced::Initial,
+        options: Options { action: "build".into(), ..options },
+    };
+    let plan = Plan::make(site, &request, &site.output.block())?;
+    last_failure(run::run(site, &request, &plan)?)
+}
+
+/// Adds without the words on standard output: the package's own stand for them.
+fn register(site: &Site, id: &Id, options: &Options) -> Result<()> {
+    let invocation = Invocation {
+        action: Action::Add,
+        name: Some(id.name.clone()),
+        version: Some(id.version.clone()),
+        source: None,
+        targets: vec![Target::running()],
+        all: false,
+        kernels: Vec::new(),
+        arches: Vec::new(),
+        options: options.clone(),
+    };
+    add::add(site, &invocation, &site.output.errors_only_block()).map(drop)
+}
+
+/// Whether the package's dkms.conf says anything of AUTOINSTALL; that it says `no` was never looked at.
+fn wants_autoinstall(site: &Site, id: &Id, options: &Options) -> bool {
+    let kernel = Kernel::new(site, &Target::running(), None, None);
+    crate::plan::read_conf(site, options, id, &kernel).is_ok_and(|conf| !conf.get("AUTOINSTALL").is_empty())
+}
+
+/// The kernels to build for: all that have a build directory, or the running one and the newest.
+fn releases(site: &Site, upgrade: bool, say: &Block) -> Vec<String> {
+    let tree = &site.framework.install_tree;
+    let all = || names(tree).into_iter().filter(|name| tree.join(name).join("build").exists()).collect::<Vec<_>>();
+    if site.framework.autoinstall_all_kernels {
+        return all();
+    }
+    let running = Target::running().release;
+    let newest = |mut among: Vec<String>| {
+        among.sort_by(|a, b| if dpkg_later(a, b) { std::cmp::Ordering::Greater } else { std::cmp::Ordering::Less });
+        among.pop()
+    };
+    if tree.join(&running).is_dir() {
+        let bootable = names(&site.paths.boot()).iter().filter_map(|name| name.strip_prefix("config-")).map(str::to_owned).collect();
+        let newest = newest(bootable).filter(|release| *release != running && tree.join(release).is_dir());
+        return std::iter::once(running).chain(newest).collect();
+    }
+    say.say(format!("It is likely that {running} belongs to a chroot's host"));
+    if upgrade { newest(all()).into_iter().collect() } else { all() }
+}
+
+fn tell_no_headers(say: &Block) {
+    let running = Target::running().release;
+    say.say(format!(
+        "WARNING: No kernel headers were found, skipping module build.\n         To get the headers for the running kernel \
+         ({running})\n         please install the {} package.",
+        crate::system::dpkg::headers_package(&running)
+    ));
+}
+
+/// `a`, `a and b`, `a, b and c`.
+fn enumerate(items: &[String]) -> String {
+    match items {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+/// The last failure; a kernel that the module is not meant for is none.
+fn last_failure(outcomes: Vec<Outcome>) -> Result<()> {
+    let failures = outcomes.into_iter().filter_map(|outcome| outcome.result.err()).filter(|error| error.code() != 77);
+    failures.last().map_or(Ok(()), |error| Err(Error::Said(error.code())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_read_as_sentences() {
+        let list = |items: &[&str]| enumerate(&items.iter().map(|item| item.to_string()).collect::<Vec<_>>());
+        assert_eq!([list(&["a"]), list(&["a", "b"]), list(&["a", "b", "c"])], ["a", "a and b", "a, b and c"]);
+    }
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! `uninstall`, `unbuild` and `remove`: each undoes a step more.
+
+use std::fs;
+
+use crate::commands::{Action, Invocation, lock, need_added, post_transaction};
+use crate::commit::Commit;
+use crate::error::{Doing, Result, cannot};
+use crate::model::kernel::Kernel;
+use crate::model::module::Id;
+use crate::model::options::Options;
+use crate::model::site::Site;
+use crate::model::tree::State;
+use crate::model::module::Target;
+use crate::plan::read_conf;
+use crate::steps::Work;
+use crate::system::files::{names, remove_any};
+use crate::system::output::Block;
+use crate::system::paths::hidden;
+
+/// Directories below `TREE/M/V` that are no kernel's.
+const NOT_KERNELS: [&str; 6] = ["build", "tarball", "driver_disk", "rpm", "deb", "source"];
+
+/// `uninstall`, `unbuild` and `remove`
+pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
+    let id = invocation.id(invocation.action.name())?;
+    need_added(site, &id)?;
+    match invocation.action {
+        Action::Uninstall => site.need_root()?,
+        _ => site.need_tree()?,
+    }
+    let _lock = lock(site)?;
+    let say = site.output.block();
+    match invocation.action {
+        Action::Remove => remove(site, &id, &invocation.targets, &invocation.options, &say)?,
+        action => {
+            let mut commit = Commit::new(site, &invocation.options);
+            for (index, target) in invocation.targets.iter().enumerate() {
+                if index > 0 {
+                    say.say("");
+                }
+                with_work(site, &id, target, &invocation.options, &say, |work| {
+                    let result = if action == Action::Unbuild { unbuild(work, &mut commit) } else { uninstall(work, &mut commit) };
+                    commit.finish(&target.release, &say);
+                    result
+                })?;
+            }
+        }
+    }
+    post_transaction(site, invocation.targets.last(), &say)
+}
+
+/// Forgets a module on some kernels, and altogether if it is built for none then.
+pub fn remove(site: &Site, id: &Id, targets: &[Target], options: &Options, say: &Block) -> Result<()> {
+    let dir = site.tree.version_dir(id);
+    clear_leftovers(&dir)?;
+    let mut commit = Commit::new(site, options);
+    for target in targets {
+        with_work(site, id, target, options, say, |work| {
+            let result = unbuild(work, &mut commit);
+            commit.finish(&target.release, say);
+            result
+        })?;
+        say.say("");
+    }
+    let left = names(&dir).into_iter().any(|name| dir.join(&name).is_dir() && !NOT_KERNELS.contains(&name.as_str()));
+    if left {
+        return Ok(());
+    }
+    say.say(format!("Deleting module {id} completely from the DKMS tree."));
+    remove_any(&dir).doing(cannot("delete", &dir))?;
+    // Fails where other versions are left.
+    let _ = fs::remove_dir(site.tree.module_root(&id.name));
+    Ok(())
+}
+
+/// What builds that were cut off left behind, and empty directories of kernels.
+fn clear_leftovers(dir: &std::path::Path) -> Result<()> {
+    for kernel in names(dir).into_iter().map(|name| dir.join(name)).filter(|path| path.is_dir() && !path.is_symlink()) {
+        for entry in fs::read_dir(&kernel).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if hidden(&path) && entry.file_name().to_string_lossy().starts_with(".tmp_") {
+                remove_any(&path).doing(cannot("delete", &path))?;
+            }
+        }
+        let _ = fs::remove_dir(&kernel);
+    }
+    Ok(())
+}
+
+/// Reads what is needed to work on one kernel. Without a dkms.conf the tree itself says what was built.
+fn with_work<T>(site: &Site, id: &Id, target: &Target, options: &Options, say: &Block, act: impl FnOnce(&Work) -> T) -> T {
+    let kernel = Kernel::new(site, target, options.headers.as_deref(), options.config.as_deref());
+    let conf = read_conf(site, options, id, &kernel).unwrap_or_default();
+    say.complain(&conf.noise);
+    act(&Work { site, options, id, kernel: &kernel, conf: &conf, say })
+}
+
+/// Whether the module is installed for the kernel, or was about to be when something cut it off.
+pub fn is_active(work: &Work) -> bool {
+    let Work { site, id, kernel, .. } = work;
+    match site.tree.state(id, &kernel.target) {
+        State::Installed => true,
+        State::Built => fs::read_to_string(site.tree.pending_mark(&id.name, &kernel.target)).is_ok_and(|text| text.trim() == id.to_string()),
+        State::Added => false,
+    }
+}
+
+fn uninstall(work: &Work, commit: &mut Commit) -> Result<()> {
+    if is_active(work) {
+        return commit.uninstall(work);
+    }
+    if !work.conf.is_exclusive() {
+        work.say.say(format!("Module {} is not installed for kernel {}. Skipping...", work.id, work.kernel.target));
+    }
+    Ok(())
+}
+
+/// Takes the module out of the kernel and forgets what was built for it.
+pub fn unbuild(work: &Work, commit: &mut Commit) -> Result<()> {
+    uninstall(work, commit)?;
+    if work.site.tree.state(work.id, &work.kernel.target) == State::Added {
+        work.say.say(format!("Module {} is not built for kernel {}. Skipping...", work.id, work.kernel.target));
+        return Ok(());
+    }
+    commit.unbuild(work)
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The only writer of /lib/modules and of the tree's lasting state.
+//!
+//! An installation is marked as pending first and unmarked last, after depmod: what a kill leaves in between counts
+//! as not installed, so the same command mends it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use crate::error::{Doing, Result, cannot};
+use crate::model::module::Target;
+use crate::model::options::Options;
+use crate::model::site::Site;
+use crate::model::tree::State;
+use crate::steps::install::{self, Placed};
+use crate::steps::prepare::Workshop;
+use crate::steps::scripts::{self, Script};
+use crate::steps::{Work, archive, depmod, initramfs};
+use crate::system::files::{remove_any, remove_empty_up_to};
+use crate::system::output::Block;
+
+/// What was changed on one kernel since its last depmod.
+#[derive(Debug, Default)]
+struct Touched {
+    placed: Vec<Placed>,
+    marks: Vec<PathBuf>,
+}
+
+/// Changes on their way; [`Commit::finish`] ends those of one kernel.
+#[derive(Debug)]
+pub struct Commit<'a> {
+    site: &'a Site,
+    options: &'a Options,
+    touched: BTreeMap<String, Touched>,
+}
+
+impl<'a> Commit<'a> {
+    /// Nothing changed yet.
+    pub fn new(site: &'a Site, options: &'a Options) -> Self {
+        Self { site, options, touched: BTreeMap::new() }
+    }
+
+    /// Makes what was built the module's state.
+    pub fn publish(&mut self, work: &Work, workshop: Workshop) -> Result<()> {
+        workshop.publish(work)
+    }
+
+    /// Installs what is built; what is installed already goes first.
+    pub fn install(&mut self, work: &Work) -> Result<()> {
+        let Work { site, id, kernel, say, .. } = work;
+        if site.tree.state(id, &kernel.target) == State::Installed {
+            self.uninstall(work)?;
+            say.say("");
+        }
+        let mark = site.tree.pending_mark(&id.name, &kernel.target);
+        let unfinished = mark.exists();
+        fs::write(&mark, format!("{id}\n")).doing(cannot("write", &mark))?;
+        let placed = match install::place(work, unfinished) {
+            Ok(placed) => placed,
+            Err(error) => {
+                // Nothing was changed: every check comes before the first file.
+                if !unfinished {
+                    remove_any(&mark).doing(cannot("remove", &mark))?;
+                }
+                return Err(error);
+            }
+        };
+        install::flip_link(work)?;
+        let touched = self.touched.entry(kernel.target.release.clone()).or_default();
+        touched.placed.push(placed);
+        touched.marks.push(mark);
+        scripts::run(work, Script::PostInstall);
+        self.tell_depmod(say, &kernel.target.release);
+        Ok(())
+    }
+
+    /// Takes a module out of its kernel's directory, if it is there; says which, or that it is not.
+    pub fn uninstall(&mut self, work: &Work) -> Result<()> {
+        let Work { site, id, kernel, say, .. } = work;
+        install::withdraw(work)?;
+        // An installation that was cut off is undone with the rest.
+        let mark = site.tree.pending_mark(&id.name, &kernel.target);
+        remove_any(&mark).doing(cannot("remove", &mark))?;
+        self.touched.entry(kernel.target.release.clone()).or_default();
+        scripts::run(work, Script::PostRemove);
+        self.tell_depmod(say, &kernel.target.release);
+        archive::clear(work)
+    }
+
+    /// Forgets what was built.
+    pub fn unbuild(&mut self, work: &Work) -> Result<()> {
+        let built = self.site.tree.built_dir(work.id, &work.kernel.target);
+        remove_any(&built).doing(cannot("remove", &built))?;
+        if let Some(release) = built.parent() {
+            remove_empty_up_to(release, &self.site.tree.version_dir(work.id));
+        }
+        Ok(())
+    }
+
+    /// depmod's words, where each module has its own; the deed is done once, by [`Commit::finish`].
+    fn tell_depmod(&self, say: &Block, release: &str) {
+        if self.options.depmod_later || self.options.no_depmod {
+            return;
+        }
+        say.print(if self.site.framework.verbose { format!("do_depmod {release}\n done.\n") } else { "Running depmod... done.\n".into() });
+    }
+
+    /// Ends the changes made to one kernel: depmod, then the originals go, then the marks.
+    pub fn finish(&mut self, release: &str, say: &Block) {
+        let Some(touched) = self.touched.remove(release) else { return };
+        let modules = self.site.modules(release);
+        if !self.options.no_depmod {
+            depmod::run(self.site, release);
+        }
+        let mut again = false;
+        for placed in &touched.placed {
+            match placed.settle(&modules) {
+                Ok(look) => again |= look,
+                Err(error) => say.error(&error),
+            }
+        }
+        if again && !self.options.no_depmod {
+            depmod::run(self.site, release);
+        }
+        for mark in &touched.marks {
+            if let Err(error) = remove_any(mark).doing(cannot("remove", mark)) {
+                say.error(&error);
+            }
+        }
+        if !self.options.initramfs_follows {
+            initramfs::refresh(self.site, release);
+        }
+        if self.site.framework.modprobe_on_install && !touched.placed.is_empty() && Target::running().release == release {
+            crate::steps::load::modules();
+        }
+    }
+}

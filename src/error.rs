@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What can go wrong, in the words and with the exit codes that callers of dkms rely on.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A result of this library.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What went wrong. `Display` gives the lines that follow `Error! `; [`Error::code`] the exit code.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A module is needed, and its version.
+    #[error(
+        "Arguments <module> and <module-version> are not specified.\nUsage: {action} <module>/<module-version> or\n       \
+         {action} -m <module>/<module-version> or\n       {action} -m <module> -v <module-version>"
+    )]
+    NoModule {
+        /// The action asked for.
+        action: String,
+    },
+    /// A name or version that would lead out of the tree.
+    #[error("{0} is no module and version: neither may be empty, . or .., or contain a slash.")]
+    BadName(String),
+    /// Two options that exclude each other, or an action that does not take one.
+    #[error("{text}")]
+    Usage {
+        /// The sentence.
+        text: String,
+        /// The exit code.
+        code: u8,
+    },
+    /// The action changes the system.
+    #[error("You must be root to use this command.")]
+    NotRoot,
+    /// The tree cannot be written.
+    #[error("No write access to DKMS tree at {0}")]
+    NoWriteAccess(PathBuf),
+    /// No os-release(5).
+    #[error("System is missing os-release file.")]
+    NoOsRelease,
+    /// The module is in the tree already.
+    #[error("DKMS tree already contains: {0}\nYou cannot add the same module/version combo more than once.")]
+    AlreadyAdded(String),
+    /// The module's source is not where sources are.
+    #[error("Could not find module source directory.\nDirectory: {0} does not exist.")]
+    NoSource(PathBuf),
+    /// A directory was given that holds no dkms.conf.
+    #[error("{dir} does not appear to have a dkms.conf file within it: {reason}")]
+    NoConfInDir {
+        /// The directory.
+        dir: PathBuf,
+        /// What is missing.
+        reason: String,
+    },
+    /// There is no dkms.conf.
+    #[error("Could not locate dkms.conf file.\nFile: {0} does not exist.")]
+    NoConf(PathBuf),
+    /// The dkms.conf is not one. What is wrong with it was said before.
+    #[error("Bad conf file.\nFile: {0} does not represent a valid dkms.conf file.")]
+    BadConf(String),
+    /// The module is not in the tree.
+    #[error("The module/version combo: {0} is not located in the DKMS tree.")]
+    NotAdded(String),
+    /// The module's source has gone.
+    #[error("{0} is broken!\nMissing the source directory or the symbolic link pointing to it.\nManual intervention is required!")]
+    Broken(String),
+    /// Nothing is there to be built.
+    #[error("The directory {0} does not appear to have module source located within it.\nBuild halted.")]
+    EmptySource(PathBuf),
+    /// The kernel's headers are not installed.
+    #[error(
+        "Your kernel headers for kernel {release} cannot be found at {modules}/build or {modules}/source.\nPlease install \
+         your distribution's kernel headers package matching {release}, or use\nthe --kernelsourcedir option to tell DKMS \
+         where it's located."
+    )]
+    NoHeaders {
+        /// The kernel release.
+        release: String,
+        /// Its directory below the install tree.
+        modules: PathBuf,
+    },
+    /// The module is not meant for this kernel.
+    #[error("{id} is not meant for kernel {kernel}.")]
+    Excluded {
+        /// Module and version.
+        id: String,
+        /// Kernel and architecture.
+        kernel: String,
+    },
+    /// Modules that this one builds upon are not installed.
+    #[error(
+        "Aborting build of module {id} for kernel {kernel} due to missing BUILD_DEPENDS: {missing}.\nYou may override by \
+         specifying --force."
+    )]
+    MissingDepends {
+        /// Module and version.
+        id: String,
+        /// Kernel and architecture.
+        kernel: String,
+        /// Their names, separated by blanks.
+        missing: String,
+    },
+    /// A patch has a name that leads elsewhere.
+    #[error("Patch {0} as specified in dkms.conf contains '..' path component.")]
+    PatchOutside(String),
+    /// A patch is not there.
+    #[error("Patch {patch} as specified in dkms.conf cannot be\nfound in {dir}/.")]
+    NoPatch {
+        /// Its name.
+        patch: String,
+        /// Where patches are.
+        dir: PathBuf,
+    },
+    /// A patch does not apply.
+    #[error("Application of patch {patch} failed.\nConsult {log} for more information.")]
+    PatchFailed {
+        /// Its name.
+        patch: String,
+        /// What it said.
+        log: PathBuf,
+    },
+    /// A script of the package failed while building.
+    #[error("The {name} script failed.\nConsult {log} for more information.")]
+    BuildScriptFailed {
+        /// `pre_build` or `post_build`.
+        name: &'static str,
+        /// What it said.
+        log: PathBuf,
+        /// Its exit code.
+        code: i32,
+    },
+    /// The build failed.
+    #[error("Bad return status for module build on kernel: {kernel}\nConsult {log} for more information.")]
+    BuildFailed {
+        /// Kernel and architecture.
+        kernel: String,
+        /// What it said.
+        log: PathBuf,
+    },
+    /// The build did not make what dkms.conf names, or made something else under that name.
+    #[error(
+        "Build of {module} failed for: {kernel}\nMake sure the name and location of the generated module are correct,\nor \
+         consult {log} for more information."
+    )]
+    NotProduced {
+        /// The file that is missing, below the build directory.
+        module: String,
+        /// Kernel and architecture.
+        kernel: String,
+        /// What the build said.
+        log: PathBuf,
+    },
+    /// It was not tried, because modules that it builds upon failed.
+    #[error("These modules it builds upon are not installed: {}.", missing.join(" "))]
+    Stranded {
+        /// Their names.
+        missing: Vec<String>,
+    },
+    /// The kernel to install into is not there.
+    #[error("The directory {0} doesn't exist.\nYou cannot install a module onto a non-existent kernel.")]
+    NoKernel(PathBuf),
+    /// What was built is not there any more.
+    #[error("Missing module {module} in {dir}")]
+    MissingModule {
+        /// The file.
+        module: String,
+        /// Where it should be.
+        dir: PathBuf,
+    },
+    /// The package's own check said no.
+    #[error("pre_install failed, aborting install.\nYou may override by specifying --force.")]
+    PreInstallFailed,
+    /// A script that decides by its exit code about ours.
+    #[error("The {name} script failed with exit code {code}.")]
+    ScriptFailed {
+        /// `post_add`.
+        name: &'static str,
+        /// Its exit code.
+        code: i32,
+    },
+    /// Every module of the package was refused.
+    #[error("Installation aborted.")]
+    InstallAborted,
+    /// Some module of an automatic installation failed.
+    #[error("One or more modules failed to install during autoinstall.\nRefer to previous errors for more information.")]
+    AutoinstallFailed,
+    /// Modules of a kernel that goes could not be removed.
+    #[error("dkms {action} for kernel {kernel} failed for module(s) {modules}.")]
+    KernelRemoval {
+        /// `kernel_prerm` or `kernel_preinst`.
+        action: String,
+        /// Kernel and architecture.
+        kernel: String,
+        /// Their names and the exit codes: `hello/1.0(4)`.
+        modules: String,
+    },
+    /// Something of the operating system's.
+    #[error("{what}: {source}")]
+    Io {
+        /// What we were doing, on what.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Somebody else said it already: only the exit code is left.
+    #[error("")]
+    Said(u8),
+}
+
+impl Error {
+    /// The exit code of a command that ends with this error.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::NoModule { .. } | Self::BadName(_) | Self::NotRoot | Self::NoWriteAccess(_) | Self::Io { .. } => 1,
+            Self::NoSource(_) => 2,
+            Self::AlreadyAdded(_) | Self::NotAdded(_) => 3,
+            Self::NoOsRelease | Self::NoConf(_) | Self::Broken(_) => 4,
+            Self::PatchOutside(_) | Self::NoPatch { .. } => 5,
+            Self::PatchFailed { .. } | Self::NoKernel(_) | Self::MissingModule { .. } | Self::InstallAborted => 6,
+            Self::NotProduced { .. } => 7,
+            Self::BadConf(_) | Self::EmptySource(_) => 8,
+            Self::NoConfInDir { .. } => 9,
+            Self::BuildFailed { .. } => 10,
+            Self::AutoinstallFailed => 11,
+            Self::MissingDepends { .. } | Self::Stranded { .. } => 13,
+            Self::KernelRemoval { .. } => 14,
+            Self::NoHeaders { .. } => 21,
+            Self::Excluded { .. } => 77,
+            Self::PreInstallFailed => 101,
+            Self::BuildScriptFailed { code, .. } | Self::ScriptFailed { code, .. } => u8::try_from(*code).unwrap_or(1),
+            Self::Usage { code, .. } | Self::Said(code) => *code,
+        }
+    }
+
+    /// What to do next, where we know more than the words that callers rely on: a sentence with the exact command.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoHeaders { release, .. } => {
+                Some(format!("To install the headers: apt install {}", crate::system::dpkg::headers_package(release)))
+            }
+            Self::NotRoot => Some("Try again with sudo.".into()),
+            _ => None,
+        }
+    }
+
+    /// Whether it was said already.
+    pub fn is_said(&self) -> bool {
+        matches!(self, Self::Said(_) | Self::Excluded { .. } | Self::Stranded { .. } | Self::BuildScriptFailed { .. } | Self::ScriptFailed { .. })
+    }
+}
+
+/// Says what was being done when the operating system refused.
+pub trait Doing<T> {
+    /// `what` is a clause without subject: `cannot copy the source to /x`.
+    fn doing(self, what: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T> Doing<T> for io::Result<T> {
+    fn doing(self, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|source| Error::Io { what: what(), source })
+    }
+}
+
+/// [`Doing`] for a change of one path.
+pub fn cannot<'a>(verb: &'a str, path: &'a Path) -> impl FnOnce() -> String + 'a {
+    move || format!("Cannot {verb} {}", path.display())
+}

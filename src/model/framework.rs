@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! `/etc/dkms/framework.conf` and `framework.conf.d`: what the administrator of this machine wants.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::error::{Doing, Result};
+use crate::system::paths::Paths;
+use crate::system::shell::{Evaluation, Values};
+
+const NAMES: &[&str] = &[
+    "source_tree",
+    "dkms_tree",
+    "install_tree",
+    "tmp_location",
+    "verbose",
+    "symlink_modules",
+    "autoinstall_all_kernels",
+    "continue_on_error",
+    "modprobe_on_install",
+    "parallel_jobs",
+    "compress_gzip_opts",
+    "compress_xz_opts",
+    "compress_zstd_opts",
+    "build_environment",
+    "post_transaction",
+    "sign_file",
+    "mok_signing_key",
+    "mok_certificate",
+    "try_sign_modules",
+    "ADDON_MODULES_DIR",
+];
+
+/// Keys whose value may also come from the environment.
+const FROM_ENVIRONMENT: &[&str] = &[
+    "parallel_jobs",
+    "modprobe_on_install",
+    "build_environment",
+    "post_transaction",
+    "sign_file",
+    "mok_signing_key",
+    "mok_certificate",
+    "try_sign_modules",
+    "ADDON_MODULES_DIR",
+];
+
+/// The settings, with defaults in place of what is not set.
+#[derive(Debug, Clone)]
+pub struct Framework {
+    /// Where the tree of registered modules is: `/var/lib/dkms`.
+    pub dkms_tree: PathBuf,
+    /// Where sources are: `/usr/src`.
+    pub source_tree: PathBuf,
+    /// Where kernels have their modules: `/lib/modules`.
+    pub install_tree: PathBuf,
+    /// For temporary directories: `$TMPDIR` or `/tmp`.
+    pub tmp_location: PathBuf,
+    /// Show commands and their output.
+    pub verbose: bool,
+    /// Install symbolic links into the tree instead of copies.
+    pub symlink_modules: bool,
+    /// A package's installation builds for every kernel that has headers.
+    pub autoinstall_all_kernels: bool,
+    /// A package's installation goes on with the next kernel after a failing build.
+    pub continue_on_error: bool,
+    /// Load the modules after installing them for the running kernel.
+    pub modprobe_on_install: bool,
+    /// Jobs at a time; 0 for as many as there are.
+    pub parallel_jobs: usize,
+    /// Options for gzip, xz and zstd.
+    pub compress_opts: [String; 3],
+    /// A file to be sourced before a build.
+    pub build_environment: String,
+    /// A shell command to run after a change.
+    pub post_transaction: String,
+    /// The program that signs.
+    pub sign_file: String,
+    /// The private key, a file or a `pkcs11:` URI.
+    pub mok_signing_key: String,
+    /// The certificate, DER.
+    pub mok_certificate: String,
+    /// Whether to sign at all: `true` always, `false` never, else where it makes sense.
+    pub try_sign_modules: String,
+    /// Where modules are installed below a kernel's directory, whatever the distribution does.
+    pub addon_modules_dir: String,
+}
+
+impl Framework {
+    /// Reads the files; `release` is what they see as `$kernelver`, empty where no kernel is concerned.
+    ///
+    /// What the files say on standard error is given back.
+    pub fn read(paths: &Paths, release: &str) -> Result<(Self, Vec<u8>)> {
+        let mut files = paths.framework_confs();
+        files.insert(0, paths.system("/etc/sysconfig/module-init-tools"));
+        files.retain(|file| says_something(file));
+        let mut values = Values::default();
+        for name in FROM_ENVIRONMENT {
+            if let Ok(value) = std::env::var(name) {
+                values.set(name, 0, &value);
+            }
+        }
+        if files.is_empty() {
+            return Ok((Self::from_values(&values), Vec::new()));
+        }
+        let mut variables = vec![("kernelver", release.to_owned())];
+        variables.extend(FROM_ENVIRONMENT.iter().map(|name| (*name, values.get(name).to_owned())));
+        variables.retain(|(_, value)| !value.is_empty());
+        let evaluation = Evaluation { names: NAMES, variables, files, last: Vec::new() };
+        let mut bash = Command::new("bash");
+        for name in NAMES {
+            bash.env_remove(name);
+        }
+        let (values, errors) = evaluation.run(&mut bash).doing(|| "Cannot run bash to read framework.conf".into())?;
+        Ok((Self::from_values(&values), errors))
+    }
+
+    fn from_values(values: &Values) -> Self {
+        let or = |name: &str, default: &str| match values.get(name) {
+            "" => default.to_owned(),
+            value => value.to_owned(),
+        };
+        let path = |name: &str, default: &str| PathBuf::from(or(name, default));
+        let on = |name: &str| !matches!(values.get(name).to_ascii_lowercase().as_str(), "" | "0" | "n" | "no" | "false");
+        let opts = |name: &str, default: &str| values.at(name, 0).unwrap_or(default).to_owned();
+        Self {
+            dkms_tree: path("dkms_tree", "/var/lib/dkms"),
+            source_tree: path("source_tree", "/usr/src"),
+            install_tree: path("install_tree", "/lib/modules"),
+            tmp_location: path("tmp_location", &std::env::var("TMPDIR").unwrap_or_else(|_| "/tmp".into())),
+            verbose: on("verbose"),
+            symlink_modules: on("symlink_modules"),
+            autoinstall_all_kernels: on("autoinstall_all_kernels"),
+            continue_on_error: or("continue_on_error", "true") == "true",
+            modprobe_on_install: on("modprobe_on_install"),
+            parallel_jobs: values.get("parallel_jobs").parse().unwrap_or_else(|_| cores()),
+            compress_opts: [
+                opts("compress_gzip_opts", ""),
+                opts("compress_xz_opts", "--check=crc32 --lzma2=dict=1MiB"),
+                opts("compress_zstd_opts", "-q --rm -T0"),
+            ],
+            build_environment: or("build_environment", ""),
+            post_transaction: or("post_transaction", ""),
+            sign_file: or("sign_file", ""),
+            mok_signing_key: or("mok_signing_key", ""),
+            mok_certificate: or("mok_certificate", ""),
+            try_sign_modules: or("try_sign_modules", ""),
+            addon_modules_dir: or("ADDON_MODULES_DIR", ""),
+        }
+    }
+}
+
+/// How many jobs run at a time where nobody says: as many as this process may use cores.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Whether a file holds anything but comments: framework.conf as it is shipped does not, and needs no bash.
+fn says_something(file: &Path) -> bool {
+    std::fs::read(file).is_ok_and(|text| {
+        text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).any(|line| !line.is_empty() && !line.starts_with(b"#"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_files_win_and_comments_cost_nothing() -> Result<()> {
+        let dir = tempfile::tempdir().expect("a directory");
+        let etc = dir.path().join("etc/dkms/framework.conf.d");
+        std::fs::create_dir_all(&etc).expect("made");
+        std::fs::write(etc.join("../framework.conf"), "# source_tree=/nowhere\n\n").expect("written");
+        assert!(!says_something(&etc.join("../framework.conf")));
+        let paths = Paths::new(dir.path());
+        assert_eq!(Framework::read(&paths, "")?.0.source_tree, Path::new("/usr/src"));
+        std::fs::write(etc.join("a.conf"), "source_tree=/a\nparallel_jobs=3\npost_transaction='do $kernelver'\n").expect("written");
+        std::fs::write(etc.join("b.conf"), "source_tree=$source_tree/b\nls() { :; }\n").expect("written");
+        let (framework, errors) = Framework::read(&paths, "6.1")?;
+        assert_eq!(String::from_utf8_lossy(&errors), "");
+        assert_eq!(framework.source_tree, Path::new("/a/b"));
+        assert_eq!((framework.parallel_jobs, framework.post_transaction.as_str()), (3, "do 6.1"));
+        Ok(())
+    }
+}

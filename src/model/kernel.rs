@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! A kernel as far as modules are built for it: headers, configuration, toolchain.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::model::module::Target;
+use crate::model::site::Site;
+use crate::system::files::find;
+use crate::system::process::find_program;
+
+/// Suffixes of compressed modules and the programs that make them, in the order in which they are looked for.
+pub const COMPRESSIONS: [(&str, &str); 3] = [(".gz", "gzip"), (".xz", "xz"), (".zst", "zstd")];
+
+/// A kernel to build for.
+#[derive(Debug, Clone)]
+pub struct Kernel {
+    /// Release and architecture.
+    pub target: Target,
+    /// The kernel's build directory: its headers.
+    pub build_dir: PathBuf,
+    /// The configuration: `--config`, else auto.conf, else .config.
+    pub config: PathBuf,
+    /// The directory of its modules.
+    pub modules: PathBuf,
+}
+
+impl Kernel {
+    /// The kernel `target`, with headers and configuration named on the command line where they are.
+    pub fn new(site: &Site, target: &Target, headers: Option<&Path>, config: Option<&Path>) -> Self {
+        let modules = site.modules(&target.release);
+        let build_dir = headers.map_or_else(|| modules.join("build"), Path::to_owned);
+        let config = config.map(Path::to_owned).unwrap_or_else(|| {
+            let auto = build_dir.join("include/config/auto.conf");
+            if auto.exists() { auto } else { build_dir.join(".config") }
+        });
+        Self { target: target.clone(), build_dir, config, modules }
+    }
+
+    /// Whether its headers are there.
+    pub fn has_headers(&self) -> bool {
+        self.build_dir.join("include").exists()
+    }
+
+    /// Refuses where its headers are not there.
+    pub fn need_headers(&self) -> Result<()> {
+        if self.has_headers() {
+            return Ok(());
+        }
+        Err(Error::NoHeaders { release: self.target.release.clone(), modules: self.modules.clone() })
+    }
+
+    /// The configuration's text, if there is one.
+    pub fn config_text(&self) -> Option<String> {
+        fs::read(&self.config).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// The suffix that this kernel's modules carry now: empty, `.gz`, `.xz` or `.zst`.
+    ///
+    /// Read from the modules themselves; where kinds are mixed the last of that list wins.
+    pub fn compression(&self) -> &'static str {
+        let mut seen = [false; 3];
+        find(&self.modules, &mut |name| {
+            if let Some(i) = COMPRESSIONS.iter().position(|(suffix, _)| {
+                name.strip_suffix(suffix).is_some_and(|stem| stem.ends_with(".ko"))
+            }) {
+                seen[i] = true;
+            }
+            false
+        });
+        seen.iter().rposition(|seen| *seen).map_or("", |i| COMPRESSIONS[i].0)
+    }
+
+    /// The compiler and linker that this kernel was built with, as variables for a build.
+    pub fn toolchain(&self) -> Toolchain {
+        let config = self.config_text().unwrap_or_default();
+        let mut toolchain = Toolchain::default();
+        if let Ok(text) = fs::read_to_string(self.build_dir.join(".kernelvariables")) {
+            toolchain.cc = text.lines().rev().find_map(|line| plain_compiler(line.strip_prefix("CC")?)).map(str::to_owned);
+        }
+        if let Some(cc) = setting(&config, "CONFIG_CC_VERSION_TEXT").and_then(|text| text.split_whitespace().next()) {
+            if find_program(cc).is_some() {
+                toolchain.cc = Some(cc.to_owned());
+                toolchain.kernel_cc = Some(cc.to_owned());
+            }
+        }
+        if is_set(&config, "CONFIG_CC_IS_CLANG") {
+            if find_program("clang").is_some() {
+                toolchain.cc = Some("clang".into());
+                toolchain.kernel_cc = Some("clang".into());
+            }
+            toolchain.llvm = true;
+        }
+        if is_set(&config, "CONFIG_LD_IS_LLD") && find_program("ld.lld").is_some() {
+            toolchain.ld = Some("ld.lld".into());
+        }
+        let vmlinux = self.build_dir.join("vmlinux");
+        if vmlinux.exists() {
+            toolchain.llvm = comment_of(&vmlinux).is_some_and(|comment| comment.contains("clang"));
+        }
+        toolchain
+    }
+}
+
+/// The `.comment` section of an ELF file, where compilers sign.
+fn comment_of(file: &Path) -> Option<String> {
+    use object::{Object, ObjectSection, ReadCache};
+    let cache = ReadCache::new(fs::File::open(file).ok()?);
+    let elf = object::File::parse(&cache).ok()?;
+    let data = elf.section_by_name(".comment")?.data().ok()?;
+    Some(String::from_utf8_lossy(data).into_owned())
+}
+
+/// The compiler in what follows `CC` in a line of `.kernelvariables`, if it is no computed one.
+fn plain_compiler(assignment: &str) -> Option<&str> {
+    let value = assignment.trim_start().trim_start_matches([':', '?']).strip_prefix('=')?;
+    value.split_whitespace().last().filter(|word| !word.contains('$'))
+}
+
+/// Variables by which a build finds its compiler.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Toolchain {
+    /// `CC`
+    pub cc: Option<String>,
+    /// `KERNEL_CC`
+    pub kernel_cc: Option<String>,
+    /// `LD` and `KERNEL_LD`
+    pub ld: Option<String>,
+    /// Whether kbuild is to be told `LLVM=1`.
+    pub llvm: bool,
+}
+
+impl Toolchain {
+    /// As environment variables.
+    pub fn variables(&self) -> Vec<(&'static str, &str)> {
+        [("CC", &self.cc), ("KERNEL_CC", &self.kernel_cc), ("LD", &self.ld), ("KERNEL_LD", &self.ld)]
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value.as_deref()?)))
+            .collect()
+    }
+}
+
+/// The value of a setting in a kernel configuration, without quotes.
+pub fn setting<'a>(config: &'a str, name: &str) -> Option<&'a str> {
+    config.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix('=')?.trim_matches('"')))
+}
+
+/// Whether a setting is built in or a module.
+pub fn is_set(config: &str, name: &str) -> bool {
+    matches!(setting(config, name), Some("y" | "m"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_whole_names() {
+        let config = "# CONFIG_A is not set\nCONFIG_AB=y\nCONFIG_B=m\nCONFIG_C=\"sha512\"\nCONFIG_D=n\n";
+        assert_eq!(setting(config, "CONFIG_C"), Some("sha512"));
+        for (name, expected) in [("CONFIG_A", false), ("CONFIG_AB", true), ("CONFIG_B", true), ("CONFIG_D", false)] {
+            assert_eq!(is_set(config, name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn only_plain_compilers_are_taken_from_kernelvariables() {
+        assert_eq!(plain_compiler(" := gcc-8"), Some("gcc-8"));
+        assert_eq!(plain_compiler(" = $(if $(DEBIAN_KERNEL_USE_CCACHE),$(CCACHE)) $(CROSS_COMPILE)gcc-12"), None);
+    }
+}

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What there is: configuration, the tree of registered modules, kernels.
+
+pub mod conf;
+pub mod framework;
+pub mod kernel;
+pub mod module;
+pub mod options;
+pub mod site;
+pub mod tree;

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The names of things: a module package at a version, a kernel release for an architecture.
+
+use std::fmt;
+
+/// A module package at a version: `M/V`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id {
+    /// PACKAGE_NAME.
+    pub name: String,
+    /// PACKAGE_VERSION.
+    pub version: String,
+}
+
+impl Id {
+    /// `name/version`.
+    pub fn new(name: impl Into<String>, version: impl Into<String>) -> Self {
+        Self { name: name.into(), version: version.into() }
+    }
+
+    /// Whether name and version are each one component of a path: not empty, `.` or `..`, and without `/` or NUL.
+    pub fn is_sane(&self) -> bool {
+        [&self.name, &self.version].into_iter().all(|part| !matches!(part.as_str(), "" | "." | "..") && !part.contains(['/', '\0']))
+    }
+
+    /// `M-V`, as in `/usr/src/M-V`.
+    pub fn dashed(&self) -> String {
+        format!("{}-{}", self.name, self.version)
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.name, self.version)
+    }
+}
+
+/// A kernel release and the architecture to build for: `K (A)`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Target {
+    /// What `uname -r` says under that kernel.
+    pub release: String,
+    /// What `uname -m` says.
+    pub arch: String,
+}
+
+impl Target {
+    /// `release (arch)`.
+    pub fn new(release: impl Into<String>, arch: impl Into<String>) -> Self {
+        Self { release: release.into(), arch: arch.into() }
+    }
+
+    /// The running kernel.
+    pub fn running() -> Self {
+        let uname = rustix::system::uname();
+        Self::new(uname.release().to_string_lossy(), uname.machine().to_string_lossy())
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.release, self.arch)
+    }
+}

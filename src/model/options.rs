@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What a caller may say beside the action, the modules and the kernels.
+
+use std::path::PathBuf;
+
+/// The options that steps look at.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// `--force`
+    pub force: bool,
+    /// `--force-version-override`
+    pub force_version: bool,
+    /// `-c`: a dkms.conf in place of the source's.
+    pub conf: Option<PathBuf>,
+    /// `--kernelsourcedir`
+    pub headers: Option<PathBuf>,
+    /// `--config`
+    pub config: Option<PathBuf>,
+    /// `--directive`
+    pub directives: Vec<String>,
+    /// `--no-depmod`
+    pub no_depmod: bool,
+    /// Whether depmod is told of once, after all modules, as when a kernel goes.
+    pub depmod_later: bool,
+    /// The action, for dkms.conf to see.
+    pub action: String,
+    /// Whether a kernel or headers package is being configured and its own hooks will make the initramfs.
+    pub initramfs_follows: bool,
+}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The machine we act on, as far as every action needs it.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::model::framework::Framework;
+use crate::model::tree::Tree;
+use crate::system::output::Output;
+use crate::system::paths::Paths;
+use crate::system::sandbox::{Isolation, User};
+
+/// The user that builds run as.
+const BUILD_USER: &str = "_dkms";
+
+/// What the distribution calls itself, and so where it wants modules and which signing tools it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Distribution(String);
+
+impl Distribution {
+    /// From the text of an os-release(5) file: the family decides, so a derivative counts as what it derives from.
+    pub fn parse(os_release: &str) -> Self {
+        let value = |name: &str| {
+            os_release.lines().find_map(|line| {
+                let value = line.trim().strip_prefix(name)?.strip_prefix('=')?;
+                Some(value.trim_matches(['"', '\'']).to_owned())
+            })
+        };
+        let id = value("ID").unwrap_or_default();
+        match value("ID_LIKE") {
+            Some(like) if id != "ubuntu" && !like.is_empty() => Self(like),
+            _ => Self(id),
+        }
+    }
+
+    /// The name by which dkms.conf files know it.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+
+    /// Ubuntu and its family: keys belong to shim-signed there.
+    pub fn is_ubuntu(&self) -> bool {
+        self.0.starts_with("ubuntu")
+    }
+
+    /// Debian proper and its family.
+    pub fn is_debian(&self) -> bool {
+        self.0.starts_with("debian")
+    }
+
+    /// Where modules go below a kernel's directory, whatever dkms.conf says; `None` where it decides.
+    pub fn destination(&self) -> Option<&'static str> {
+        let one_of = |names: &[&str]| names.iter().any(|name| self.0.starts_with(name));
+        if one_of(&["debian", "ubuntu", "arch"]) {
+            Some("/updates/dkms")
+        } else if one_of(&["fedora", "centos", "rhel"]) {
+            Some("/extra")
+        } else if one_of(&["suse", "sles", "opensuse"]) {
+            Some("/updates")
+        } else {
+            None
+        }
+    }
+}
+
+/// Places, settings, and who we are.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// The fixed places.
+    pub paths: Paths,
+    /// The settings.
+    pub framework: Framework,
+    /// The registered modules.
+    pub tree: Tree,
+    /// The distribution.
+    pub distribution: Distribution,
+    /// Whether we are root.
+    pub root: bool,
+    /// How builds and configuration files are kept apart from the system.
+    pub isolation: Isolation,
+    /// Where what we say goes.
+    pub output: Output,
+}
+
+/// Trees named on the command line; they beat framework.conf.
+#[derive(Debug, Clone, Default)]
+pub struct Trees {
+    /// `--dkmstree`
+    pub dkms: Option<PathBuf>,
+    /// `--sourcetree`
+    pub source: Option<PathBuf>,
+    /// `--installtree`
+    pub install: Option<PathBuf>,
+}
+
+impl Site {
+    /// Looks at the machine below `paths`.
+    pub fn look(paths: Paths, trees: Trees, output: Output) -> Result<Self> {
+        let os_release = paths.os_release().ok_or(Error::NoOsRelease)?;
+        let distribution = Distribution::parse(&std::fs::read_to_string(os_release).unwrap_or_default());
+        let (mut framework, errors) = Framework::read(&paths, "")?;
+        if !errors.is_empty() {
+            output.block().complain(errors);
+        }
+        for (tree, asked) in [
+            (&mut framework.dkms_tree, trees.dkms),
+            (&mut framework.source_tree, trees.source),
+            (&mut framework.install_tree, trees.install),
+        ] {
+            if let Some(path) = asked {
+                *tree = path;
+            }
+            *tree = std::path::absolute(&*tree).unwrap_or_else(|_| tree.clone());
+        }
+        let tree = Tree::new(&framework.dkms_tree, &framework.source_tree, &framework.install_tree);
+        let root = rustix::process::geteuid().is_root();
+        Ok(Self { paths, framework, tree, distribution, root, isolation: Isolation::available(), output })
+    }
+
+    /// Whom builds run as: a user of their own if we are root, else the caller himself.
+    ///
+    /// Where the package's postinst has not made the user yet, nobody does.
+    pub fn build_user(&self) -> Option<User> {
+        if !self.root {
+            return None;
+        }
+        let passwd = std::fs::read_to_string(self.paths.system("/etc/passwd")).unwrap_or_default();
+        let user = |name: &str| {
+            passwd.lines().find_map(|line| {
+                let mut fields = line.strip_prefix(name)?.strip_prefix(':')?.split(':').skip(1);
+                Some(User { uid: fields.next()?.parse().ok()?, gid: fields.next()?.parse().ok()? })
+            })
+        };
+        user(BUILD_USER).or_else(|| user("nobody")).or(Some(User { uid: 65534, gid: 65534 }))
+    }
+
+    /// The directory of a kernel's modules.
+    pub fn modules(&self, release: &str) -> PathBuf {
+        self.framework.install_tree.join(release)
+    }
+
+    /// A private directory that vanishes when dropped.
+    pub fn scratch(&self) -> Result<tempfile::TempDir> {
+        let place: &Path = &self.framework.tmp_location;
+        tempfile::Builder::new().prefix("dkms.").tempdir_in(place).map_err(|source| Error::Io {
+            what: format!("Cannot make a temporary directory in {}", place.display()),
+            source,
+        })
+    }
+
+    /// Refuses who is not root.
+    pub fn need_root(&self) -> Result<()> {
+        if self.root { Ok(()) } else { Err(Error::NotRoot) }
+    }
+
+    /// Refuses who may not write the tree.
+    pub fn need_tree(&self) -> Result<()> {
+        let tree = &self.framework.dkms_tree;
+        match rustix::fs::access(tree, rustix::fs::Access::WRITE_OK) {
+            Ok(()) => Ok(()),
+            Err(_) => Err(Error::NoWriteAccess(tree.clone())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn derivatives_count_as_what_they_derive_from() {
+        for (text, name, destination) in [
+            ("ID=debian\n", "debian", Some("/updates/dkms")),
+            ("NAME=x\nID=ubuntu\nID_LIKE=debian\n", "ubuntu", Some("/updates/dkms")),
+            ("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n", "ubuntu debian", Some("/updates/dkms")),
+            ("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n", "rhel centos fedora", Some("/extra")),
+            ("ID=void\n", "void", None),
+        ] {
+            let distribution = Distribution::parse(text);
+            assert_eq!((distribution.name(), distribution.destination()), (name, destination));
+        }
+        assert!(Distribution::parse("ID_LIKE='ubuntu debian'").is_ubuntu());
+    }
+}

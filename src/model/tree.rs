@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The tree of registered modules, `/var/lib/dkms`: the only state there is.
+//!
+//! ```text
+//! TREE/M/V/source             link to the source, SOURCES/M-V
+//! TREE/M/V/build/             left by a build that failed
+//! TREE/M/V/K/A/module/*.ko    what was built
+//! TREE/M/V/K/A/log/make.log
+//! TREE/M/kernel-K-A           link to V/K/A: installed
+//! TREE/M/original_module/K/A/ what was installed before us
+//! TREE/.pending-M-K-A         an installation that has not ended
+//! ```
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::model::module::{Id, Target};
+use crate::system::files::names;
+
+/// Where things are, and what state they say a module is in.
+#[derive(Debug, Clone)]
+pub struct Tree {
+    root: PathBuf,
+    sources: PathBuf,
+    kernels: PathBuf,
+}
+
+/// The state of a registered module for one kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// Registered; nothing built.
+    Added,
+    /// Built, not installed.
+    Built,
+    /// Built and installed.
+    Installed,
+}
+
+impl Tree {
+    /// The tree at `root`, with sources below `sources` and kernels below `kernels`.
+    pub fn new(root: &Path, sources: &Path, kernels: &Path) -> Self {
+        Self { root: root.to_owned(), sources: sources.to_owned(), kernels: kernels.to_owned() }
+    }
+
+    /// The tree itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where the source of a module belongs: `SOURCES/M-V`.
+    pub fn source_dir(&self, id: &Id) -> PathBuf {
+        self.sources.join(id.dashed())
+    }
+
+    /// `TREE/M`.
+    pub fn module_root(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// `TREE/M/V`.
+    pub fn version_dir(&self, id: &Id) -> PathBuf {
+        self.root.join(&id.name).join(&id.version)
+    }
+
+    /// `TREE/M/V/source`.
+    pub fn source_link(&self, id: &Id) -> PathBuf {
+        self.version_dir(id).join("source")
+    }
+
+    /// `TREE/M/V/build`: what every build believes to be its directory.
+    pub fn build_dir(&self, id: &Id) -> PathBuf {
+        self.version_dir(id).join("build")
+    }
+
+    /// `TREE/M/V/K/A`.
+    pub fn built_dir(&self, id: &Id, target: &Target) -> PathBuf {
+        self.version_dir(id).join(&target.release).join(&target.arch)
+    }
+
+    /// `TREE/M/V/K/A/module`.
+    pub fn module_dir(&self, id: &Id, target: &Target) -> PathBuf {
+        self.built_dir(id, target).join("module")
+    }
+
+    /// `TREE/M/kernel-K-A`.
+    pub fn link(&self, name: &str, target: &Target) -> PathBuf {
+        self.module_root(name).join(format!("kernel-{}-{}", target.release, target.arch))
+    }
+
+    /// What that link says when `id` is installed: relative, so that the tree can be moved.
+    pub fn link_target(&self, id: &Id, target: &Target) -> PathBuf {
+        Path::new(&id.version).join(&target.release).join(&target.arch)
+    }
+
+    /// `TREE/M/original_module/K/A`.
+    pub fn original_dir(&self, name: &str, target: &Target) -> PathBuf {
+        self.module_root(name).join("original_module").join(&target.release).join(&target.arch)
+    }
+
+    /// The mark of an installation that is under way. Not inside `TREE/M`, where it would look like a version.
+    pub fn pending_mark(&self, name: &str, target: &Target) -> PathBuf {
+        self.root.join(format!(".pending-{name}-{}-{}", target.release, target.arch))
+    }
+
+    /// The directory of a kernel's modules.
+    pub fn kernel_dir(&self, release: &str) -> PathBuf {
+        self.kernels.join(release)
+    }
+
+    /// Registered, with its source where it should be.
+    pub fn is_added(&self, id: &Id) -> bool {
+        let link = self.source_link(id);
+        link.is_symlink() && link.is_dir()
+    }
+
+    /// Registered, but its source or the link to it has gone.
+    pub fn is_broken(&self, id: &Id) -> bool {
+        if !self.version_dir(id).is_dir() {
+            return false;
+        }
+        let link = self.source_link(id);
+        if link.is_symlink() { !link.exists() } else { !link.exists() && self.source_dir(id).is_dir() }
+    }
+
+    /// The state for one kernel of a module that is registered.
+    pub fn state(&self, id: &Id, target: &Target) -> State {
+        if !self.module_dir(id, target).is_dir() {
+            State::Added
+        } else if self.is_linked(id, target) && !self.is_pending(&id.name, target) {
+            State::Installed
+        } else {
+            State::Built
+        }
+    }
+
+    fn is_linked(&self, id: &Id, target: &Target) -> bool {
+        let resolved = |path: &Path| fs::canonicalize(path).ok();
+        resolved(&self.link(&id.name, target)).is_some_and(|at| Some(at) == resolved(&self.built_dir(id, target)))
+    }
+
+    /// Whether an installation was begun and not ended.
+    pub fn is_pending(&self, name: &str, target: &Target) -> bool {
+        self.pending_mark(name, target).exists()
+    }
+
+    /// Names of all modules that have a directory, sorted.
+    pub fn modules(&self) -> Vec<String> {
+        names(&self.root).into_iter().filter(|name| self.root.join(name).is_dir()).collect()
+    }
+
+    /// Versions of a module that are registered or broken, sorted as names are.
+    pub fn versions(&self, name: &str) -> Vec<Id> {
+        let dir = self.module_root(name);
+        names(&dir)
+            .into_iter()
+            .filter(|version| version != "original_module" && dir.join(version).is_dir() && !dir.join(version).is_symlink())
+            .map(|version| Id::new(name, version))
+            .filter(|id| self.is_added(id) || self.is_broken(id))
+            .collect()
+    }
+
+    /// Everything registered or broken, sorted by name and version.
+    pub fn all(&self) -> Vec<Id> {
+        self.modules().iter().flat_map(|name| self.versions(name)).collect()
+    }
+
+    /// The kernels that a module was built for, sorted as names are.
+    pub fn all_targets(&self, id: &Id) -> Vec<Target> {
+        let dir = self.version_dir(id);
+        let mut targets = Vec::new();
+        for release in names(&dir) {
+            for arch in names(&dir.join(&release)) {
+                let target = Target::new(&release, arch);
+                if self.module_dir(id, &target).is_dir() {
+                    targets.push(target);
+                }
+            }
+        }
+        targets
+    }
+
+    /// [`Tree::all_targets`] whose directories look like a kernel's: with digits and a dot in front.
+    pub fn targets(&self, id: &Id) -> Vec<Target> {
+        self.all_targets(id).into_iter().filter(|target| looks_like_release(&target.release)).collect()
+    }
+}
+
+/// Digits, a dot, and anything: `6.1.0-56-amd64`.
+pub fn looks_like_release(name: &str) -> bool {
+    let rest = name.trim_start_matches(|c: char| c.is_ascii_digit());
+    rest.len() < name.len() && rest.starts_with('.')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn states_are_read_from_the_tree() -> std::io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let at = |path: &str| dir.path().join(path);
+        let tree = Tree::new(&at("tree"), &at("src"), &at("modules"));
+        let (id, target) = (Id::new("hello", "1.0"), Target::new("6.1.0-1", "x86_64"));
+        fs::create_dir_all(at("src/hello-1.0"))?;
+        fs::create_dir_all(tree.build_dir(&id))?;
+        assert!(tree.is_broken(&id) && !tree.is_added(&id), "the link is missing");
+        symlink(at("src/hello-1.0"), tree.source_link(&id))?;
+        assert!(tree.is_added(&id) && !tree.is_broken(&id));
+        assert_eq!(tree.state(&id, &target), State::Added);
+        fs::create_dir_all(tree.module_dir(&id, &target))?;
+        assert_eq!(tree.state(&id, &target), State::Built);
+        symlink(tree.link_target(&id, &target), tree.link("hello", &target))?;
+        assert_eq!(tree.state(&id, &target), State::Installed);
+        fs::write(tree.pending_mark("hello", &target), "")?;
+        assert_eq!(tree.state(&id, &target), State::Built, "a pending installation is none");
+        assert_eq!((tree.all(), tree.targets(&id)), (vec![id.clone()], vec![target]));
+        fs::remove_dir_all(at("src/hello-1.0"))?;
+        assert!(tree.is_broken(&id));
+        Ok(())
+    }
+
+    #[test]
+    fn kernels_are_told_from_other_directories() {
+        for (name, expected) in [("6.1.0-56-amd64", true), ("6", false), ("build", false), (".6", false), ("weird-6.1", false)] {
+            assert_eq!(looks_like_release(name), expected, "{name}");
+        }
+    }
+}

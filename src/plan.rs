@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! From a wish and the state of things to steps, one for each module and kernel, in the order of their dependencies.
+
+use std::collections::BTreeSet;
+
+use crate::error::{Error, Result};
+use crate::model::conf::{Conf, Question};
+use crate::model::kernel::Kernel;
+use crate::model::module::{Id, Target};
+use crate::model::options::Options;
+use crate::model::site::Site;
+use crate::model::tree::State;
+use crate::request::{Announced, Goal, Modules, Request};
+use crate::steps::prepare::check_source;
+use crate::system::output::Block;
+use crate::system::version::compare_padded;
+
+/// What is to be done for one module and kernel.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Nothing: it cannot be, and this is why.
+    Refused(Error),
+    /// Nothing: it is in the wanted state.
+    Done(State),
+    /// Install what is built already.
+    Install,
+    /// Build, and whatever the goal asks for after it.
+    Build,
+}
+
+/// One module for one kernel.
+#[derive(Debug)]
+pub struct Step {
+    /// The module.
+    pub id: Id,
+    /// The kernel.
+    pub kernel: Kernel,
+    /// Its dkms.conf for this kernel, where it could be read.
+    pub conf: Option<Conf>,
+    /// What is to be done.
+    pub verdict: Verdict,
+    /// Indices of steps that must have succeeded before.
+    pub after: Vec<usize>,
+    /// What reading the conf brought up, to be said on standard error.
+    pub remarks: Vec<u8>,
+    /// How it is announced.
+    pub announced: Announced,
+    /// Whether the signing of this kernel's modules is to be told, even if nothing gets built.
+    pub signing_told: bool,
+}
+
+/// The steps, and what is known without doing any.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// In the order in which they are told of.
+    pub steps: Vec<Step>,
+    /// Names of modules that were installed already, per kernel of the request; only of automatic plans.
+    pub installed: Vec<(Target, Vec<String>)>,
+    /// Modules that wait for others which no step will install; only of automatic plans.
+    pub waiting: Vec<Waiting>,
+}
+
+/// A module that cannot be built, for want of others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// The module.
+    pub id: Id,
+    /// The kernel.
+    pub target: Target,
+    /// The names it waits for.
+    pub missing: Vec<String>,
+    /// Whether nobody here has ever heard of one of them.
+    pub unknown: bool,
+}
+
+impl Plan {
+    /// Makes the plan for a request. What is wrong with single modules is in their steps.
+    pub fn make(site: &Site, request: &Request, say: &Block) -> Result<Self> {
+        let mut plan = Self::default();
+        match &request.modules {
+            Modules::Named(ids) => {
+                for target in &request.targets {
+                    for id in ids {
+                        plan.steps.push(named_step(site, request, id, target));
+                    }
+                }
+            }
+            Modules::Automatic => {
+                let newest = newest_versions(site, say);
+                for target in &request.targets {
+                    plan.automatic(site, request, target, &newest)?;
+                }
+            }
+        }
+        Ok(plan)
+    }
+
+    /// Adds what is missing on one kernel, dependencies first.
+    fn automatic(&mut self, site: &Site, request: &Request, target: &Target, newest: &[Id]) -> Result<()> {
+        let known: BTreeSet<&str> = newest.iter().map(|id| id.name.as_str()).collect();
+        let mut installed = Vec::new();
+        let mut waiting = Vec::new();
+        for id in newest {
+            if site.tree.state(id, target) == State::Installed {
+                installed.push(id.name.clone());
+                continue;
+            }
+            let reading = Reading::of(site, &request.options, id, target);
+            if let Ok(conf) = &reading.conf {
+                if !conf.autoinstall() {
+                    continue;
+                }
+            }
+            let depends: Vec<String> = reading.conf.as_ref().map(Conf::depends).unwrap_or_default();
+            waiting.push((id, depends, reading));
+        }
+        if !waiting.is_empty() {
+            Kernel::new(site, target, request.options.headers.as_deref(), request.options.config.as_deref()).need_headers()?;
+        }
+        // Rounds: whoever waits for nobody goes, until nobody can.
+        let first = self.steps.len();
+        loop {
+            let placed: Vec<(usize, String)> =
+                self.steps.iter().enumerate().skip(first).map(|(index, step)| (index, step.id.name.clone())).collect();
+            let met = |name: &String| installed.contains(name) || placed.iter().any(|(_, done)| done == name);
+            let (ready, rest): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(_, depends, _)| depends.iter().all(&met));
+            let progress = !ready.is_empty();
+            for (id, depends, reading) in ready {
+                let after = placed.iter().filter(|(_, name)| depends.contains(name)).map(|(index, _)| *index).collect();
+                let mut step = reading.into_step(site, request, id);
+                step.after = after;
+                step.signing_told = site.tree.state(id, target) == State::Added;
+                self.steps.push(step);
+            }
+            waiting = rest;
+            if !progress {
+                break;
+            }
+        }
+        for (id, depends, _) in waiting {
+            let placed = |name: &String| self.steps[first..].iter().any(|step| step.id.name == *name);
+            let missing: Vec<String> = depends.into_iter().filter(|name| !installed.contains(name) && !placed(name)).collect();
+            let unknown = missing.iter().any(|name| !known.contains(name.as_str()));
+            self.waiting.push(Waiting { id: id.clone(), target: target.clone(), missing, unknown });
+        }
+        self.installed.push((target.clone(), installed));
+        Ok(())
+    }
+}
+
+/// A dkms.conf read for one kernel, or why it could not be.
+struct Reading {
+    kernel: Kernel,
+    conf: Result<Conf>,
+}
+
+impl Reading {
+    fn of(site: &Site, options: &Options, id: &Id, target: &Target) -> Self {
+        let kernel = Kernel::new(site, target, options.headers.as_deref(), options.config.as_deref());
+        let conf = read_conf(site, options, id, &kernel);
+        Self { kernel, conf }
+    }
+
+    /// Goes through what can be known without building.
+    fn into_step(self, site: &Site, request: &Request, id: &Id) -> Step {
+        let file = conf_file(site, &request.options, id);
+        let mut remarks = Vec::new();
+        let (conf, verdict) = match self.conf {
+            Ok(conf) => {
+                remarks = remarks_on(&conf, &file.to_string_lossy());
+                let verdict = judge(site, request, id, &self.kernel, &conf, &mut remarks).unwrap_or_else(Verdict::Refused);
+                (Some(conf), verdict)
+            }
+            Err(error) => (None, Verdict::Refused(error)),
+        };
+        Step { id: id.clone(), kernel: self.kernel, conf, verdict, after: Vec::new(), remarks, announced: request.announced, signing_told: false }
+    }
+}
+
+/// The dkms.conf that speaks for a registered module.
+fn conf_file(site: &Site, options: &Options, id: &Id) -> std::path::PathBuf {
+    options.conf.clone().unwrap_or_else(|| site.tree.source_link(id).join("dkms.conf"))
+}
+
+/// Reads the dkms.conf of a registered module for one kernel.
+pub fn read_conf(site: &Site, options: &Options, id: &Id, kernel: &Kernel) -> Result<Conf> {
+    let question = Question {
+        site,
+        kernel,
+        id: Some(id),
+        file: conf_file(site, options, id),
+        directives: &options.directives,
+        action: &options.action,
+        force: options.force,
+    };
+    question.answer()
+}
+
+/// What is said of a conf whenever it is read to do something: bash's words, deprecated directives, problems.
+pub fn remarks_on(conf: &Conf, file: &str) -> Vec<u8> {
+    let mut remarks = conf.noise.clone();
+    let mut add = |line: String| remarks.extend_from_slice(format!("{line}\n").as_bytes());
+    for name in conf.deprecated() {
+        add(format!("Deprecated feature: {name} ({file})"));
+    }
+    if !conf.get("OBSOLETE_BY").is_empty() {
+        add(format!("Deprecated feature: OBSOLETE_BY ({file}): use BUILD_EXCLUSIVE_KERNEL_MAX instead"));
+    }
+    if conf.modules.is_empty() {
+        add("dkms.conf: Warning! Zero modules specified.".into());
+    }
+    for problem in conf.problems.iter().chain(&conf.duplicates()) {
+        add(problem.clone());
+    }
+    remarks
+}
+
+/// The step for a module that was named. What is done already needs no dkms.conf.
+fn named_step(site: &Site, request: &Request, id: &Id, target: &Target) -> Step {
+    let state = site.tree.state(id, target);
+    let enough = match request.goal {
+        Goal::Built => State::Built,
+        Goal::Installed => State::Installed,
+    };
+    if state >= enough && !request.options.force {
+        let kernel = Kernel::new(site, target, request.options.headers.as_deref(), request.options.config.as_deref());
+        let verdict = Verdict::Done(enough);
+        return Step {
+            id: id.clone(),
+            kernel,
+            conf: None,
+            verdict,
+            after: Vec::new(),
+            remarks: Vec::new(),
+            announced: request.announced,
+            signing_told: false,
+        };
+    }
+    Reading::of(site, &request.options, id, target).into_step(site, request, id)
+}
+
+/// The checks before a build, in the order in which they are made.
+fn judge(site: &Site, request: &Request, id: &Id, kernel: &Kernel, conf: &Conf, remarks: &mut Vec<u8>) -> Result<Verdict> {
+    if !conf.problems.is_empty() || !conf.duplicates().is_empty() {
+        return Err(Error::BadConf(request.options.conf.as_ref().map(|file| file.to_string_lossy().into_owned()).unwrap_or_default()));
+    }
+    let state = site.tree.state(id, &kernel.target);
+    if request.goal == Goal::Installed && state >= State::Built {
+        return Ok(Verdict::Install);
+    }
+    if conf.included(kernel).is_none() {
+        let place = site.tree.built_dir(id, &kernel.target).join("dkms.conf");
+        remarks.extend_from_slice(
+            format!(
+                "Warning: The {}\nfor module {id} includes BUILD_EXCLUSIVE directives\nwhich do not match this \
+                 kernel/arch/config for any modules.\nThis indicates that it should not be built.\n",
+                place.display()
+            )
+            .as_bytes(),
+        );
+        return Err(Error::Excluded { id: id.to_string(), kernel: kernel.target.to_string() });
+    }
+    check_source(&site.tree.source_link(id))?;
+    kernel.need_headers()?;
+    Ok(Verdict::Build)
+}
+
+/// The newest version of each registered module; broken ones are told of and left out.
+fn newest_versions(site: &Site, say: &Block) -> Vec<Id> {
+    let mut newest: Vec<Id> = Vec::new();
+    for id in site.tree.all() {
+        if site.tree.is_broken(&id) {
+            say.error(&format!(
+                "{id} is broken! Missing the source directory or the symbolic link pointing to it.\nManual intervention is \
+                 required!"
+            ));
+            continue;
+        }
+        match newest.iter_mut().find(|other| other.name == id.name) {
+            Some(other) if compare_padded(&id.version, &other.version).is_gt() => *other = id,
+            Some(_) => {}
+            None => newest.push(id),
+        }
+    }
+    newest
+}

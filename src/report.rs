@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What came of it: for people, and as an exit code.
+
+use crate::error::{Error, Result};
+use crate::model::module::{Id, Target};
+use crate::plan::Plan;
+use crate::run::Outcome;
+use crate::system::output::Block;
+
+/// What a command over several kernels ends with: the last kernel's result.
+pub fn last_result(outcomes: Vec<Outcome>) -> Result<()> {
+    match outcomes.into_iter().last().map(|outcome| outcome.result) {
+        Some(Err(error)) => Err(Error::Said(error.code())),
+        _ => Ok(()),
+    }
+}
+
+/// Sums an automatic installation up for each kernel; an error if some module failed or waits for one that did.
+pub fn automatic(plan: &Plan, outcomes: &[Outcome], say: &Block) -> Result<()> {
+    let mut failed = false;
+    for (target, installed) in &plan.installed {
+        failed |= !sum_up(plan, outcomes, target, installed, say);
+    }
+    if failed { Err(Error::AutoinstallFailed) } else { Ok(()) }
+}
+
+fn sum_up(plan: &Plan, outcomes: &[Outcome], target: &Target, installed: &[String], say: &Block) -> bool {
+    let here: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.target == *target).collect();
+    let mut waiting: Vec<(&Id, Vec<String>)> = Vec::new();
+    let mut deferred: Vec<(&Id, &[String])> = Vec::new();
+    for wait in plan.waiting.iter().filter(|wait| wait.target == *target) {
+        if wait.unknown {
+            deferred.push((&wait.id, &wait.missing));
+        } else {
+            waiting.push((&wait.id, wait.missing.clone()));
+        }
+    }
+    let (mut succeeded, mut skipped, mut failed) = (installed.to_vec(), Vec::new(), Vec::new());
+    for outcome in &here {
+        match &outcome.result {
+            Ok(()) => succeeded.push(outcome.id.name.clone()),
+            Err(Error::Stranded { missing }) => waiting.push((&outcome.id, missing.clone())),
+            Err(error) if error.code() == 77 => skipped.push(outcome.id.name.clone()),
+            Err(error) => failed.push(format!("{}({})", outcome.id.name, error.code())),
+        }
+    }
+    if here.is_empty() && waiting.is_empty() && deferred.is_empty() {
+        return true;
+    }
+    let release = &target.release;
+    let line = |what: &str, names: &[String]| {
+        if !names.is_empty() {
+            say.say(format!("Autoinstall on {release} {what} for module(s) {}.", names.join(" ")));
+        }
+    };
+    line("succeeded", &succeeded);
+    line("was skipped", &skipped);
+    line("failed", &failed);
+    waiting.sort();
+    for (id, missing) in &waiting {
+        say.say(format!("{id} autoinstall failed due to missing dependencies: {}.", missing.join(" ")));
+    }
+    for (id, missing) in &deferred {
+        say.say(format!("{id} autoinstall deferred: BUILD_DEPENDS not registered with DKMS: {}.", missing.join(" ")));
+    }
+    if !deferred.is_empty() {
+        let names: Vec<String> = deferred.iter().map(|(id, _)| id.to_string()).collect();
+        say.say(format!(
+            "Autoinstall on {release} deferred module(s) {} due to BUILD_DEPENDS not yet registered with DKMS.\nThese may be \
+             provided externally or by a package not yet configured; autoinstall will retry on the next trigger.",
+            names.join(" ")
+        ));
+    }
+    failed.is_empty() && waiting.is_empty()
+}

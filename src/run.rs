@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Runs a plan: builds side by side, on one pool of job tokens; what they made is committed in plan order.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::commit::Commit;
+use crate::error::{Error, Result};
+use crate::model::module::{Id, Target};
+use crate::model::site::Site;
+use crate::model::tree::State;
+use crate::plan::{Plan, Step, Verdict};
+use crate::request::{Announced, Goal, Request};
+use crate::steps::Work;
+use crate::steps::make::Build;
+use crate::steps::prepare::Workshop;
+use crate::steps::sign::Signing;
+use crate::system::output::Block;
+use crate::system::sandbox::Isolation;
+use crate::system::tokens::Pool;
+
+/// How a step ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The module.
+    pub id: Id,
+    /// The kernel.
+    pub target: Target,
+    /// Whether it is in the wanted state now; the error was told already.
+    pub result: Result<()>,
+}
+
+/// What a worker made of a step.
+struct Made {
+    workshop: Workshop,
+    /// An error before the modules were complete.
+    build: Result<()>,
+    /// POST_BUILD's, which leaves the modules built.
+    after: Result<()>,
+}
+
+enum Progress {
+    Waiting,
+    Running,
+    Made(Box<Result<Made>>),
+    Committed { succeeded: bool },
+}
+
+struct Shared<'a> {
+    site: &'a Site,
+    request: &'a Request,
+    steps: &'a [Step],
+    blocks: &'a [Block],
+    signing: HashMap<Target, Signing>,
+    pool: Pool,
+    progress: Mutex<Vec<Progress>>,
+    changed: Condvar,
+    /// For builds without a private view of the file system: a module's builds take turns.
+    turns: HashMap<&'a Id, Mutex<()>>,
+}
+
+/// Runs all steps. Nothing a single step does stops the others.
+pub fn run(site: &Site, request: &Request, plan: &Plan) -> Result<Vec<Outcome>> {
+    let steps = plan.steps.as_slice();
+    let blocks: Vec<Block> = steps.iter().map(|_| site.output.block()).collect();
+    let mut signing = HashMap::new();
+    for step in steps.iter().filter(|step| matches!(step.verdict, Verdict::Build) || step.signing_told) {
+        if !signing.contains_key(&step.kernel.target) {
+            signing.insert(step.kernel.target.clone(), Signing::decide(site, &step.kernel)?);
+        }
+    }
+    let shared = Shared {
+        site,
+        request,
+        steps,
+        blocks: &blocks,
+        signing,
+        pool: Pool::new(site.framework.parallel_jobs),
+        progress: Mutex::new(steps.iter().map(|_| Progress::Waiting).collect()),
+        changed: Condvar::new(),
+        turns: steps.iter().map(|step| (&step.id, Mutex::new(()))).collect(),
+    };
+    let builds = steps.iter().filter(|step| matches!(step.verdict, Verdict::Build)).count();
+    let workers = match site.framework.parallel_jobs {
+        0 => builds,
+        jobs => builds.min(jobs),
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| shared.work());
+        }
+        shared.commit_all()
+    })
+}
+
+impl Shared<'_> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Progress>> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, index: usize, progress: Progress) {
+        self.lock()[index] = progress;
+        self.changed.notify_all();
+    }
+
+    /// A worker: builds the first step that can be built, until none is left.
+    fn work(&self) {
+        while let Some(index) = self.next() {
+            let step = &self.steps[index];
+            let made = catch_unwind(AssertUnwindSafe(|| self.build(step, &self.blocks[index])));
+            let made = made.unwrap_or_else(|_| {
+                let source = std::io::Error::other("a defect of dkms-rs; please report it");
+                Err(Error::Io { what: format!("The build of {} was given up", step.id), source })
+            });
+            self.set(index, Progress::Made(Box::new(made)));
+        }
+    }
+
+    /// The next step to build; waits while steps that others depend on are under way.
+    fn next(&self) -> Option<usize> {
+        let mut progress = self.lock();
+        loop {
+            let mut left = false;
+            let mut earlier_committed = true;
+            for (index, step) in self.steps.iter().enumerate() {
+                if matches!(step.verdict, Verdict::Build) && matches!(progress[index], Progress::Waiting) {
+                    left = true;
+                    let met = step.after.iter().all(|&i| matches!(progress[i], Progress::Committed { succeeded: true }));
+                    // One job at a time is one thing after the other, installations included.
+                    if met && (self.site.framework.parallel_jobs != 1 || earlier_committed) {
+                        progress[index] = Progress::Running;
+                        return Some(index);
+                    }
+                }
+                earlier_committed &= matches!(progress[index], Progress::Committed { .. });
+            }
+            if !left {
+                return None;
+            }
+            progress = self.changed.wait(progress).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn announce(&self, step: &Step, say: &Block) {
+        if step.signing_told {
+            self.tell_signing(step, say);
+        }
+        match step.announced {
+            Announced::Not => {}
+            Announced::Automatic => say.say(format!("Autoinstall of module {} for kernel {}", step.id, step.kernel.target)),
+            Announced::Initial => say.say(format!("\nBuilding initial module {} for {}", step.id, step.kernel.target.release)),
+        }
+        say.complain(&step.remarks);
+    }
+
+    fn tell_signing(&self, step: &Step, say: &Block) {
+        let target = &step.kernel.target;
+        if let Some(signing) = self.signing.get(target) {
+            say.once(&format!("signing for {target}"), &signing.prologue);
+        }
+    }
+
+    fn work_on<'a>(&'a self, step: &'a Step, say: &'a Block) -> Option<Work<'a>> {
+        let conf = step.conf.as_ref()?;
+        Some(Work { site: self.site, options: &self.request.options, id: &step.id, kernel: &step.kernel, conf, say })
+    }
+
+    fn build(&self, step: &Step, say: &Block) -> Result<Made> {
+        self.announce(step, say);
+        self.tell_signing(step, say);
+        let Some(work) = self.work_on(step, say) else { return Err(Error::Said(1)) };
+        self.check_depends(&work)?;
+        let turn = self.turns.get(&step.id).filter(|_| self.site.isolation != Isolation::Namespaces);
+        let _turn = turn.map(|turn| turn.lock().unwrap_or_else(PoisonError::into_inner));
+        let token = self.pool.start().map_err(|source| Error::Io { what: "Cannot get a job token".into(), source })?;
+        let workshop = Workshop::set_up(&work)?;
+        let default = Signing::default();
+        let signing = self.signing.get(&step.kernel.target).unwrap_or(&default);
+        let built = Build::new(work, &workshop, &token).and_then(|build| build.run(signing).map(|()| build));
+        let (build, after) = match built {
+            Ok(build) => (Ok(()), build.post_build()),
+            Err(error) => (Err(error), Ok(())),
+        };
+        drop(token);
+        Ok(Made { workshop, build, after })
+    }
+
+    /// BUILD_DEPENDS must be installed for this kernel.
+    fn check_depends(&self, work: &Work) -> Result<()> {
+        let target = &work.kernel.target;
+        let installed =
+            |name: &str| self.site.tree.versions(name).iter().any(|id| self.site.tree.state(id, target) >= State::Built
+                && self.site.tree.link(name, target).exists());
+        let missing: Vec<String> = work.conf.depends().into_iter().filter(|name| !installed(name)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let missing = missing.join(" ");
+        if !self.request.options.force {
+            return Err(Error::MissingDepends { id: work.id.to_string(), kernel: target.to_string(), missing });
+        }
+        work.say.warn(format!("Trying to build module {} for kernel {target} despite of missing BUILD_DEPENDS: {missing}.", work.id));
+        Ok(())
+    }
+
+    fn commit_all(&self) -> Result<Vec<Outcome>> {
+        let mut commit = Commit::new(self.site, &self.request.options);
+        let mut outcomes = Vec::with_capacity(self.steps.len());
+        for (index, step) in self.steps.iter().enumerate() {
+            let say = &self.blocks[index];
+            let last = !self.steps[index + 1..].iter().any(|later| later.kernel.target.release == step.kernel.target.release);
+            let result = self.commit(index, step, say, &mut commit);
+            let stranded = matches!(result, Err(Error::Stranded { .. }));
+            if let Some(error) = result.as_ref().err().filter(|error| !error.is_said()) {
+                say.error(error);
+            }
+            if last {
+                commit.finish(&step.kernel.target.release, say);
+            }
+            if step.announced == Announced::Automatic && !stranded {
+                say.say("");
+            }
+            say.end();
+            // Whoever builds upon a module that is not meant for this kernel is tried, and says what it lacks.
+            let succeeded = result.as_ref().map_or_else(|error| error.code() == 77, |()| true);
+            self.set(index, Progress::Committed { succeeded });
+            outcomes.push(Outcome { id: step.id.clone(), target: step.kernel.target.clone(), result });
+        }
+        Ok(outcomes)
+    }
+
+    /// Names of the modules this step depends on that failed.
+    fn failed_before(&self, step: &Step) -> Vec<String> {
+        let progress = self.lock();
+        let failed = |&&index: &&usize| matches!(progress[index], Progress::Committed { succeeded: false });
+        step.after.iter().filter(failed).map(|&index| self.steps[index].id.name.clone()).collect()
+    }
+
+    fn commit(&self, index: usize, step: &Step, say: &Block, commit: &mut Commit) -> Result<()> {
+        let missing = self.failed_before(step);
+        if !missing.is_empty() {
+            return Err(Error::Stranded { missing });
+        }
+        match &step.verdict {
+            Verdict::Refused(error) => {
+                self.announce(step, say);
+                if !error.is_said() {
+                    say.error(error);
+                }
+                Err(Error::Said(error.code()))
+            }
+            Verdict::Done(state) => {
+                let (verb, place) = if *state == State::Installed { ("installed", "on") } else { ("built", "for") };
+                say.say(format!(
+                    "Module {} already {verb} {place} kernel {}, skip. You may override by specifying --force.",
+                    step.id, step.kernel.target
+                ));
+                Ok(())
+            }
+            Verdict::Install => {
+                self.announce(step, say);
+                self.install(step, say, commit)
+            }
+            Verdict::Build => {
+                let made = self.wait_for(index)?;
+                let work = self.work_on(step, say).ok_or(Error::Said(1))?;
+                if let Err(error) = made.build {
+                    made.workshop.leave_behind(&work)?;
+                    return Err(error);
+                }
+                let after = made.after;
+                commit.publish(&work, made.workshop)?;
+                after?;
+                if self.request.goal == Goal::Installed { self.install(step, say, commit) } else { Ok(()) }
+            }
+        }
+    }
+
+    fn install(&self, step: &Step, say: &Block, commit: &mut Commit) -> Result<()> {
+        let work = self.work_on(step, say).ok_or(Error::Said(1))?;
+        commit.install(&work)
+    }
+
+    fn wait_for(&self, index: usize) -> Result<Made> {
+        let mut progress = self.lock();
+        loop {
+            if matches!(progress[index], Progress::Made(_)) {
+                if let Progress::Made(made) = std::mem::replace(&mut progress[index], Progress::Running) {
+                    return *made;
+                }
+            }
+            progress = self.changed.wait(progress).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}

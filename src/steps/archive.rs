@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Modules that were there before ours: kept while ours is installed, put back when it goes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Doing, Result, cannot};
+use crate::steps::Work;
+use crate::system::files::{At, names, remove_any, remove_empty_up_to, rename, replace_with_text};
+use crate::system::paths::with_suffix;
+
+/// A module that stands where ours will be taken for it.
+#[derive(Debug)]
+pub struct Original {
+    path: PathBuf,
+    archived: PathBuf,
+}
+
+/// Archives the module at `path`: a second name for the file now; [`Original::give_way`] takes the first one away
+/// when ours is in place, so that there is always one of them.
+pub fn keep(work: &Work, path: &Path) -> Result<Original> {
+    let dir = work.site.tree.original_dir(&work.id.name, &work.kernel.target);
+    fs::create_dir_all(&dir).doing(cannot("make", &dir))?;
+    let archived = dir.join(path.file_name().unwrap_or_default());
+    let kept = fs::hard_link(path, &archived)
+        .or_else(|error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists => Ok(()),
+            // Another file system, or one without links.
+            _ => fs::copy(path, &archived).map(drop),
+        })
+        .at(&archived)
+        .and_then(|()| {
+            let origin = format!("{}\n", path.display());
+            replace_with_text(origin.as_bytes(), &with_suffix(&archived, ".origin"))
+        });
+    kept.doing(cannot("archive", path))?;
+    Ok(Original { path: path.to_owned(), archived })
+}
+
+impl Original {
+    /// Where it stood.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes the original out of the kernel's directory, unless ours has taken its very name. Whether it went.
+    pub fn give_way(&self, ours: &[PathBuf]) -> Result<bool> {
+        if !self.archived.exists() || ours.contains(&self.path) {
+            return Ok(false);
+        }
+        remove_any(&self.path).doing(cannot("remove", &self.path))?;
+        Ok(true)
+    }
+}
+
+/// Whether an archived original of the module file `name` (`x.ko`, whatever its compression) exists.
+pub fn has(work: &Work, name: &str) -> bool {
+    archived(work, name).is_some()
+}
+
+fn archived(work: &Work, name: &str) -> Option<PathBuf> {
+    let dir = work.site.tree.original_dir(&work.id.name, &work.kernel.target);
+    let found = names(&dir).into_iter().find(|file| file.starts_with(name) && !file.ends_with(".origin"))?;
+    Some(dir.join(found))
+}
+
+/// Puts an archived original of `name` back where it was.
+pub fn restore(work: &Work, name: &str) -> Result<()> {
+    let Some(file) = archived(work, name) else { return Ok(()) };
+    let origin = with_suffix(&file, ".origin");
+    let Ok(place) = fs::read_to_string(&origin) else { return Ok(()) };
+    let place = PathBuf::from(place.trim_end_matches('\n'));
+    work.say.say(format!("Restoring archived original module {}", place.display()));
+    let parent = place.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(parent).doing(cannot("make", parent))?;
+    rename(&file, &place)
+        .or_else(|_| crate::system::files::replace_with_copy(&file, &place).and_then(|()| remove_any(&file)))
+        .doing(cannot("restore", &place))?;
+    remove_any(&origin).doing(cannot("remove", &origin))?;
+    tidy(work);
+    Ok(())
+}
+
+/// Drops what is left in the archive for this kernel, and the archive if it is empty.
+pub fn clear(work: &Work) -> Result<()> {
+    let dir = work.site.tree.original_dir(&work.id.name, &work.kernel.target);
+    if dir.is_dir() && !names(&dir).is_empty() {
+        work.say.say(format!("Removing original module(s) from DKMS tree for kernel {}", work.kernel.target));
+    }
+    remove_any(&dir).doing(cannot("remove", &dir))?;
+    tidy(work);
+    Ok(())
+}
+
+fn tidy(work: &Work) {
+    let dir = work.site.tree.original_dir(&work.id.name, &work.kernel.target);
+    remove_empty_up_to(&dir, &work.site.tree.module_root(&work.id.name));
+    // The last empty one may be above a directory that is gone already.
+    if let Some(release) = dir.parent() {
+        remove_empty_up_to(release, &work.site.tree.module_root(&work.id.name));
+    }
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The initramfs of a kernel whose modules changed.
+
+use std::process::{Command, Stdio};
+
+use crate::model::site::Site;
+use crate::system::dpkg;
+use crate::system::files::names;
+use crate::system::version::dpkg_later;
+
+/// Refreshes the initramfs of `release` where dpkg runs us and that kernel has one.
+///
+/// initramfs-tools' trigger comes once at the end of dpkg's run, however often it is activated, but serves the newest
+/// kernel alone; for another one update-initramfs is called. Without dpkg a person decides.
+pub fn refresh(site: &Site, release: &str) {
+    let boot = site.paths.boot();
+    if dpkg::maintainer_script().is_none() || !boot.join(format!("initrd.img-{release}")).exists() {
+        return;
+    }
+    let newer = |other: &str| other != release && dpkg_later(other, release);
+    let newest = !names(&boot).iter().filter_map(|name| name.strip_prefix("initrd.img-")).any(newer);
+    if newest && dpkg::activate_trigger("update-initramfs") {
+        return;
+    }
+    let status = Command::new("update-initramfs")
+        .args(["-u", "-k", release])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    log::debug!("update-initramfs -u -k {release}: {status:?}");
+}

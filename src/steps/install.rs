@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Putting built modules into a kernel's directory, and taking them out again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Doing, Error, Result, cannot};
+use crate::model::conf::Module;
+use crate::model::module::Id;
+use crate::model::site::Site;
+use crate::steps::archive::{self, Original};
+use crate::steps::scripts::{self, Script};
+use crate::steps::{Work, compress};
+use crate::system::files::{find, names, remove_any, remove_empty_up_to, replace_link, replace_with_copy, same_content};
+use crate::system::modinfo::ModInfo;
+use crate::system::paths::below;
+use crate::system::version::compare_padded;
+
+/// Modules in place, whose originals wait for depmod before they go.
+#[derive(Debug)]
+pub struct Placed {
+    files: Vec<PathBuf>,
+    originals: Vec<Original>,
+}
+
+impl Placed {
+    /// Takes the originals away; says whether depmod has to look again, because one stood where it is preferred.
+    pub fn settle(&self, modules: &Path) -> Result<bool> {
+        let mut again = false;
+        for original in &self.originals {
+            again |= original.give_way(&self.files)? && !original.path().starts_with(modules.join("kernel"));
+        }
+        Ok(again)
+    }
+}
+
+/// What an administrator or a package listed as to be forced, in files of one word a line.
+#[derive(Debug, Clone, Copy, Default)]
+struct Forced {
+    install: bool,
+    version: bool,
+}
+
+fn forced(site: &Site, id: &Id) -> Forced {
+    let dir = site.paths.forced_lists();
+    let mut forced = Forced::default();
+    for name in names(&dir) {
+        for word in fs::read_to_string(dir.join(name)).unwrap_or_default().split_whitespace() {
+            forced.install |= word == id.name;
+            forced.version |= word.strip_suffix("_version-override") == Some(&id.name);
+        }
+    }
+    forced
+}
+
+/// Puts the modules in place. `unfinished`: an earlier run was cut off here, so what stands there may be ours.
+pub fn place(work: &Work, unfinished: bool) -> Result<Placed> {
+    let Work { site, options, id, kernel, conf, say } = work;
+    let forced = forced(site, id);
+    if forced.install {
+        say.say(format!("Forcing installation of {}", id.name));
+    }
+    if forced.version {
+        say.say(format!("Forcing version override of {}", id.name));
+    }
+    if !kernel.modules.is_dir() {
+        return Err(Error::NoKernel(kernel.modules.clone()));
+    }
+    let suffix = kernel.compression();
+    let built = site.tree.module_dir(id, &kernel.target);
+    let modules = conf.included(kernel).unwrap_or_default();
+    for module in &modules {
+        let file = format!("{}.ko{suffix}", module.dest_name);
+        if !built.join(&file).exists() {
+            return Err(Error::MissingModule { module: module.dest_name.clone(), dir: built });
+        }
+    }
+    if scripts::run(work, Script::PreInstall) != 0 && !options.force {
+        return Err(Error::PreInstallFailed);
+    }
+    let unchecked = options.force || forced.install || options.force_version || forced.version || unfinished;
+    let mut placed = Placed { files: Vec::new(), originals: Vec::new() };
+    for module in &modules {
+        let name = format!("{}.ko{suffix}", module.dest_name);
+        if unchecked || is_wanted(work, &built.join(&name), &name) {
+            place_one(work, module, &name, &mut placed)?;
+        }
+    }
+    if placed.files.is_empty() && !modules.is_empty() {
+        return Err(Error::InstallAborted);
+    }
+    Ok(placed)
+}
+
+fn place_one(work: &Work, module: &Module, name: &str, placed: &mut Placed) -> Result<()> {
+    let Work { site, id, kernel, say, .. } = work;
+    let dir = below(&kernel.modules, &module.dest_location);
+    let file = dir.join(name);
+    if fs::symlink_metadata(site.tree.link(&id.name, &kernel.target)).is_err() {
+        if let Some(original) = find_original(&kernel.modules, &dir, name) {
+            say.say(format!("Found pre-existing {}, archiving for uninstallation", original.display()));
+            placed.originals.push(archive::keep(work, &original)?);
+        }
+    } else if archive::has(work, name) {
+        say.say("An original module was already stored during a previous install");
+    }
+    say.say(format!("Installing {}", file.display()));
+    fs::create_dir_all(&dir).doing(cannot("make", &dir))?;
+    let built = site.tree.module_dir(id, &kernel.target).join(name);
+    if site.framework.symlink_modules {
+        replace_link(&built, &file).doing(cannot("install", &file))?;
+    } else {
+        replace_with_copy(&built, &file).doing(cannot("install", &file))?;
+    }
+    placed.files.push(file);
+    Ok(())
+}
+
+/// The module of that name that stands in for ours now, looked for where it would be preferred first.
+fn find_original(modules: &Path, dir: &Path, name: &str) -> Option<PathBuf> {
+    let known = [modules.join("extra"), modules.join("updates"), dir.to_owned()].map(|dir| dir.join(name));
+    known.into_iter().find(|file| file.exists()).or_else(|| find(modules, &mut |found| found == name).into_iter().next())
+}
+
+/// Whether the built module is to replace what the kernel has under its name; says why not.
+fn is_wanted(work: &Work, built: &Path, name: &str) -> bool {
+    let Work { kernel, say, .. } = work;
+    let Some(present) = find(&kernel.modules, &mut |found| found == name).into_iter().next() else { return true };
+    let info = |file: &Path| ModInfo::read(file).unwrap_or_default();
+    let (theirs, ours) = (info(&present), info(built));
+    let (their_version, our_version) = (&theirs.version, &ours.version);
+    let bare = name.split_once(".ko").map_or(name, |(stem, _)| stem);
+    if compare_padded(their_version, our_version).is_gt() {
+        say.error(&format!(
+            "Module version {our_version} for {bare}.ko\nis not newer than what is already found in kernel {} ({their_version}).\n\
+             You may override by specifying --force.",
+            kernel.target.release
+        ));
+        return false;
+    }
+    let unversioned = [&theirs, &ours].iter().all(|info| info.version.is_empty() && info.srcversion.is_empty());
+    let same = if unversioned {
+        same_content(&present, built)
+    } else {
+        their_version == our_version && theirs.srcversion == ours.srcversion
+    };
+    if same {
+        let what = match their_version.as_str() {
+            "" => "already installed (unversioned module)".to_owned(),
+            version => format!("already installed at version {version}"),
+        };
+        say.complain(format!("Module {} {what}, override by specifying --force\n", present.display()));
+    }
+    !same
+}
+
+/// Flips the link by which the module counts as installed.
+pub fn flip_link(work: &Work) -> Result<()> {
+    let Work { site, id, kernel, .. } = work;
+    let link = site.tree.link(&id.name, &kernel.target);
+    replace_link(&site.tree.link_target(id, &kernel.target), &link).doing(cannot("set", &link))
+}
+
+/// Takes the modules out of the kernel's directory and puts the originals back.
+///
+/// Which those are is read from what was built, so that it works without the source.
+pub fn withdraw(work: &Work) -> Result<()> {
+    let Work { site, id, kernel, say, .. } = work;
+    say.say(format!("Module {id} for kernel {}:\nBefore uninstall, this module version was ACTIVE on this kernel.", kernel.target));
+    for module in modules_of(work) {
+        let found = installed_file(work, &module);
+        match &found {
+            Some(file) => {
+                say.say(format!("Deleting {}", file.display()));
+                delete(file, &kernel.modules)?;
+            }
+            None => say.say(format!("Module {}.ko was not found within {}/", module.dest_name, kernel.modules.display())),
+        }
+        archive::restore(work, &format!("{}.ko", module.dest_name))?;
+    }
+    let link = site.tree.link(&id.name, &kernel.target);
+    remove_any(&link).doing(cannot("remove", &link))
+}
+
+/// The modules that were built: dkms.conf's, or where it is gone those that lie in the tree.
+pub fn modules_of(work: &Work) -> Vec<Module> {
+    let Work { site, id, kernel, conf, .. } = work;
+    if !conf.modules.is_empty() {
+        return conf.included(kernel).map(|modules| modules.into_iter().cloned().collect()).unwrap_or_default();
+    }
+    let destination = site.distribution.destination().unwrap_or("/updates/dkms");
+    names(&site.tree.module_dir(id, &kernel.target))
+        .iter()
+        .filter(|name| compress::is_module(Path::new(name)))
+        .filter_map(|name| name.split_once(".ko"))
+        .enumerate()
+        .map(|(index, (stem, _))| Module {
+            index,
+            built_name: stem.into(),
+            built_location: String::new(),
+            dest_name: stem.into(),
+            original_location: destination.into(),
+            dest_location: destination.into(),
+            strip: true,
+        })
+        .collect()
+}
+
+/// Where a built module is installed: at the distribution's place or at its own, whichever has that version.
+pub fn installed_file(work: &Work, module: &Module) -> Option<PathBuf> {
+    let Work { site, id, kernel, .. } = work;
+    let name = format!("{}.ko{}", module.dest_name, kernel.compression());
+    let built = site.tree.module_dir(id, &kernel.target).join(&name);
+    let version = |file: &Path| ModInfo::read(file).unwrap_or_default().version;
+    let mut places = vec![&module.dest_location, &module.original_location];
+    places.dedup();
+    let mut found = places.into_iter().map(|place| below(&kernel.modules, place).join(&name)).filter(|file| file.exists());
+    let built_version = if built.exists() { version(&built) } else { String::new() };
+    found.find(|file| same_content(file, &built) || version(file) == built_version)
+}
+
+/// Deletes a module, whatever its compression, and directories that are empty then.
+fn delete(file: &Path, modules: &Path) -> Result<()> {
+    let (Some(dir), Some(name)) = (file.parent(), file.file_name().and_then(|name| name.to_str())) else { return Ok(()) };
+    let stem = name.split_once(".ko").map_or(name, |(stem, _)| stem);
+    for other in names(dir).iter().filter(|other| other.starts_with(&format!("{stem}.ko"))) {
+        remove_any(&dir.join(other)).doing(cannot("delete", &dir.join(other)))?;
+    }
+    remove_empty_up_to(dir, modules);
+    Ok(())
+}

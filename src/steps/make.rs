@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Building: patches, PRE_BUILD, make, and bringing the modules back.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use crate::error::{Doing, Error, Result, cannot};
+use crate::model::conf::Module;
+use crate::model::kernel::Toolchain;
+use crate::steps::prepare::Workshop;
+use crate::steps::scripts::{self, Script};
+use crate::steps::sign::Signing;
+use crate::steps::{Work, compress};
+use crate::system::files::{find, open_log, read_foreign};
+use crate::system::process;
+use crate::system::tokens::JobToken;
+
+/// Larger modules than this are none: nvidia's, unstripped, have some 100 MiB.
+const LARGEST_MODULE: u64 = 1 << 30;
+
+/// How often a person at a terminal sees that a command still runs.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(3);
+
+/// Builds `work`'s modules for its kernel into the workshop's result.
+#[derive(Debug)]
+pub struct Build<'a> {
+    work: Work<'a>,
+    workshop: &'a Workshop,
+    token: &'a JobToken,
+    toolchain: Toolchain,
+    environment: BTreeMap<String, String>,
+}
+
+impl<'a> Build<'a> {
+    /// Looks up the toolchain and writes the log's head.
+    pub fn new(work: Work<'a>, workshop: &'a Workshop, token: &'a JobToken) -> Result<Self> {
+        let environment = build_environment(&work.site.framework.build_environment)?;
+        let build = Self { work, workshop, token, toolchain: work.kernel.toolchain(), environment };
+        let date = Command::new("date").output().map(|output| output.stdout).unwrap_or_default();
+        build.log(format!(
+            "DKMS ({}) make.log for {} for kernel {}\n{}\n",
+            crate::VERSION,
+            work.id,
+            work.kernel.target,
+            String::from_utf8_lossy(&date).trim_end()
+        ))?;
+        Ok(build)
+    }
+
+    fn log(&self, text: impl AsRef<[u8]>) -> Result<()> {
+        open_log(&self.workshop.log)
+            .and_then(|mut file| file.write_all(text.as_ref()))
+            .doing(cannot("write", &self.workshop.log))
+    }
+
+    /// Where people will look for the log of a build that failed.
+    fn log_as_told(&self) -> PathBuf {
+        self.work.site.tree.build_dir(self.work.id).join("make.log")
+    }
+
+    /// Runs one command of the build with its progress told and its output logged; gives its exit code.
+    ///
+    /// `result` is what it sees as `TREE/M/V/K/A`, if anything.
+    fn command(&self, description: &str, text: &str, script: &str, result: Option<&Path>) -> Result<i32> {
+        let Work { site, id, kernel, say, .. } = self.work;
+        let verbose = site.framework.verbose;
+        let mut command = Command::new("bash");
+        command.args(["-c", script, "bash"]);
+        self.workshop.confine(&self.work, result, &mut command)?;
+        self.token.configure(&mut command);
+        command
+            .env("PATH", self.path())
+            .env("kernelver", &kernel.target.release)
+            .env("arch", &kernel.target.arch)
+            .env("module", &id.name)
+            .env("module_version", &id.version)
+            .envs(self.toolchain.variables())
+            .envs(&self.environment);
+        say.print(if verbose { format!("{text}\n") } else { format!("{description}...") });
+        self.log(format!("\n{description}\n# command: {text}\n"))?;
+        let mut log = open_log(&self.workshop.log).doing(cannot("write", &self.workshop.log))?;
+        let mut logged = Ok(());
+        let started = Instant::now();
+        let alive = (!verbose).then(|| SignOfLife::new(self.work));
+        let code = std::thread::scope(|scope| {
+            let (ended, end) = channel::<()>();
+            if let Some(alive) = &alive {
+                scope.spawn(move || alive.until(&end));
+            }
+            let code = process::merged(&mut command, |output| {
+                if logged.is_ok() {
+                    logged = log.write_all(output);
+                }
+                if verbose {
+                    say.print(output);
+                }
+            });
+            drop(ended);
+            code
+        })
+        .doing(|| format!("Cannot run {text}"))?;
+        logged.doing(cannot("write", &self.workshop.log))?;
+        let seconds = started.elapsed().as_secs();
+        self.log(format!(
+            "\n# exit code: {code}\n# elapsed time: {:02}:{:02}:{:02}\n{}\n",
+            seconds / 3600,
+            seconds / 60 % 60,
+            seconds % 60,
+            "-".repeat(64)
+        ))?;
+        match (code, verbose) {
+            (0, _) => say.print(" done.\n"),
+            (_, true) => say.print(format!("(bad exit status: {code})")),
+            (_, false) => say.print(format!("(bad exit status: {code})\nFailed command:\n{text}\n")),
+        }
+        Ok(code)
+    }
+
+    /// PATH with our `make` in front, which keeps a package's own `-j` from leaving the pool of job tokens.
+    fn path(&self) -> std::ffi::OsString {
+        let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into());
+        let sandbox = self.work.site.paths.libexec().join("sandbox");
+        if !sandbox.is_dir() {
+            return path;
+        }
+        let mut with_ours = sandbox.into_os_string();
+        with_ours.push(":");
+        with_ours.push(path);
+        with_ours
+    }
+
+    /// The whole build. An error leaves what was made where it is; what is complete is in the result.
+    pub fn run(&self, signing: &Signing) -> Result<()> {
+        self.patch()?;
+        self.script(Script::PreBuild, None)?;
+        self.make()?;
+        let modules = self.work.conf.included(self.work.kernel).unwrap_or_default();
+        self.collect(&modules, signing)
+    }
+
+    /// POST_BUILD, which sees the finished modules and may put files beside them.
+    pub fn post_build(&self) -> Result<()> {
+        if self.work.conf.get(Script::PostBuild.directive()).is_empty() {
+            return Ok(());
+        }
+        let theirs = self.workshop.open_result()?;
+        let ended = self.script(Script::PostBuild, Some(&theirs));
+        for file in find(&theirs, &mut |_| true) {
+            let relative = file.strip_prefix(&theirs).unwrap_or(&file);
+            // What it does to the modules' copies stays with it: those are signed already.
+            if file.is_symlink() || relative.extension().is_some_and(|e| e == "ko") || relative.starts_with("log") {
+                continue;
+            }
+            let ours = self.workshop.result.join(relative);
+            if compress::is_module(&ours) {
+                continue;
+            }
+            let bytes = read_foreign(&theirs, relative, LARGEST_MODULE).doing(cannot("read", &file))?;
+            put(&ours, &bytes)?;
+        }
+        ended
+    }
+
+    fn script(&self, script: Script, result: Option<&Path>) -> Result<()> {
+        let build_dir = self.work.site.tree.build_dir(self.work.id);
+        let Some(found) = scripts::find(&self.work, script, &self.workshop.build, &build_dir) else { return Ok(()) };
+        let text = format!("cd {}/ && {}", found.dir.display(), found.command_line());
+        match self.command(&format!("Running the {} script", script.name()), &text, &text, result)? {
+            0 => Ok(()),
+            code => {
+                let log = self.log_as_told();
+                self.work.say.say(format!("Consult {} for more information.", log.display()));
+                Err(Error::BuildScriptFailed { name: script.name(), log, code })
+            }
+        }
+    }
+
+    fn patch(&self) -> Result<()> {
+        for patch in self.work.conf.patches(&self.work.kernel.target.release) {
+            if Path::new(patch).components().any(|c| c == std::path::Component::ParentDir) {
+                return Err(Error::PatchOutside(patch.to_owned()));
+            }
+            if !self.workshop.build.join("patches").join(patch).is_file() {
+                let dir = self.work.site.tree.build_dir(self.work.id).join("patches");
+                return Err(Error::NoPatch { patch: patch.to_owned(), dir });
+            }
+            let text = format!("patch -p1 < ./patches/{patch}");
+            // The name is data to the shell that opens it.
+            let script = format!("patch -p1 < ./patches/{}", scripts::quoted(patch));
+            if self.command(&format!("Applying patch {patch}"), &text, &script, None)? != 0 {
+                return Err(Error::PatchFailed { patch: patch.to_owned(), log: self.log_as_told() });
+            }
+        }
+        Ok(())
+    }
+
+    fn make(&self) -> Result<()> {
+        let command = self.make_command();
+        match self.command("Building module(s)", &command, &command, None)? {
+            0 => Ok(()),
+            _ => Err(Error::BuildFailed { kernel: self.work.kernel.target.to_string(), log: self.log_as_told() }),
+        }
+    }
+
+    /// The command line that builds, as it is logged.
+    fn make_command(&self) -> String {
+        let Work { site, id, kernel, conf, .. } = self.work;
+        let mut command = conf.make(&kernel.target.release).map_or_else(
+            || format!("make -C {} M={}", kernel.build_dir.display(), site.tree.build_dir(id).display()),
+            str::to_owned,
+        );
+        if self.toolchain.llvm {
+            command.push_str(" LLVM=1");
+        }
+        match command.strip_prefix("make") {
+            Some(rest) => {
+                let jobs = match site.framework.parallel_jobs {
+                    0 => String::new(),
+                    jobs => jobs.to_string(),
+                };
+                format!("make -j{jobs} KERNELRELEASE={}{rest}", kernel.target.release)
+            }
+            None => command,
+        }
+    }
+
+    /// Brings the modules out of the build directory: ours are copies, of regular files only, signed and compressed.
+    fn collect(&self, modules: &[&Module], signing: &Signing) -> Result<()> {
+        let Work { site, id, kernel, say, .. } = self.work;
+        let build_dir = site.tree.build_dir(id);
+        let foreign = |module: &Module| read_foreign(&self.workshop.build, Path::new(&module.built_file()), LARGEST_MODULE);
+        let missing = modules.iter().find(|module| {
+            fs::symlink_metadata(self.workshop.build.join(module.built_file())).map_or(true, |meta| !meta.is_file())
+        });
+        if let Some(module) = missing {
+            return Err(Error::NotProduced {
+                module: module.built_file(),
+                kernel: kernel.target.to_string(),
+                log: self.log_as_told(),
+            });
+        }
+        self.strip(modules)?;
+        let ours = self.workshop.result.join("module");
+        fs::create_dir_all(&ours).doing(cannot("make", &ours))?;
+        let suffix = kernel.compression();
+        for module in modules {
+            let bytes = foreign(module).doing(|| format!("Cannot take over {}", module.built_file()))?;
+            let file = ours.join(format!("{}.ko", module.dest_name));
+            put(&file, &bytes)?;
+            signing.sign(&file, &build_dir.join(module.built_file()), say)?;
+            compress::compress(&file, suffix, &site.framework.compress_opts)?;
+        }
+        // Absent if nothing is exported; whatever else goes wrong with it, the modules are good without.
+        if let Ok(bytes) = read_foreign(&self.workshop.build, Path::new("Module.symvers"), LARGEST_MODULE) {
+            put(&ours.join("Module.symvers"), &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Drops debugging symbols, in the sandbox: the files are a stranger's still.
+    fn strip(&self, modules: &[&Module]) -> Result<()> {
+        let files: Vec<String> = modules.iter().filter(|module| module.strip).map(|module| module.built_file()).collect();
+        if files.is_empty() {
+            return Ok(());
+        }
+        let strip = if self.toolchain.cc.as_deref() == Some("clang") { "llvm-strip" } else { "strip" };
+        let build_dir = self.work.site.tree.build_dir(self.work.id);
+        let mut command = Command::new(strip);
+        command.arg("-g").args(files.iter().map(|file| build_dir.join(file)));
+        self.workshop.confine(&self.work, None, &mut command)?;
+        let (_, said) = process::merged_output(&mut command).doing(|| format!("Cannot run {strip}"))?;
+        self.work.say.complain(said);
+        Ok(())
+    }
+}
+
+/// Writes a file of ours, mode 644.
+fn put(file: &Path, bytes: &[u8]) -> Result<()> {
+    file.parent().map_or(Ok(()), fs::create_dir_all).doing(cannot("make the directory of", file))?;
+    fs::write(file, bytes).doing(cannot("write", file))?;
+    fs::set_permissions(file, fs::Permissions::from_mode(0o644)).doing(cannot("write", file))
+}
+
+/// What the administrator's `build_environment` file exports. It is root's own, so it is sourced as it is.
+fn build_environment(file: &str) -> Result<BTreeMap<String, String>> {
+    if file.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let output = Command::new("bash")
+        .args(["--norc", "--noprofile", "-c", ". \"$1\" >&2 && exec env -0", "dkms", file])
+        .env_remove("BASH_ENV")
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .doing(|| format!("Cannot read build_environment {file}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let changed = |(name, value): &(&str, &str)| std::env::var(name).as_deref() != Ok(*value);
+    Ok(text
+        .split('\0')
+        .filter_map(|record| record.split_once('='))
+        .filter(changed)
+        .filter(|(name, _)| !matches!(*name, "_" | "SHLVL" | "PWD" | "OLDPWD"))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect())
+}
+
+/// Dots for a person who waits.
+struct SignOfLife<'a> {
+    work: Work<'a>,
+}
+
+impl<'a> SignOfLife<'a> {
+    fn new(work: Work<'a>) -> Self {
+        Self { work }
+    }
+
+    fn until(&self, end: &std::sync::mpsc::Receiver<()>) {
+        while let Err(RecvTimeoutError::Timeout) = end.recv_timeout(SIGN_OF_LIFE) {
+            if self.work.say.is_watched() {
+                self.work.say.print(".");
+            }
+        }
+    }
+}

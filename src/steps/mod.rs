@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What is done for one module and one kernel, one thing in each file.
+
+pub mod archive;
+pub mod compress;
+pub mod depmod;
+pub mod initramfs;
+pub mod install;
+pub mod load;
+pub mod make;
+pub mod prepare;
+pub mod scripts;
+pub mod sign;
+
+use std::process::Command;
+
+use crate::model::conf::Conf;
+use crate::model::kernel::Kernel;
+use crate::model::module::Id;
+use crate::model::options::Options;
+use crate::model::site::Site;
+use crate::system::output::Block;
+
+/// One module for one kernel, as every step needs it.
+#[derive(Debug, Clone, Copy)]
+pub struct Work<'a> {
+    /// The machine.
+    pub site: &'a Site,
+    /// What the caller said.
+    pub options: &'a Options,
+    /// The module.
+    pub id: &'a Id,
+    /// The kernel.
+    pub kernel: &'a Kernel,
+    /// The module's dkms.conf, evaluated for that kernel.
+    pub conf: &'a Conf,
+    /// Where its words go.
+    pub say: &'a Block,
+}
+
+/// Compiler settings of the caller's shell are not meant for kernel modules.
+const NOT_INHERITED: [&str; 9] =
+    ["CC", "CXX", "CFLAGS", "CXXFLAGS", "LDFLAGS", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "KERNEL_CC"];
+
+/// Takes the caller's compiler settings out of a command's environment.
+pub fn plain_environment(command: &mut Command) -> &mut Command {
+    for name in NOT_INHERITED {
+        command.env_remove(name);
+    }
+    command
+}

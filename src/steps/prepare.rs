@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! A place to build: a private copy of the source and what the build will see around it.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::error::{Doing, Error, Result, cannot};
+use crate::steps::{Work, plain_environment};
+use crate::system::files::{Owner, copy_tree, remove_any};
+use crate::system::sandbox::{self, Isolation, Mount, Sandbox, User};
+
+/// The place of one build: below `TREE/M/V/K`, so that its result is published by renaming, and with a name that
+/// is known for leftovers.
+#[derive(Debug)]
+pub struct Workshop {
+    /// Holds all the rest and vanishes with it.
+    dir: TempDir,
+    /// `/tmp` of the build: on disk, for compilers write much there.
+    tmp: TempDir,
+    /// What the build sees as `TREE/M/V/build`.
+    pub build: PathBuf,
+    /// The log, out of the build's reach.
+    pub log: PathBuf,
+    /// What becomes `TREE/M/V/K/A`.
+    pub result: PathBuf,
+    user: Option<User>,
+    isolation: Isolation,
+}
+
+impl Workshop {
+    /// Copies the source and the administrator's patches.
+    pub fn set_up(work: &Work) -> Result<Self> {
+        let Work { site, id, kernel, .. } = work;
+        let kernel_dir = site.tree.version_dir(id).join(&kernel.target.release);
+        fs::create_dir_all(&kernel_dir).doing(cannot("make", &kernel_dir))?;
+        let dir = tempfile::Builder::new()
+            .prefix(&format!(".tmp_{}_", kernel.target.arch))
+            .tempdir_in(&kernel_dir)
+            .doing(cannot("make a directory in", &kernel_dir))?;
+        // Mode 1777, or the compiler, run by another user, puts its temporary files beside the source.
+        let tmp = site.scratch()?;
+        let inner = tmp.path().join("tmp");
+        fs::create_dir(&inner).doing(cannot("make", &inner))?;
+        fs::set_permissions(&inner, fs::Permissions::from_mode(0o1777)).doing(cannot("open", &inner))?;
+        let isolation = site.isolation;
+        // Without a private view of the file system the build must stand where it believes to be.
+        let build = if isolation == Isolation::Namespaces { dir.path().join("build") } else { site.tree.build_dir(id) };
+        let workshop =
+            Self { log: dir.path().join("make.log"), result: dir.path().join("result"), build, dir, tmp, user: site.build_user(), isolation };
+        remove_any(&workshop.build).doing(cannot("clear", &workshop.build))?;
+        let source = fs::canonicalize(site.tree.source_link(id)).doing(cannot("find", &site.tree.source_link(id)))?;
+        let owner = workshop.owner();
+        copy_tree(&source, &workshop.build, owner).doing(|| "Cannot copy the source".into())?;
+        fs::set_permissions(&workshop.build, fs::Permissions::from_mode(0o755)).doing(cannot("open", &workshop.build))?;
+        let patches = site.paths.etc().join(&id.name).join("patches");
+        if patches.is_dir() {
+            copy_tree(&patches, &workshop.build.join("patches"), owner).doing(|| "Cannot copy the patches".into())?;
+        }
+        if workshop.isolation == Isolation::Namespaces {
+            // One of Debian's packages writes into its own source while it builds.
+            copy_tree(&source, &workshop.source_copy(), owner).doing(|| "Cannot copy the source".into())?;
+        }
+        Ok(workshop)
+    }
+
+    fn owner(&self) -> Owner {
+        self.user.as_ref().map_or(Owner::Same, |user| Owner::Is(user.uid, user.gid))
+    }
+
+    fn source_copy(&self) -> PathBuf {
+        self.dir.path().join("source")
+    }
+
+    /// A directory of the workshop that the build may write: what is put there is a stranger's.
+    fn open_to_build(&self, dir: &Path) -> Result<()> {
+        fs::create_dir_all(dir).doing(cannot("make", dir))?;
+        if let Some(user) = &self.user {
+            chown(dir, Some(user.uid), Some(user.gid)).doing(cannot("hand over", dir))?;
+        }
+        Ok(())
+    }
+
+    /// For POST_BUILD: a directory that it sees as `TREE/M/V/K/A`, with copies of the modules.
+    pub fn open_result(&self) -> Result<PathBuf> {
+        let dir = self.dir.path().join("post");
+        self.open_to_build(&dir)?;
+        copy_tree(&self.result.join("module"), &dir.join("module"), self.owner()).doing(|| "Cannot copy the modules".into())?;
+        Ok(dir)
+    }
+
+    /// Confines `command` to this workshop; `result` is what it sees as `TREE/M/V/K/A`, if anything.
+    pub fn confine(&self, work: &Work, result: Option<&Path>, command: &mut Command) -> Result<()> {
+        let Work { site, id, kernel, .. } = work;
+        plain_environment(command);
+        let mut mounts = Vec::new();
+        let writable = |from: &Path, at: PathBuf| Mount::Bind { from: from.to_owned(), at, writable: true };
+        let build_dir = site.tree.build_dir(id);
+        if self.isolation == Isolation::Namespaces {
+            let module_root = site.tree.module_root(&id.name);
+            let source = fs::canonicalize(site.tree.source_link(id)).doing(cannot("find", &site.tree.source_link(id)))?;
+            let headers = fs::canonicalize(&kernel.build_dir).unwrap_or_else(|_| kernel.build_dir.clone());
+            if let Some(user) = &self.user {
+                for path in [&module_root, &source, &headers] {
+                    mounts.append(&mut sandbox::expose(path, user));
+                }
+            }
+            mounts.push(writable(&self.source_copy(), source));
+            // A view of the module's own part of the tree in which nothing but this build exists.
+            mounts.push(Mount::Empty { at: module_root });
+            mounts.push(Mount::Dir { at: build_dir.clone() });
+            mounts.push(writable(&self.build, build_dir.clone()));
+            if let Ok(target) = fs::read_link(site.tree.source_link(id)) {
+                mounts.push(Mount::Link { at: site.tree.source_link(id), target });
+            }
+            if let Some(result) = result {
+                let at = site.tree.built_dir(id, &kernel.target);
+                mounts.push(Mount::Dir { at: at.clone() });
+                mounts.push(writable(result, at));
+            }
+        } else {
+            mounts.push(writable(&self.build, build_dir.clone()));
+            mounts.extend(result.map(|result| writable(result, result.to_owned())));
+        }
+        let sandbox = Sandbox { user: self.user, mounts, cwd: build_dir, tmp: Some(self.tmp.path().join("tmp")) };
+        command.env("TMPDIR", "/tmp");
+        sandbox.confine(self.isolation, command).doing(|| "Cannot set up the sandbox for the build".into())
+    }
+
+    /// Leaves what the failed build made, and its log, where people look for them: `TREE/M/V/build`.
+    pub fn leave_behind(self, work: &Work) -> Result<()> {
+        let place = work.site.tree.build_dir(work.id);
+        if self.build != place {
+            remove_any(&place).doing(cannot("clear", &place))?;
+            fs::rename(&self.build, &place).doing(cannot("keep", &place))?;
+        }
+        // The directory was the build's to write: nothing in it is followed.
+        let log = place.join("make.log");
+        remove_any(&log).doing(cannot("clear", &log))?;
+        fs::rename(&self.log, &log).doing(cannot("keep", &log))?;
+        let kernel_dir = self.dir.path().parent().map(Path::to_owned);
+        drop(self);
+        // Empty, where this was the first build for that kernel.
+        kernel_dir.map(fs::remove_dir);
+        Ok(())
+    }
+
+    /// Makes the result the module's state for this kernel, in one step, in place of an older one.
+    pub fn publish(self, work: &Work) -> Result<()> {
+        let place = work.site.tree.built_dir(work.id, &work.kernel.target);
+        let log_dir = self.result.join("log");
+        fs::create_dir_all(&log_dir).doing(cannot("make", &log_dir))?;
+        fs::rename(&self.log, log_dir.join("make.log")).doing(cannot("keep", &log_dir))?;
+        crate::system::files::publish(&self.result, &place).doing(cannot("write", &place))?;
+        let build = work.site.tree.build_dir(work.id);
+        remove_any(&build).doing(cannot("clear", &build))
+    }
+}
+
+/// Refuses a source that cannot be one: fewer than two files.
+pub fn check_source(source: &Path) -> Result<()> {
+    match fs::read_dir(source).map(|entries| entries.take(2).count()) {
+        Ok(2) => Ok(()),
+        _ => Err(Error::EmptySource(source.to_owned())),
+    }
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The scripts that a package brings: PRE_BUILD, POST_BUILD, POST_ADD, PRE_INSTALL, POST_INSTALL, POST_REMOVE.
+
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::model::site::Site;
+use crate::steps::{Work, plain_environment};
+use crate::system::lock;
+use crate::system::output::Block;
+use crate::system::process::{self, is_executable};
+
+/// Which script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Script {
+    /// Before make, in the sandbox.
+    PreBuild,
+    /// After make, in the sandbox.
+    PostBuild,
+    /// After registration, as root.
+    PostAdd,
+    /// Before installation, as root; may refuse it.
+    PreInstall,
+    /// After installation, as root.
+    PostInstall,
+    /// After removal from a kernel, as root.
+    PostRemove,
+}
+
+impl Script {
+    /// The directive that names it.
+    pub fn directive(self) -> &'static str {
+        match self {
+            Self::PreBuild => "PRE_BUILD",
+            Self::PostBuild => "POST_BUILD",
+            Self::PostAdd => "POST_ADD",
+            Self::PreInstall => "PRE_INSTALL",
+            Self::PostInstall => "POST_INSTALL",
+            Self::PostRemove => "POST_REMOVE",
+        }
+    }
+
+    /// What it is called when told of.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PreBuild => "pre_build",
+            Self::PostBuild => "post_build",
+            Self::PostAdd => "post_add",
+            Self::PreInstall => "pre_install",
+            Self::PostInstall => "post_install",
+            Self::PostRemove => "post_remove",
+        }
+    }
+}
+
+/// A script that can be run.
+#[derive(Debug)]
+pub struct Found {
+    /// Where it runs.
+    pub dir: PathBuf,
+    /// The script itself.
+    pub file: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+}
+
+impl Found {
+    /// As it is told and logged.
+    pub fn command_line(&self) -> String {
+        std::iter::once(self.file.to_string_lossy().into_owned()).chain(self.arguments.iter().cloned()).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// Looks a script up in the package's directory, which is at `real` and told of as `told`, and before that in
+/// /etc/dkms, where the administrator may have his own. Says so if it cannot be run.
+pub fn find(work: &Work, script: Script, real: &Path, told: &Path) -> Option<Found> {
+    let mut words = work.conf.get(script.directive()).split_whitespace().map(str::to_owned);
+    let name = words.next()?;
+    let arguments = words.collect();
+    let theirs = work.site.paths.etc().join(&work.id.name);
+    if is_executable(&theirs.join(&name)) {
+        return Some(Found { file: theirs.join(&name), dir: theirs, arguments });
+    }
+    if !is_executable(&real.join(&name)) {
+        work.say.complain(format!("\nWarning: The {} script is not executable.\n", script.name()));
+        return None;
+    }
+    Some(Found { dir: told.to_owned(), file: told.join(&name), arguments })
+}
+
+/// Runs one of the four scripts that act on the system, as root; gives its exit code, 0 if there is none.
+pub fn run(work: &Work, script: Script) -> i32 {
+    let source = work.site.tree.source_link(work.id);
+    let Some(found) = find(work, script, &source, &source) else { return 0 };
+    work.say.say(format!("Running the {} script:", script.name()));
+    let mut command = Command::new(&found.file);
+    command.args(&found.arguments).current_dir(&found.dir).arg0(&found.file);
+    plain_environment(&mut command);
+    command.env(lock::HELD, std::process::id().to_string()).env("module", &work.id.name).env("module_version", &work.id.version);
+    if !matches!(script, Script::PostAdd) {
+        command.env("kernelver", &work.kernel.target.release).env("arch", &work.kernel.target.arch);
+    }
+    inherit(&mut command, work.say)
+}
+
+/// Runs framework.conf's `post_transaction`, whose output goes to a log of its own; a failure is told, no more.
+pub fn post_transaction(site: &Site, script: &str, say: &Block) {
+    let log = site.tree.root().join("post_transaction.log");
+    let verbose = site.framework.verbose;
+    say.print(if verbose { format!("{script}\n") } else { "Executing post-transaction command...".to_owned() });
+    let mut command = Command::new("bash");
+    command.args(["-c", script]);
+    plain_environment(&mut command);
+    let ended = process::merged_output(&mut command);
+    let (code, output) = ended.unwrap_or_else(|error| (126, error.to_string().into_bytes()));
+    // The log is for people who look for what went wrong; it is no reason to fail.
+    if let Err(error) = std::fs::write(&log, &output) {
+        log::warn!("{}: {error}", log.display());
+    }
+    if verbose {
+        say.print(&output);
+    }
+    match (code, verbose) {
+        (0, _) => say.print(" done.\n"),
+        (_, true) => say.print(format!("(bad exit status: {code})")),
+        (_, false) => say.print(format!("(bad exit status: {code})\nFailed command:\n{script}\n")),
+    }
+}
+
+/// Runs a command whose output is our output; gives its exit code.
+pub fn inherit(command: &mut Command, say: &Block) -> i32 {
+    let status = if say.is_live() {
+        command.stdin(Stdio::null()).status().map(process::code)
+    } else {
+        process::merged(command, |output| say.print(output))
+    };
+    status.unwrap_or_else(|error| {
+        say.warn(format!("Cannot run {}: {error}", command.get_program().to_string_lossy()));
+        126
+    })
+}
+
+/// A word that bash reads back as it is.
+pub fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', "'\\''"))
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What happens behind the words, on standard error, where `DKMS_LOG` asks for it (`error` to `trace`).
+
+use log::{LevelFilter, Log, Metadata, Record};
+
+struct Stderr;
+
+impl Log for Stderr {
+    fn enabled(&self, _: &Metadata) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record) {
+        let line = format!("dkms: {}: {}\n", record.level().as_str().to_lowercase(), record.args());
+        // Nobody is left to tell if this fails.
+        let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
+    }
+
+    fn flush(&self) {}
+}
+
+/// Starts to listen, at the level that `DKMS_LOG` names; nothing without it.
+pub fn start() {
+    start_at(std::env::var("DKMS_LOG").ok().and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::Off));
+}
+
+/// Starts to listen at `level`, or raises it.
+pub fn start_at(level: LevelFilter) {
+    // Set already: only the level changes.
+    let _ = log::set_logger(&Stderr);
+    log::set_max_level(level.max(log::max_level()));
+}

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Sources configuration files and prints, NUL-separated, what they set: NAME, index, value, NAME, index, value, ...
+#
+# Arguments: the names to print (one word list), the number of variables and the variables (NAME=VALUE), the number
+# of files and the files, then NAME=VALUE lines that beat all files. Records go to standard
+# output, which nothing else reaches.
+#
+# The files are evaluated twice, because the format always was: their values are split into words, globbed and
+# joined by blanks, and the result is evaluated once more as NAME[i]="value". A literal $kernelver is expanded by
+# that, quotes inside quotes vanish, newlines become blanks. zfs and others rely on it.
+
+exec 3>&1 >/dev/null
+__names=$1 __count=$2
+shift 2
+while ((__count-- > 0)); do
+    declare -- "$1"
+    shift
+done
+__count=$1
+shift
+__files=("${@:1:__count}")
+shift "$__count"
+__last=("$@")
+set --
+
+# Sources file $1 and prints the first evaluation's result, one assignment for each value. Runs in a subshell, so
+# that functions, options and other variables of the file end with it.
+__source() {
+    local __n __i __v __line
+    . "$1" 4>&- >/dev/null
+    for __n in $__names; do
+        for __i in $(eval "echo \${!$__n[@]}"); do
+            __v="$__n[$__i]"
+            set -- $__n[$__i]=\"${!__v}\"
+            __line=
+            for __v; do
+                __line+="${__line:+ }$__v"
+            done
+            printf '%s\n' "$__line" >&4
+        done
+    done
+}
+
+for __file in "${__files[@]}"; do
+    __text=$(__source "$__file" 3>&- 4>&1)
+    eval "$__text"
+    for __v in "${!DKMS_DIRECTIVE@}"; do
+        [[ ${!__v} == *=* ]] && eval "${!__v%%=*}=\"${!__v#*=}\""
+    done
+done
+for __v in "${__last[@]}"; do
+    eval "${__v%%=*}=\"${__v#*=}\""
+done
+
+for __n in $__names; do
+    for __i in $(eval "echo \${!$__n[@]}"); do
+        __v="$__n[$__i]"
+        printf '%s\0%s\0%s\0' "$__n" "$__i" "${!__v}" >&3
+    done
+done

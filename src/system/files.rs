@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Files and directories: copies, and changes that are either made or not.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, chownat, utimensat};
+
+/// Adds the path to what the system said: "No space left on device" alone helps nobody.
+pub trait At<T> {
+    /// Names the path that was worked on.
+    fn at(self, path: &Path) -> io::Result<T>;
+}
+
+impl<T> At<T> for io::Result<T> {
+    fn at(self, path: &Path) -> io::Result<T> {
+        self.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+    }
+}
+
+/// Who shall own a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// As the original, where we may.
+    Same,
+    /// This user and group.
+    Is(u32, u32),
+}
+
+/// Copies the content of directory `from` into `to` (made if missing), keeping modes, times and links, dotfiles
+/// included; what is in `to` already stays unless a copied file has its name.
+pub fn copy_tree(from: &Path, to: &Path, owner: Owner) -> io::Result<()> {
+    match fs::create_dir(to) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && to.is_dir() => {}
+        result => result.at(to)?,
+    }
+    for entry in fs::read_dir(from).at(from)? {
+        let entry = entry.at(from)?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type().at(&source)?;
+        if kind.is_dir() {
+            copy_tree(&source, &target, owner)?;
+        } else {
+            if kind.is_file() {
+                remove_any(&target)?;
+                fs::copy(&source, &target).at(&source)?;
+            } else if kind.is_symlink() {
+                remove_any(&target)?;
+                symlink(fs::read_link(&source).at(&source)?, &target).at(&target)?;
+            } else {
+                // Sockets, pipes and devices are no source code.
+                continue;
+            }
+            take_over_metadata(&source, &target, owner)?;
+        }
+    }
+    take_over_metadata(from, to, owner)
+}
+
+/// Owner, mode and times of `from` for `to`, neither of them followed.
+fn take_over_metadata(from: &Path, to: &Path, owner: Owner) -> io::Result<()> {
+    let meta = fs::symlink_metadata(from).at(from)?;
+    let (uid, gid) = match owner {
+        Owner::Same => (meta.uid(), meta.gid()),
+        Owner::Is(uid, gid) => (uid, gid),
+    };
+    if rustix::process::geteuid().is_root() {
+        let (uid, gid) = (rustix::process::Uid::from_raw(uid), rustix::process::Gid::from_raw(gid));
+        chownat(CWD, to, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from).at(to)?;
+    }
+    if !meta.is_symlink() {
+        // After the change of owner, which clears the setuid bit; a copy for somebody else loses it for good.
+        let mode = match owner {
+            Owner::Same => meta.mode() & 0o7777,
+            Owner::Is(..) if meta.is_dir() => meta.mode() & 0o777 | 0o700,
+            Owner::Is(..) => meta.mode() & 0o777 | 0o600,
+        };
+        fs::set_permissions(to, fs::Permissions::from_mode(mode)).at(to)?;
+    }
+    let times = Timestamps {
+        last_access: Timespec { tv_sec: meta.atime(), tv_nsec: meta.atime_nsec() as _ },
+        last_modification: Timespec { tv_sec: meta.mtime(), tv_nsec: meta.mtime_nsec() as _ },
+    };
+    utimensat(CWD, to, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from).at(to)
+}
+
+/// Removes a file, a link or a whole directory; nothing there is fine.
+pub fn remove_any(path: &Path) -> io::Result<()> {
+    let result = match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result.at(path),
+    }
+}
+
+/// Removes `dir` and then its parents, up to but without `stop`, as long as they are empty.
+pub fn remove_empty_up_to(dir: &Path, stop: &Path) {
+    let mut dir = Some(dir);
+    while let Some(path) = dir.filter(|d| *d != stop && d.starts_with(stop)) {
+        if fs::remove_dir(path).is_err() {
+            return;
+        }
+        dir = path.parent();
+    }
+}
+
+/// Makes what is written to a file, or into a directory, outlast a power cut.
+pub fn sync(path: &Path) -> io::Result<()> {
+    File::open(path).and_then(|file| file.sync_all()).at(path)
+}
+
+/// Makes the rename of `path` outlast a power cut.
+fn sync_parent(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), sync)
+}
+
+/// Renames and makes it last.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to).at(to)?;
+    sync_parent(to)
+}
+
+/// Puts the finished directory `new` in place of `place`, in one step; what was there is removed.
+///
+/// What is in `new` is on disk before its name is.
+pub fn publish(new: &Path, place: &Path) -> io::Result<()> {
+    use rustix::fs::{RenameFlags, renameat_with};
+    for file in find(new, &mut |_| true) {
+        if !file.is_symlink() {
+            sync(&file)?;
+        }
+    }
+    if !place.exists() {
+        return rename(new, place);
+    }
+    match renameat_with(CWD, new, CWD, place, RenameFlags::EXCHANGE) {
+        Ok(()) => sync_parent(place)?,
+        // A file system that cannot exchange: for a moment neither is there.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+            remove_any(place)?;
+            return rename(new, place);
+        }
+        Err(error) => return Err(io::Error::from(error)).at(place),
+    }
+    remove_any(new)
+}
+
+/// A name beside `path` under which its successor is made: in the same directory, so that it can be renamed.
+///
+/// It begins with a dot and does not end in `.ko`, so neither depmod nor a glob sees it.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".dkms-new");
+    path.with_file_name(name)
+}
+
+/// Puts a symbolic link in place of whatever file or link `link` was, in one step.
+pub fn replace_link(target: &Path, link: &Path) -> io::Result<()> {
+    let new = beside(link);
+    remove_any(&new)?;
+    symlink(target, &new).at(&new)?;
+    rename(&new, link)
+}
+
+/// Puts a copy of `from` in place of whatever file `to` was, in one step: old or new at every instant.
+pub fn replace_with_copy(from: &Path, to: &Path) -> io::Result<()> {
+    let new = beside(to);
+    remove_any(&new)?;
+    let copied = fs::copy(from, &new)
+        .and_then(|_| fs::set_permissions(&new, fs::Permissions::from_mode(0o644)))
+        .at(to)
+        .and_then(|()| sync(&new))
+        .and_then(|()| rename(&new, to));
+    if copied.is_err() {
+        let _ = fs::remove_file(&new);
+    }
+    copied
+}
+
+/// Writes `text` in place of whatever file `to` was, in one step.
+pub fn replace_with_text(text: &[u8], to: &Path) -> io::Result<()> {
+    let new = beside(to);
+    remove_any(&new)?;
+    fs::write(&new, text).at(to)?;
+    sync(&new)?;
+    rename(&new, to)
+}
+
+/// Reads a regular file that somebody else wrote: links are not followed, nothing larger than `limit` bytes.
+///
+/// `relative` is looked up below `base` one component at a time, so that no directory on the way is a link either.
+pub fn read_foreign(base: &Path, relative: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    use rustix::fs::{Mode, OFlags, openat};
+    let path = base.join(relative);
+    let mut dir = openat(CWD, base, OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .map_err(io::Error::from)
+        .at(base)?;
+    let mut components = relative.components().filter(|c| *c != Component::CurDir).peekable();
+    while let Some(component) = components.next() {
+        let Component::Normal(name) = component else {
+            return Err(io::Error::other(format!("{} leaves {}", relative.display(), base.display())));
+        };
+        let kind = if components.peek().is_some() { OFlags::DIRECTORY | OFlags::PATH } else { OFlags::RDONLY };
+        // Non-blocking: opening a pipe that nobody writes to would wait for ever.
+        let flags = kind | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        dir = openat(&dir, name, flags, Mode::empty()).map_err(io::Error::from).at(&path)?;
+    }
+    let file = File::from(dir);
+    let meta = file.metadata().at(&path)?;
+    if !meta.is_file() {
+        return Err(io::Error::other(format!("{} is not a regular file", path.display())));
+    }
+    if meta.len() > limit {
+        return Err(io::Error::other(format!("{} is larger than {limit} bytes", path.display())));
+    }
+    let mut bytes = Vec::with_capacity(meta.len() as usize);
+    file.take(limit).read_to_end(&mut bytes).at(&path)?;
+    Ok(bytes)
+}
+
+/// Opens `path` for appending, made with mode 644 if missing; a link in its place is refused.
+pub fn open_log(path: &Path) -> io::Result<File> {
+    fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o644)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
+        .open(path)
+        .at(path)
+}
+
+/// Whether two files hold the same bytes.
+pub fn same_content(a: &Path, b: &Path) -> bool {
+    let same_size = |a: &Path, b: &Path| Some(fs::metadata(a).ok()?.len() == fs::metadata(b).ok()?.len());
+    same_size(a, b) == Some(true) && matches!((fs::read(a), fs::read(b)), (Ok(a), Ok(b)) if a == b)
+}
+
+/// The names in a directory, sorted as bytes, without those that begin with a dot; none if it cannot be read.
+pub fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    names.sort();
+    names
+}
+
+/// Every file and link below `dir`, in name order, whose name `wanted` accepts; links to directories are not entered.
+pub fn find(dir: &Path, wanted: &mut dyn FnMut(&str) -> bool) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut entries: Vec<_> = fs::read_dir(dir).into_iter().flatten().flatten().collect();
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let Ok(kind) = entry.file_type() else { continue };
+        if kind.is_dir() {
+            found.append(&mut find(&entry.path(), wanted));
+        } else if entry.file_name().to_str().is_some_and(&mut *wanted) {
+            found.push(entry.path());
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copied_tree_keeps_modes_times_links_and_dotfiles() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        fs::create_dir_all(from.join("sub"))?;
+        fs::write(from.join("sub/.hidden"), "x")?;
+        fs::set_permissions(from.join("sub/.hidden"), fs::Permissions::from_mode(0o751))?;
+        symlink("sub/.hidden", from.join("link"))?;
+        fs::create_dir(&to)?;
+        fs::write(to.join("stays"), "")?;
+        copy_tree(&from, &to, Owner::Same)?;
+        let (a, b) = (fs::metadata(from.join("sub/.hidden"))?, fs::metadata(to.join("sub/.hidden"))?);
+        assert_eq!((a.mode(), a.mtime(), a.mtime_nsec()), (b.mode(), b.mtime(), b.mtime_nsec()));
+        assert_eq!(fs::read_link(to.join("link"))?, Path::new("sub/.hidden"));
+        assert!(to.join("stays").exists());
+        Ok(())
+    }
+
+    #[test]
+    fn foreign_files_are_read_without_following_links() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        fs::create_dir(dir.path().join("real"))?;
+        fs::write(dir.path().join("real/a.ko"), "module")?;
+        symlink("real", dir.path().join("linked"))?;
+        symlink("a.ko", dir.path().join("real/link.ko"))?;
+        let read = |path: &str, limit| read_foreign(dir.path(), Path::new(path), limit);
+        assert_eq!(read("./real/a.ko", 100)?, b"module");
+        for path in ["linked/a.ko", "real/link.ko", "../x", "real", "missing"] {
+            assert!(read(path, 100).is_err(), "{path}");
+        }
+        assert!(read("real/a.ko", 5).is_err(), "larger than the limit");
+        Ok(())
+    }
+
+    #[test]
+    fn empty_parents_go_up_to_the_stop() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        fs::create_dir_all(dir.path().join("a/b/c"))?;
+        fs::write(dir.path().join("a/file"), "")?;
+        remove_empty_up_to(&dir.path().join("a/b/c"), dir.path());
+        assert_eq!(names(&dir.path().join("a")), ["file"]);
+        Ok(())
+    }
+}

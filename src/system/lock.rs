@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The lock between processes that change one tree: `flock(2)` on the tree's own directory.
+//!
+//! The kernel releases it when the holder dies, however it dies, and no file is left behind for it.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
+
+/// Set for programs that a holder runs: what they call of ours must not wait for the holder.
+pub const HELD: &str = "DKMS_TREE_LOCKED";
+
+/// A lock held until dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _directory: File,
+}
+
+impl Lock {
+    /// Locks `directory`; `waiting` is called, at most once, with the holder's command line before waiting for him.
+    pub fn take(directory: &Path, waiting: impl FnOnce(&str)) -> io::Result<Self> {
+        let file = File::open(directory)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) if std::env::var_os(HELD).is_some() => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                waiting(&holder(&file).unwrap_or_else(|| "another dkms".into()));
+                while let Err(error) = flock(&file, FlockOperation::LockExclusive) {
+                    if error != rustix::io::Errno::INTR {
+                        return Err(error.into());
+                    }
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(Self { _directory: file })
+    }
+}
+
+/// Who holds the lock on `file`: process number and command line, from /proc/locks (see proc(5)).
+fn holder(file: &File) -> Option<String> {
+    let inode = file.metadata().ok()?.ino().to_string();
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    let pid = locks.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        (fields.get(1) == Some(&"FLOCK") && fields.get(5)?.rsplit(':').next() == Some(&inode)).then(|| fields[4].to_owned())
+    })?;
+    let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let words: Vec<_> = command.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
+    Some(format!("process {pid} ({})", words.join(" ").trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_holder_waits_and_is_told_for_whom() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().to_owned();
+        let first = Lock::take(&path, |_| panic!("nobody else holds it"))?;
+        let (told, hears) = std::sync::mpsc::channel();
+        let waiter = std::thread::spawn(move || {
+            Lock::take(&path, |holder| told.send(holder.to_owned()).expect("heard")).map(drop)
+        });
+        let holder = hears.recv().expect("the waiter says so before it waits");
+        assert!(holder.starts_with(&format!("process {}", std::process::id())), "{holder}");
+        drop(first);
+        waiter.join().expect("no panic")
+    }
+}

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The ground floor: what the operating system offers, behind names of ours.
+
+pub mod diagnostics;
+pub mod dpkg;
+pub mod files;
+pub mod lock;
+pub mod modinfo;
+pub mod output;
+pub mod paths;
+pub mod process;
+pub mod regex;
+pub mod sandbox;
+pub mod shell;
+mod sys;
+pub mod tokens;
+pub mod version;

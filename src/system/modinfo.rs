@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What a kernel module says of itself, read from its bytes and without running `modinfo`.
+//!
+//! The bytes may be a stranger's: whatever they are, the worst that comes of them is an error.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use object::{Object, ObjectKind, ObjectSection};
+
+/// More than any module has, less than hurts.
+const LIMIT: u64 = 1 << 30;
+
+/// What ends a signed module.
+const MAGIC: &[u8] = b"~Module signature appended~\n";
+
+/// The fields of `.modinfo`; empty where a module has none of a kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ModInfo {
+    /// The name it has in the kernel.
+    pub name: String,
+    /// MODULE_VERSION.
+    pub version: String,
+    /// The checksum of its source files.
+    pub srcversion: String,
+    /// The kernel it was made for: the release, then some options.
+    pub vermagic: String,
+    /// Modules it needs.
+    pub depends: Vec<String>,
+    /// Devices and names it answers to.
+    pub aliases: Vec<String>,
+}
+
+impl ModInfo {
+    /// Of a file; `.gz`, `.xz` and `.zst` are decompressed.
+    pub fn read(path: &Path) -> io::Result<ModInfo> {
+        ModInfo::parse(&contents(path)?)
+    }
+
+    /// Of the bytes of an uncompressed module.
+    pub fn parse(bytes: &[u8]) -> io::Result<ModInfo> {
+        let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
+        let file = object::File::parse(bytes).map_err(|error| invalid(error.to_string()))?;
+        let section = file.section_by_name(".modinfo").ok_or_else(|| invalid("no kernel module".into()))?;
+        let data = section.data().map_err(|error| invalid(error.to_string()))?;
+        let mut info = ModInfo::default();
+        for field in data.split(|&byte| byte == 0) {
+            let field = String::from_utf8_lossy(field);
+            let Some((key, value)) = field.split_once('=') else { continue };
+            // As modinfo shows it, the last one counts where there should be one only.
+            match key {
+                "name" => info.name = value.into(),
+                "version" => info.version = value.into(),
+                "srcversion" => info.srcversion = value.into(),
+                "vermagic" => info.vermagic = value.into(),
+                "depends" => info.depends = value.split(',').filter(|name| !name.is_empty()).map(String::from).collect(),
+                "alias" => info.aliases.push(value.into()),
+                _ => {}
+            }
+        }
+        Ok(info)
+    }
+
+    /// The kernel release in `vermagic`.
+    pub fn release(&self) -> &str {
+        self.vermagic.split(' ').next().unwrap_or_default()
+    }
+}
+
+/// The bytes of a module; `.gz`, `.xz` and `.zst` are decompressed.
+pub fn contents(path: &Path) -> io::Result<Vec<u8>> {
+    let program = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("gz") => "gzip",
+        Some("xz") => "xz",
+        Some("zst") => "zstd",
+        _ => return limited(File::open(path)?),
+    };
+    // Opened here: a name that begins with a dash is no option, and errors are ours.
+    let file = File::open(path)?;
+    let mut child = Command::new(program).arg("-dc").stdin(file).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let bytes = child.stdout.take().map(limited).transpose();
+    if bytes.is_err() {
+        // It may be far from done.
+        child.kill()?;
+    }
+    let status = child.wait()?;
+    let bytes = bytes?.unwrap_or_default();
+    if !status.success() {
+        let text = format!("{program} -dc < {}: {status}", path.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    }
+    Ok(bytes)
+}
+
+fn limited(source: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    source.take(LIMIT + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LIMIT {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "larger than any kernel module"));
+    }
+    Ok(bytes)
+}
+
+/// Whether these are the bytes of an ELF relocatable, as every uncompressed module is.
+pub fn is_relocatable_elf(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\x7fELF") && object::File::parse(bytes).is_ok_and(|file| file.kind() == ObjectKind::Relocatable)
+}
+
+/// The module and, if one is appended, its signature (PKCS#7, DER).
+pub fn split_signature(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
+    // struct module_signature: algo, hash, id_type, signer_len, key_id_len, three of padding, sig_len.
+    let parts = bytes
+        .strip_suffix(MAGIC)
+        .and_then(|rest| rest.split_last_chunk::<12>())
+        .and_then(|(rest, &[.., a, b, c, d])| {
+            let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).ok()?;
+            rest.split_at_checked(rest.len().checked_sub(length)?)
+        });
+    match parts {
+        Some((module, signature)) => (module, Some(signature)),
+        None => (bytes, None),
+    }
+}
+
+/// Whether a signature is appended. Nothing is said about whose it is.
+pub fn signed(bytes: &[u8]) -> bool {
+    split_signature(bytes).1.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    const FIELDS: &str = "name=dummy\\0version=1.2-rc3\\0srcversion=533BB7E5866E52F63B9ACCB\\0depends=a,b_c\\0\
+        alias=pci:v0000*\\0alias=x=y\\0\\0nonsense\\0vermagic=6.1.0-13-amd64 SMP preempt mod_unload modversions ";
+
+    /// A stand-in for a module, made by the compiler; linked on demand.
+    fn object(fields: &str, options: &[&str]) -> io::Result<Vec<u8>> {
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("m.ko");
+        let mut gcc =
+            Command::new("gcc").args(["-x", "c", "-", "-o"]).arg(&file).args(options).stdin(Stdio::piped()).spawn()?;
+        let source = format!(
+            "__attribute__((section(\".modinfo\"), used)) static const char m[] = \"{fields}\"; int main(void) {{ return 0; }}"
+        );
+        gcc.stdin.take().map(|mut stdin| stdin.write_all(source.as_bytes())).transpose()?;
+        assert!(gcc.wait()?.success());
+        std::fs::read(file)
+    }
+
+    fn expected() -> ModInfo {
+        ModInfo {
+            name: "dummy".into(),
+            version: "1.2-rc3".into(),
+            srcversion: "533BB7E5866E52F63B9ACCB".into(),
+            vermagic: "6.1.0-13-amd64 SMP preempt mod_unload modversions ".into(),
+            depends: vec!["a".into(), "b_c".into()],
+            aliases: vec!["pci:v0000*".into(), "x=y".into()],
+        }
+    }
+
+    fn sign(module: &[u8], length: u32) -> Vec<u8> {
+        let mut bytes = module.to_vec();
+        bytes.extend_from_slice(b"0123456789");
+        bytes.extend_from_slice(&[0, 0, 2, 0, 0, 0, 0, 0]);
+        bytes.extend_from_slice(&length.to_be_bytes());
+        bytes.extend_from_slice(MAGIC);
+        bytes
+    }
+
+    #[test]
+    fn fields_are_found_however_it_is_compressed() -> io::Result<()> {
+        let bytes = object(FIELDS, &["-c"])?;
+        assert_eq!(ModInfo::parse(&bytes)?, expected());
+        assert_eq!(expected().release(), "6.1.0-13-amd64");
+        let dir = tempfile::tempdir()?;
+        for (extension, program) in [("", "cat"), (".gz", "gzip"), (".xz", "xz"), (".zst", "zstd")] {
+            let path = dir.path().join(format!("-m.ko{extension}"));
+            let plain = dir.path().join("plain");
+            std::fs::write(&plain, &bytes)?;
+            let output = Command::new(program).stdin(File::open(&plain)?).stdout(File::create(&path)?).status()?;
+            assert!(output.success());
+            assert_eq!(ModInfo::read(&path)?, expected(), "{program}");
+            assert_eq!(contents(&path)?, bytes);
+            if !extension.is_empty() {
+                std::fs::write(&path, b"not compressed")?;
+                assert!(ModInfo::read(&path).is_err(), "{program}");
+            }
+        }
+        assert_eq!(ModInfo::read(Path::new("/nonexistent.ko.xz")).err().map(|e| e.kind()), Some(io::ErrorKind::NotFound));
+        Ok(())
+    }
+
+    #[test]
+    fn only_relocatables_are_modules() -> io::Result<()> {
+        assert!(is_relocatable_elf(&object(FIELDS, &["-c"])?));
+        assert!(!is_relocatable_elf(&object(FIELDS, &[])?));
+        assert!(!is_relocatable_elf(b"") && !is_relocatable_elf(b"\x7fELF") && !is_relocatable_elf(b"!<arch>\n"));
+        assert!(ModInfo::parse(b"").is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn a_signature_is_told_from_its_trailer() {
+        assert!(!signed(b"module") && !signed(MAGIC));
+        let (module, signature) = (&b"module"[..], &b"0123456789"[..]);
+        assert_eq!(split_signature(&sign(module, 10)), (module, Some(signature)));
+        // A length that leaves the file.
+        for length in [17, u32::MAX] {
+            assert!(!signed(&sign(module, length)));
+        }
+    }
+
+    #[test]
+    fn a_signed_module_is_still_read() -> io::Result<()> {
+        let bytes = sign(&object(FIELDS, &["-c"])?, 10);
+        assert_eq!(ModInfo::parse(&bytes)?, expected());
+        assert!(is_relocatable_elf(&bytes) && signed(&bytes));
+        Ok(())
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic() -> io::Result<()> {
+        let good = sign(&object(FIELDS, &["-c", "-g"])?, 10);
+        let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = move |below: usize| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            (seed >> 16) as usize % below
+        };
+        for round in 0..20_000 {
+            let mut bytes = good.clone();
+            for _ in 0..=random(6) {
+                // Headers, most of the time: the ELF header, or the section headers at the end.
+                let place = match random(3) {
+                    0 => random(64),
+                    1 => bytes.len() - 1 - random(1600.min(bytes.len())),
+                    _ => random(bytes.len()),
+                };
+                bytes[place] = [0, 1, 0x7f, 0xff, round as u8][random(5)];
+            }
+            if random(4) == 0 {
+                bytes.truncate(random(good.len()));
+            }
+            let _ = (ModInfo::parse(&bytes), is_relocatable_elf(&bytes), split_signature(&bytes));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What we say, in the order in which it is meant to be read.
+//!
+//! Callers merge our two streams into one pipe and compare the result, so nothing is buffered: a write to standard
+//! output is out before the next one to standard error or the next child starts. Jobs run side by side, but each
+//! one's words are a [`Block`]; the first unfinished block speaks at once, the later ones are kept until it is
+//! their turn. With one job at a time that is simply the sequence of events.
+
+use std::collections::HashSet;
+use std::io::IsTerminal;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Standard output or standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+#[derive(Debug)]
+enum Piece {
+    Text(Stream, Vec<u8>),
+    /// Said only if nothing was said under this name before.
+    Once(String, Vec<u8>),
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    pieces: Vec<Piece>,
+    ended: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    said: HashSet<String>,
+    queues: Vec<Queue>,
+    /// The block whose words go out at once.
+    head: usize,
+}
+
+impl State {
+    fn write(&mut self, piece: Piece) {
+        match piece {
+            Piece::Text(stream, text) => write_all(stream, &text),
+            Piece::Once(name, text) => {
+                if self.said.insert(name) {
+                    write_all(Stream::Out, &text);
+                }
+            }
+        }
+    }
+
+    fn advance(&mut self) {
+        while let Some(queue) = self.queues.get_mut(self.head) {
+            let ended = queue.ended;
+            for piece in std::mem::take(&mut queue.pieces) {
+                self.write(piece);
+            }
+            if !ended {
+                break;
+            }
+            self.head += 1;
+        }
+    }
+}
+
+fn write_all(stream: Stream, mut text: &[u8]) {
+    // A reader that went away is no reason to stop an installation half way.
+    while !text.is_empty() {
+        let written = match stream {
+            Stream::Out => rustix::io::write(rustix::stdio::stdout(), text),
+            Stream::Err => rustix::io::write(rustix::stdio::stderr(), text),
+        };
+        match written {
+            Ok(n) => text = &text[n..],
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// The one writer to our two streams.
+#[derive(Debug, Clone, Default)]
+pub struct Output {
+    state: Arc<Mutex<State>>,
+}
+
+impl Output {
+    /// Nothing said yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A new block, read after all earlier ones.
+    pub fn block(&self) -> Block {
+        let mut state = self.lock();
+        state.queues.push(Queue::default());
+        Block { output: self.clone(), index: state.queues.len() - 1, errors_only: false }
+    }
+
+    /// A block that says on standard error what there is, and nothing on standard output.
+    pub fn errors_only_block(&self) -> Block {
+        let mut block = self.block();
+        block.errors_only = true;
+        block
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The words of one job. Dropping it ends it.
+#[derive(Debug)]
+pub struct Block {
+    output: Output,
+    index: usize,
+    errors_only: bool,
+}
+
+impl Block {
+    fn push(&self, piece: Piece) {
+        if self.errors_only && !matches!(piece, Piece::Text(Stream::Err, _)) {
+            return;
+        }
+        let mut state = self.output.lock();
+        if state.head == self.index {
+            state.write(piece);
+        } else {
+            state.queues[self.index].pieces.push(piece);
+        }
+    }
+
+    /// Text on standard output, as it is.
+    pub fn print(&self, text: impl AsRef<[u8]>) {
+        self.push(Piece::Text(Stream::Out, text.as_ref().to_vec()));
+    }
+
+    /// A line on standard output.
+    pub fn say(&self, line: impl AsRef<str>) {
+        self.print(format!("{}\n", line.as_ref()));
+    }
+
+    /// Text on standard error, as it is.
+    pub fn complain(&self, text: impl AsRef<[u8]>) {
+        if text.as_ref().is_empty() {
+            return;
+        }
+        self.push(Piece::Text(Stream::Err, text.as_ref().to_vec()));
+    }
+
+    /// `Warning: ` and its lines, on standard error.
+    pub fn warn(&self, lines: impl AsRef<str>) {
+        self.complain(format!("Warning: {}\n", lines.as_ref()));
+    }
+
+    /// An error in the form that callers know: an empty line, `Error! `, then the lines.
+    pub fn error(&self, error: &dyn std::fmt::Display) {
+        self.complain(format!("\nError! {error}\n"));
+    }
+
+    /// Text on standard output, unless a block before said something under the same name.
+    pub fn once(&self, name: &str, text: &str) {
+        self.push(Piece::Once(name.to_owned(), text.as_bytes().to_vec()));
+    }
+
+    /// Nothing more will be said: the next block's turn.
+    pub fn end(&self) {
+        let mut state = self.output.lock();
+        state.queues[self.index].ended = true;
+        if state.head == self.index {
+            state.advance();
+        }
+    }
+
+    /// Whether what is said now is out at once, so that a child may write to our streams itself.
+    pub fn is_live(&self) -> bool {
+        !self.errors_only && self.output.lock().head == self.index
+    }
+
+    /// Whether a person may be watching this block's standard output now.
+    pub fn is_watched(&self) -> bool {
+        self.is_live() && std::io::stdout().is_terminal()
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_block_waits_for_the_earlier_one() {
+        let output = Output::new();
+        let (first, second) = (output.block(), output.block());
+        assert!(first.is_live() && !second.is_live());
+        second.once("prologue", "");
+        assert!(output.lock().said.is_empty(), "a waiting block has said nothing yet");
+        drop(first);
+        assert!(second.is_live());
+        assert!(output.lock().said.contains("prologue"));
+    }
+
+    #[test]
+    fn ended_blocks_are_passed_over() {
+        let output = Output::new();
+        let (first, second, third) = (output.block(), output.block(), output.block());
+        drop(second);
+        drop(first);
+        assert!(third.is_live());
+    }
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Running other programs.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitStatus, Stdio};
+
+/// The exit code as a shell tells it: 128 and the signal's number where a signal ended the program.
+pub fn code(status: ExitStatus) -> i32 {
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+}
+
+/// A pipe that programs started by others do not inherit: (read end, write end).
+fn pipe() -> io::Result<(File, OwnedFd)> {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    Ok((File::from(read), write))
+}
+
+/// Runs `command` with both streams going, in order, through `each`; standard input is empty. Gives the exit code.
+pub fn merged(command: &mut Command, mut each: impl FnMut(&[u8])) -> io::Result<i32> {
+    let (mut read, write) = pipe()?;
+    let mut child = command.stdin(Stdio::null()).stdout(write.try_clone()?).stderr(write).spawn()?;
+    // The write ends in `command` would keep the pipe open for ever.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut buffer = [0; 16384];
+    loop {
+        match read.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => each(&buffer[..n]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(code(child.wait()?))
+}
+
+/// [`merged`], kept: (exit code, output).
+pub fn merged_output(command: &mut Command) -> io::Result<(i32, Vec<u8>)> {
+    let mut output = Vec::new();
+    let code = merged(command, |bytes| output.extend_from_slice(bytes))?;
+    Ok((code, output))
+}
+
+/// Sends `input` through `command` and gives what comes out; an exit code other than 0 is an error.
+pub fn filter(command: &mut Command, input: &[u8]) -> io::Result<Vec<u8>> {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let mut stdin = child.stdin.take();
+    std::thread::scope(|scope| {
+        scope.spawn(move || stdin.as_mut().map(|pipe| pipe.write_all(input)));
+        child.wait_with_output()
+    })
+    .and_then(|output| {
+        if output.status.success() {
+            Ok(output.stdout)
+        } else {
+            Err(io::Error::other(format!("{} ended with {}", command.get_program().to_string_lossy(), output.status)))
+        }
+    })
+}
+
+/// The first executable called `name` on PATH.
+pub fn find_program(name: &str) -> Option<std::path::PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| is_executable(file))
+}
+
+/// Whether `path` is a file that may be executed.
+pub fn is_executable(path: &std::path::Path) -> bool {
+    path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_streams_come_in_order_and_the_code_is_the_shells() -> io::Result<()> {
+        let (code, output) = merged_output(Command::new("sh").args(["-c", "echo a; echo b >&2; echo c; kill -9 $$"]))?;
+        assert_eq!((code, output.as_slice()), (137, &b"a\nb\nc\n"[..]));
+        Ok(())
+    }
+
+    #[test]
+    fn a_filter_passes_more_than_a_pipe_holds() -> io::Result<()> {
+        let input = vec![b'x'; 1 << 20];
+        assert_eq!(filter(&mut Command::new("cat"), &input)?, input);
+        assert!(filter(&mut Command::new("false"), b"").is_err());
+        Ok(())
+    }
+}

@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The calls that neither the standard library nor rustix offer as safe functions.
+//!
+//! The crate denies unsafe code everywhere else. What is here runs between fork and exec, so nothing in it allocates,
+//! or wraps a C function; the reason stands beside each block.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString, c_int};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use rustix::process::Pid;
+use rustix::thread::UnshareFlags;
+
+/// What a pattern says of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Match {
+    /// It matches.
+    Yes,
+    /// It does not.
+    No,
+    /// The pattern is not a regular expression.
+    Invalid,
+}
+
+/// regcomp(3) with REG_EXTENDED and regexec(3).
+pub fn regex(pattern: &CStr, text: &CStr) -> Match {
+    let mut compiled = MaybeUninit::<libc::regex_t>::uninit();
+    // SAFETY: both strings end in NUL; `compiled` is read only where regcomp says that it filled it, and freed once.
+    unsafe {
+        if libc::regcomp(compiled.as_mut_ptr(), pattern.as_ptr(), libc::REG_EXTENDED | libc::REG_NOSUB) != 0 {
+            return Match::Invalid;
+        }
+        let found = libc::regexec(compiled.as_ptr(), text.as_ptr(), 0, std::ptr::null_mut(), 0);
+        libc::regfree(compiled.as_mut_ptr());
+        if found == 0 { Match::Yes } else { Match::No }
+    }
+}
+
+/// Runs `hook` in the new process before it executes the program. `hook` must not allocate or take a lock.
+pub fn before_exec(command: &mut Command, hook: impl FnMut() -> io::Result<()> + Send + Sync + 'static) {
+    // SAFETY: all callers are in sandbox.rs, whose hook works on memory prepared beforehand and makes system calls only.
+    unsafe { command.pre_exec(hook) };
+}
+
+/// Which side of a fork this is.
+#[derive(Debug)]
+pub enum Fork {
+    /// The new process.
+    Child,
+    /// The old one, with the new one's id.
+    Parent(Pid),
+}
+
+/// fork(2). The child may not allocate as long as the parent could have other threads.
+pub fn fork() -> io::Result<Fork> {
+    // SAFETY: the child's side makes system calls only, until it executes a program or ends by `exit`.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        pid => Ok(Pid::from_raw(pid).map_or(Fork::Child, Fork::Parent)),
+    }
+}
+
+/// Ends this process at once: no destructors, nothing flushed twice.
+pub fn exit(code: i32) -> ! {
+    // SAFETY: never returns and touches no memory.
+    unsafe { libc::_exit(code) }
+}
+
+/// unshare(2), for a process that has one thread.
+pub fn unshare(flags: UnshareFlags) -> io::Result<()> {
+    // SAFETY: no memory is passed, and no other thread could see a descriptor table change.
+    match unsafe { libc::unshare(flags.bits() as c_int) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Nothing this process executes can ever have a capability again.
+pub fn empty_bounding_set() {
+    for capability in 0..64 {
+        // SAFETY: no memory is passed. It fails after the last capability, or at once where this process may not do it.
+        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } != 0 {
+            break;
+        }
+    }
+}
+
+/// A set of blocked signals.
+#[derive(Clone, Copy)]
+#[allow(missing_debug_implementations, reason = "sigset_t has none")]
+pub struct Signals(libc::sigset_t);
+
+/// Blocks every signal and gives back what was blocked before. SIGCHLD is no longer ignored, or nobody could be waited for.
+pub fn block_signals() -> Signals {
+    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+    let mut old = MaybeUninit::<libc::sigset_t>::zeroed();
+    // SAFETY: sigfillset fills `all`; `old` is valid as zeros even if sigprocmask failed; SIG_DFL runs none of our code.
+    unsafe {
+        libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+        libc::sigfillset(all.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, all.as_ptr(), old.as_mut_ptr());
+        Signals(old.assume_init())
+    }
+}
+
+/// Puts back what `block_signals` gave.
+pub fn restore_signals(signals: &Signals) {
+    // SAFETY: the set is initialised.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &signals.0, std::ptr::null_mut()) };
+}
+
+/// Waits for one of the blocked `numbers`.
+pub fn wait_signal(numbers: &[c_int]) -> c_int {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    let mut number = 0;
+    // SAFETY: sigemptyset fills the set, sigwait writes to `number` only.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        for &number in numbers {
+            libc::sigaddset(set.as_mut_ptr(), number);
+        }
+        libc::sigwait(set.as_ptr(), &mut number);
+    }
+    number
+}
+
+/// Ends this process as signal `number` would, without a core file.
+pub fn die_by(number: c_int) -> ! {
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: pointers to locals that outlive the calls; SIG_DFL runs none of our code.
+    unsafe {
+        libc::setrlimit(libc::RLIMIT_CORE, &none);
+        libc::signal(number, libc::SIG_DFL);
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), number);
+        libc::sigprocmask(libc::SIG_UNBLOCK, set.as_ptr(), std::ptr::null_mut());
+        libc::kill(libc::getpid(), number);
+    }
+    exit(128 + number)
+}
+
+/// Descriptors from `first` on: closed, or (`at_exec`) closed when a program is executed.
+fn close_range(first: c_int, last: c_int, at_exec: bool) {
+    if first > last {
+        return;
+    }
+    let flags = if at_exec { libc::CLOSE_RANGE_CLOEXEC } else { 0 };
+    // SAFETY: only for processes that end by `exit` or execute a program: nobody uses a File whose number is closed here.
+    unsafe {
+        if libc::syscall(libc::SYS_close_range, first, last, flags) == 0 {
+            return;
+        }
+        // Kernels before 5.9 and 5.11. A limit higher than this is no descriptor table but an "unlimited".
+        let table = libc::sysconf(libc::_SC_OPEN_MAX).clamp(256, 1 << 16) as c_int;
+        for fd in first..=last.min(table) {
+            if at_exec {
+                libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC);
+            } else {
+                libc::close(fd);
+            }
+        }
+    }
+}
+
+/// Closes every descriptor but `keep`.
+pub fn close_all_but(keep: Option<&impl AsFd>) {
+    match keep {
+        Some(keep) => {
+            let keep = keep.as_fd().as_raw_fd();
+            close_range(0, keep - 1, false);
+            close_range(keep + 1, c_int::MAX, false);
+        }
+        None => close_range(0, c_int::MAX, false),
+    }
+}
+
+/// The program to be executed gets no descriptor but its three streams.
+pub fn close_at_exec() {
+    close_range(3, c_int::MAX, true);
+}
+
+/// Nothing can be written there (MOUNT_ATTR_RDONLY).
+pub const READ_ONLY: u64 = 1;
+/// Set-user-id programs are programs like others (MOUNT_ATTR_NOSUID).
+pub const NO_SUID: u64 = 2;
+/// Devices cannot be opened (MOUNT_ATTR_NODEV).
+pub const NO_DEV: u64 = 4;
+
+/// mount_setattr(2): adds `attributes` to the mount that `fd` stands for (and to all below it) and takes it out of
+/// its peer group.
+pub fn restrict_mount(fd: impl AsFd, attributes: u64, recursive: bool) -> io::Result<()> {
+    const AT_RECURSIVE: c_int = 0x8000;
+    // struct mount_attr: to set, to clear, propagation, user namespace.
+    let attr: [u64; 4] = [attributes, 0, libc::MS_PRIVATE, 0];
+    let flags = libc::AT_EMPTY_PATH | if recursive { AT_RECURSIVE } else { 0 };
+    // SAFETY: `attr` and the empty path live through the call, which reads as many bytes as it is told.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            fd.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            attr.as_ptr(),
+            size_of_val(&attr),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// landlock_restrict_self(2): the crate's own way allocates, and this has to happen after the change of user.
+pub fn restrict_self(ruleset: impl AsFd) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    match unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_fd().as_raw_fd(), 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Leaves the caller's session keyring, whose keys are readable to whoever possesses it, for an empty one.
+pub fn leave_keyring() {
+    const KEYCTL_JOIN_SESSION_KEYRING: c_int = 1;
+    // SAFETY: a null name is allowed and means a new, nameless keyring. Without keyrings it fails, and nothing is lost.
+    unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>()) };
+}
+
+/// `text` up to its first NUL, as a C string.
+pub fn until_nul(text: &[u8]) -> CString {
+    let end = text.iter().position(|&byte| byte == 0).unwrap_or(text.len());
+    CString::new(&text[..end]).unwrap_or_default()
+}
+
+/// Closes one descriptor of a new process.
+#[cfg(test)]
+pub fn close_one(fd: c_int) {
+    close_range(fd, fd, false);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::{WaitOptions, waitpid};
+
+    #[test]
+    fn a_child_ends_as_it_is_told() -> io::Result<()> {
+        for (number, code) in [(0, Some(7)), (libc::SIGTERM, None), (libc::SIGSEGV, None)] {
+            match fork()? {
+                Fork::Child if number == 0 => exit(7),
+                Fork::Child => {
+                    block_signals();
+                    die_by(number)
+                }
+                Fork::Parent(pid) => {
+                    let status = waitpid(Some(pid), WaitOptions::empty())?.map(|(_, status)| status);
+                    assert_eq!(status.and_then(|s| s.exit_status()), code);
+                    assert_eq!(status.and_then(|s| s.terminating_signal()), (number != 0).then_some(number));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_blocked_signal_waits_for_its_reader() -> io::Result<()> {
+        let Fork::Parent(pid) = fork()? else {
+            block_signals();
+            // SAFETY: sends a signal to this very process.
+            unsafe { libc::kill(libc::getpid(), libc::SIGHUP) };
+            exit(wait_signal(&[libc::SIGTERM, libc::SIGHUP]));
+        };
+        let status = waitpid(Some(pid), WaitOptions::empty())?.map(|(_, status)| status);
+        assert_eq!(status.and_then(|s| s.exit_status()), Some(libc::SIGHUP));
+        Ok(())
+    }
+
+    #[test]
+    fn descriptors_do_not_reach_a_program() -> io::Result<()> {
+        let (read, _write) = rustix::pipe::pipe()?;
+        let number = read.as_raw_fd();
+        assert!(number > 2);
+        let test = format!("test -e /proc/self/fd/{number}");
+        assert!(Command::new("sh").args(["-c", &test]).status()?.success(), "the pipe is inherited without more");
+        let mut command = Command::new("sh");
+        before_exec(&mut command, || {
+            close_at_exec();
+            Ok(())
+        });
+        assert!(!command.args(["-c", &test]).status()?.success());
+        Ok(())
+    }
+
+    #[test]
+    fn all_but_one_are_closed() -> io::Result<()> {
+        let (read, write) = rustix::pipe::pipe()?;
+        let Fork::Parent(pid) = fork()? else {
+            close_all_but(Some(&write));
+            let gone = rustix::io::fcntl_getfd(&read).is_err();
+            let kept = rustix::io::fcntl_getfd(&write).is_ok();
+            exit(i32::from(gone) + 2 * i32::from(kept));
+        };
+        let status = waitpid(Some(pid), WaitOptions::empty())?.map(|(_, status)| status);
+        assert_eq!(status.and_then(|s| s.exit_status()), Some(3));
+        Ok(())
+    }
+}

@@ -1,0 +1,499 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! One pool of job tokens over all makes that run: never more jobs than it was made with.
+//!
+//! Every make brings one token by itself, taken here before it starts. Further ones it reads from a pipe (GNU make's
+//! jobserver protocol); each job has a pipe of its own, into which free tokens are fed. What counts is not what is in
+//! a pipe but what was put there: when a job ends, all of that is back in the pool, whatever became of the bytes. So a
+//! make that is killed with tokens in hand, or one that drains or floods its pipe, takes nothing from the others.
+//!
+//! A token that lies unread in a pipe is an idle core: many times a second those are taken back for whoever waits to
+//! start, or given to a job whose pipe is empty.
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::Command;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jobserver::Client;
+use rustix::io::ioctl_fionread;
+
+/// How long a token may lie idle.
+const TICK: Duration = Duration::from_millis(20);
+
+/// At most so many tokens are out at any time. Clones are the same pool.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    owner: Arc<Owner>,
+}
+
+/// Ends the balancing thread with the last clone.
+#[derive(Debug)]
+struct Owner(Arc<Shared>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.state().closed = true;
+        self.0.changed.notify_all();
+    }
+}
+
+impl Pool {
+    /// A pool of `jobs` tokens; 0 means as many as anybody wants.
+    pub fn new(jobs: usize) -> Pool {
+        let state = State { free: jobs, ..State::default() };
+        let shared = Arc::new(Shared { limited: jobs > 0, state: Mutex::new(state), changed: Condvar::new() });
+        if jobs > 1 {
+            let shared = Arc::clone(&shared);
+            // Without it everything works, if not as evenly.
+            let _ = std::thread::Builder::new().name("tokens".into()).spawn(move || shared.keep_balance());
+        }
+        Pool { owner: Arc::new(Owner(shared)) }
+    }
+
+    /// Takes the token that a job's make brings by itself. Waits for it, first come, first served.
+    pub fn start(&self) -> io::Result<JobToken> {
+        let shared = Arc::clone(&self.owner.0);
+        if !shared.limited {
+            return Ok(JobToken { shared, id: 0, client: None });
+        }
+        let (client, pipe) = pipe()?;
+        let mut state = shared.state();
+        let id = state.next_id;
+        state.next_id += 1;
+        state.waiting.push_back(id);
+        state.balance();
+        shared.changed.notify_all();
+        while state.free == 0 || state.waiting.front() != Some(&id) {
+            state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.waiting.pop_front();
+        state.free -= 1;
+        state.jobs.push(Job { id, pipe, fed: 0 });
+        state.balance();
+        drop(state);
+        // The next one in the queue may have a token, too.
+        shared.changed.notify_all();
+        Ok(JobToken { shared, id, client: Some(client) })
+    }
+}
+
+/// What a job holds of the pool. To be dropped when the last of the job's processes is gone.
+#[derive(Debug)]
+pub struct JobToken {
+    shared: Arc<Shared>,
+    id: u64,
+    /// None where there is no limit.
+    client: Option<Client>,
+}
+
+impl JobToken {
+    /// Lets the makes below `command` take further tokens from the pool: sets MAKEFLAGS, and lets the pipe pass.
+    /// To be called after whatever else closes descriptors or clears the environment.
+    pub fn configure(&self, command: &mut Command) {
+        match &self.client {
+            Some(client) => client.configure_make(command),
+            None => drop(command.env("MAKEFLAGS", "-j")),
+        }
+    }
+}
+
+impl Drop for JobToken {
+    fn drop(&mut self) {
+        if self.client.is_some() {
+            self.shared.state().end(self.id);
+            self.shared.changed.notify_all();
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    limited: bool,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The thread that looks at the pipes. It sleeps while there is nothing to balance.
+    fn keep_balance(&self) {
+        let mut state = self.state();
+        while !(state.closed && state.jobs.is_empty()) {
+            let busy = state.jobs.len() > 1 || !state.jobs.is_empty() && !state.waiting.is_empty();
+            if busy {
+                state.balance();
+                if state.free > 0 && !state.waiting.is_empty() {
+                    self.changed.notify_all();
+                }
+                state = self.changed.wait_timeout(state, TICK).unwrap_or_else(PoisonError::into_inner).0;
+            } else {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    free: usize,
+    /// Who waits in `start`, oldest first.
+    waiting: VecDeque<u64>,
+    next_id: u64,
+    jobs: Vec<Job>,
+    closed: bool,
+}
+
+impl State {
+    /// Gives every token its best place.
+    fn balance(&mut self) {
+        // Those who wait come first.
+        while self.free < self.waiting.len() && self.take_back() {
+            self.free += 1;
+        }
+        if !self.waiting.is_empty() {
+            return;
+        }
+        // Evenly, first to those who have nothing left to take.
+        while self.free > 0 && self.feed() {
+            self.free -= 1;
+        }
+        // A job that has nothing left to take gets one that lies idle elsewhere.
+        let hungry: Vec<usize> = (0..self.jobs.len()).filter(|&job| self.jobs[job].unread() == 0).collect();
+        for job in hungry {
+            if self.take_back() && !self.jobs[job].put() {
+                self.free += 1;
+            }
+        }
+    }
+
+    /// Takes a token from the job that has most of them lying unread.
+    fn take_back(&mut self) -> bool {
+        self.jobs.iter_mut().max_by_key(|job| job.unread()).is_some_and(Job::take)
+    }
+
+    /// Gives one token to the job that has least of them.
+    fn feed(&mut self) -> bool {
+        let mut order: Vec<&mut Job> = self.jobs.iter_mut().collect();
+        order.sort_by_key(|job| (job.unread(), job.fed));
+        order.into_iter().any(Job::put)
+    }
+
+    /// All that a job held is free again.
+    fn end(&mut self, id: u64) {
+        if let Some(place) = self.jobs.iter().position(|job| job.id == id) {
+            self.free += 1 + self.jobs.swap_remove(place).fed;
+            self.balance();
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Job {
+    id: u64,
+    pipe: Option<Pipe>,
+    /// Tokens that were put into the pipe and not taken back.
+    fed: usize,
+}
+
+impl Job {
+    /// Tokens that nobody has taken. Never more than were put there, even if a hostile make did it, too.
+    fn unread(&self) -> usize {
+        let bytes = self.pipe.as_ref().and_then(|pipe| ioctl_fionread(&pipe.read).ok()).unwrap_or(0);
+        usize::try_from(bytes).unwrap_or(usize::MAX).min(self.fed)
+    }
+
+    fn put(&mut self) -> bool {
+        let done = self.pipe.as_mut().is_some_and(|pipe| matches!(pipe.write.write(b"+"), Ok(1)));
+        self.fed += usize::from(done);
+        done
+    }
+
+    fn take(&mut self) -> bool {
+        let done = self.fed > 0 && self.pipe.as_mut().is_some_and(|pipe| matches!(pipe.read.read(&mut [0]), Ok(1)));
+        self.fed -= usize::from(done);
+        done
+    }
+}
+
+/// Our own ends of a job's pipe. They are opened anew, not duplicated: not to block is a property of the open file,
+/// and the makes share theirs.
+#[derive(Debug)]
+struct Pipe {
+    read: File,
+    write: File,
+}
+
+/// A jobserver without tokens. Without /proc there is no second way into its pipe, and the job stays with one token.
+fn pipe() -> io::Result<(Client, Option<Pipe>)> {
+    let client = Client::new(0)?;
+    // The crate tells the descriptors only to those who are to inherit them.
+    let mut command = Command::new("make");
+    client.configure_make(&mut command);
+    let flags = command.get_envs().find(|(key, _)| *key == "MAKEFLAGS").and_then(|(_, value)| value?.to_str());
+    let ends = flags.and_then(|flags| flags.rsplit_once("--jobserver-auth=")?.1.split_once(','));
+    let open = |end: &str, options: &mut OpenOptions| {
+        options.custom_flags(libc::O_NONBLOCK).open(format!("/proc/self/fd/{end}")).ok()
+    };
+    let pipe = ends.and_then(|(read, write)| {
+        let (read, write) = (open(read, OpenOptions::new().read(true))?, open(write, OpenOptions::new().write(true))?);
+        Some(Pipe { read, write })
+    });
+    Ok((client, pipe))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+    use std::process::Stdio;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// A Makefile whose `count` targets write a line when they start and one when they end.
+    fn makefile(dir: &Path, count: usize, seconds: &str) -> io::Result<()> {
+        let targets: Vec<String> = (0..count).map(|n| format!("t{n}")).collect();
+        let text = format!(
+            ".PHONY: all {0}\nall: {0}\n{0}:\n\t@echo + >> $(LOG); sleep {seconds}; echo - >> $(LOG)\n",
+            targets.join(" ")
+        );
+        std::fs::write(dir.join("Makefile"), text)
+    }
+
+    fn make(dir: &Path, log: &Path) -> Command {
+        let mut command = Command::new("make");
+        command.arg("-C").arg(dir).env("LOG", log).stdout(Stdio::null());
+        command
+    }
+
+    /// The most recipes that ran at once, and how many ran at all.
+    fn most(log: &Path) -> io::Result<(usize, usize)> {
+        let text = std::fs::read_to_string(log)?;
+        let (mut now, mut most, mut all) = (0, 0, 0);
+        for line in text.lines() {
+            match line {
+                "+" => {
+                    now += 1;
+                    all += 1;
+                    most = most.max(now);
+                }
+                _ => now -= 1,
+            }
+        }
+        assert_eq!(now, 0);
+        Ok((most, all))
+    }
+
+    /// What is in the pool, when nothing runs.
+    fn free(pool: &Pool) -> usize {
+        let state = pool.owner.0.state();
+        assert!(state.jobs.is_empty() && state.waiting.is_empty());
+        state.free
+    }
+
+    fn fed(pool: &Pool) -> Vec<usize> {
+        pool.owner.0.state().jobs.iter().map(|job| job.fed).collect()
+    }
+
+    fn wait_until(what: impl Fn() -> bool) {
+        for _ in 0..4000 {
+            if what() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("it did not come about within 20 seconds");
+    }
+
+    #[test]
+    fn one_make_gets_all_tokens_and_no_more() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        makefile(dir.path(), 12, "0.1")?;
+        for jobs in [1, 3] {
+            let log = dir.path().join(format!("log{jobs}"));
+            let pool = Pool::new(jobs);
+            let token = pool.start()?;
+            let mut command = make(dir.path(), &log);
+            token.configure(&mut command);
+            assert!(command.status()?.success());
+            drop(token);
+            assert_eq!(most(&log)?, (jobs, 12));
+            assert_eq!(free(&pool), jobs);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn many_makes_share() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        makefile(dir.path(), 8, "0.03")?;
+        let log = dir.path().join("log");
+        let pool = Pool::new(4);
+        std::thread::scope(|scope| {
+            for _ in 0..10 {
+                scope.spawn(|| -> io::Result<()> {
+                    let token = pool.start()?;
+                    let mut command = make(dir.path(), &log);
+                    token.configure(&mut command);
+                    assert!(command.status()?.success());
+                    Ok(())
+                });
+            }
+        });
+        let (most, all) = most(&log)?;
+        assert_eq!(all, 80);
+        assert!(most <= 4, "{most} at once");
+        assert!(most > 1, "none shared");
+        assert_eq!(free(&pool), 4);
+        Ok(())
+    }
+
+    #[test]
+    fn who_waits_is_served_in_order_from_idle_tokens() -> io::Result<()> {
+        let pool = Pool::new(3);
+        let first = pool.start()?;
+        assert_eq!(fed(&pool), [2]);
+        // Both come out of the first job's pipe.
+        let (second, third) = (pool.start()?, pool.start()?);
+        assert_eq!(fed(&pool), [0, 0, 0]);
+        let order = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            let start = |n: usize| {
+                let (pool, order) = (&pool, &order);
+                scope.spawn(move || {
+                    let token = pool.start();
+                    assert_eq!(order.fetch_add(1, Ordering::SeqCst), n);
+                    drop(token);
+                });
+                wait_until(|| pool.owner.0.state().waiting.len() == n + 1);
+            };
+            start(0);
+            start(1);
+            start(2);
+            drop(second);
+        });
+        drop((first, third));
+        assert_eq!(free(&pool), 3);
+        Ok(())
+    }
+
+    #[test]
+    fn a_killed_make_takes_nothing_with_it() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        makefile(dir.path(), 8, "1000")?;
+        let log = dir.path().join("log");
+        let pool = Pool::new(4);
+        let token = pool.start()?;
+        let mut command = make(dir.path(), &log);
+        token.configure(&mut command);
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = command.spawn()?;
+        wait_until(|| std::fs::read_to_string(&log).is_ok_and(|text| text.lines().count() == 4));
+        let group = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process_group(group, rustix::process::Signal::KILL)?;
+        child.wait()?;
+        drop(token);
+        assert_eq!(free(&pool), 4);
+        Ok(())
+    }
+
+    #[test]
+    fn a_make_that_drains_or_floods_starves_nobody() -> io::Result<()> {
+        // MAKEFLAGS ends in "=READ,WRITE".
+        let ends = "ends=${MAKEFLAGS##*=}; r=${ends%,*}; w=${ends#*,};";
+        let drain = format!("{ends} head -c 3 <&$r > /dev/null; echo done; exec cat <&$r");
+        let flood = format!("{ends} yes <&- >&$w 2>/dev/null & sleep 0.3; echo done; wait");
+        for script in [drain, flood] {
+            let pool = Pool::new(4);
+            let hostile = pool.start()?;
+            let mut command = Command::new("bash");
+            command.args(["-c", &script]).stdout(Stdio::piped());
+            hostile.configure(&mut command);
+            std::os::unix::process::CommandExt::process_group(&mut command, 0);
+            let mut child = command.spawn()?;
+            let mut text = [0; 5];
+            child.stdout.as_mut().map(|pipe| pipe.read_exact(&mut text)).transpose()?;
+            // The pool does not block, and gives no more than it has.
+            for _ in 0..20 {
+                pool.owner.0.state().balance();
+                assert!(fed(&pool).iter().sum::<usize>() + pool.owner.0.state().free <= 3);
+            }
+            let group = rustix::process::Pid::from_child(&child);
+            rustix::process::kill_process_group(group, rustix::process::Signal::KILL)?;
+            child.wait()?;
+            drop(hostile);
+            assert_eq!(free(&pool), 4, "{script}");
+            let tokens = (0..4).map(|_| pool.start()).collect::<io::Result<Vec<_>>>()?;
+            assert_eq!(pool.owner.0.state().free, 0);
+            drop(tokens);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn an_idle_token_goes_where_it_is_used() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        makefile(dir.path(), 4, "1000")?;
+        let log = dir.path().join("log");
+        let pool = Pool::new(4);
+        // A job that uses nothing but its own token, like one that links.
+        let idle = pool.start()?;
+        let token = pool.start()?;
+        let mut command = make(dir.path(), &log);
+        token.configure(&mut command);
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = command.spawn()?;
+        wait_until(|| std::fs::read_to_string(&log).is_ok_and(|text| text.lines().count() == 3));
+        assert_eq!(fed(&pool), [0, 2]);
+        let group = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process_group(group, rustix::process::Signal::KILL)?;
+        child.wait()?;
+        drop((idle, token));
+        assert_eq!(free(&pool), 4);
+        Ok(())
+    }
+
+    #[test]
+    fn tokens_reach_a_sandbox() -> io::Result<()> {
+        use crate::system::sandbox::{Isolation, Mount, Sandbox, User};
+        assert!(rustix::process::geteuid().is_root(), "the tests of the sandbox have to run as root");
+        let dir = tempfile::Builder::new().permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755)).tempdir()?;
+        let work = dir.path().join("work");
+        std::fs::create_dir(&work)?;
+        std::os::unix::fs::chown(&work, Some(4242), Some(4242))?;
+        makefile(dir.path(), 6, "0.1")?;
+        for isolation in [Isolation::Namespaces, Isolation::Landlock] {
+            let log = work.join(format!("{isolation:?}"));
+            let pool = Pool::new(2);
+            let token = pool.start()?;
+            let mut command = make(dir.path(), &log);
+            let mounts = vec![Mount::Bind { from: work.clone(), at: work.clone(), writable: true }];
+            let user = Some(User { uid: 4242, gid: 4242 });
+            Sandbox { user, mounts, cwd: "/".into(), tmp: None }.confine(isolation, &mut command)?;
+            token.configure(&mut command);
+            assert!(command.status()?.success());
+            drop(token);
+            assert_eq!((most(&log)?, free(&pool)), ((2, 6), 2), "{isolation:?}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn without_a_limit_nobody_waits() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        makefile(dir.path(), 6, "0.5")?;
+        let log = dir.path().join("log");
+        let pool = Pool::new(0);
+        let _others = (0..100).map(|_| pool.start()).collect::<io::Result<Vec<_>>>()?;
+        let token = pool.start()?;
+        let mut command = make(dir.path(), &log);
+        token.configure(&mut command);
+        assert!(command.status()?.success());
+        assert_eq!(most(&log)?, (6, 6));
+        Ok(())
+    }
+}

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Tests through the installed commands, in throwaway roots with real kernels; they need root.
+//!
+//! The walk-throughs can be compared with Debian's own dkms:
+//! `DKMS_UNDER_TEST=original cargo test --test main walkthrough`.
+
+mod apt;
+mod boot;
+mod same_ko;
+mod signing;
+mod support;
+mod walkthrough;

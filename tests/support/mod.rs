@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! A throwaway root that a test talks to.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
+
+/// Runs in the root: a command up to each NUL on stdin; what it prints, its exit code and NULs back.
+const AGENT: &str = r#"
+printf '\0'
+while IFS= read -r -d '' command; do
+    timeout 600 bash -c "$command" 2>&1 </dev/null
+    printf '\0%d\0' $?
+done"#;
+
+/// Three lines that most commands say before they build.
+const SIGNING: &str = "\
+Sign command: /usr/lib/linux-kbuild-$SERIES/scripts/sign-file
+Signing key: /var/lib/dkms/mok.key
+Public certificate (MOK): /var/lib/dkms/mok.pub";
+
+/// Where dkms 3.2.2, which Debian has, has not the words of 3.4.3 yet.
+const ORIGINAL: [(&str, &str); 1] = [(
+    "includes BUILD_EXCLUSIVE directives\nwhich do not match this kernel/arch/config for any modules.\n",
+    "includes a BUILD_EXCLUSIVE directive\nwhich does not match this kernel/arch/config.\n",
+)];
+
+/// Deprecated features that dkms 3.2.2 does not warn of yet.
+const NOT_YET_DEPRECATED: [&str; 2] = [
+    "Deprecated feature: CLEAN ",
+    "Deprecated feature: OBSOLETE_BY ",
+];
+
+/// Packages of Debian that bring modules, small enough to be built often.
+pub const PACKAGES: [&str; 8] = [
+    "acpi-call-dkms",
+    "bbswitch-dkms",
+    "ddcci-dkms",
+    "dm-writeboost-dkms",
+    "evdi-dkms",
+    "gost-crypto-dkms",
+    "tp-smapi-dkms",
+    "v4l2loopback-dkms",
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// With dkms-rs.
+    Ours,
+    /// With Debian's dkms.
+    Peer,
+}
+
+impl Layer {
+    /// What `DKMS_UNDER_TEST` chooses.
+    pub fn under_test() -> Layer {
+        match std::env::var("DKMS_UNDER_TEST").as_deref() {
+            Ok("original") => Layer::Peer,
+            Err(_) | Ok("ours") => Layer::Ours,
+            Ok(other) => panic!("DKMS_UNDER_TEST is `ours` or `original`, not `{other}`"),
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Layer::Ours => "ours",
+            Layer::Peer => "peer",
+        }
+    }
+}
+
+fn throwaway() -> Command {
+    Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/throwaway"))
+}
+
+/// The releases of the kernels that every root has: an older one and the newest.
+fn kernels() -> &'static [String] {
+    static KERNELS: OnceLock<Vec<String>> = OnceLock::new();
+    KERNELS.get_or_init(|| {
+        let output = throwaway()
+            .arg("kernels")
+            .stderr(Stdio::inherit())
+            .output()
+            .expect("tests/throwaway should run");
+        assert!(output.status.success(), "{NO_ROOT}");
+        let text = String::from_utf8(output.stdout).expect("releases are ASCII");
+        text.lines().map(str::to_owned).collect()
+    })
+}
+
+const NO_ROOT: &str = "no throwaway root could be made: these tests need root (or sudo), overlayfs \
+                       and a network; what is missing stands above this line";
+
+/// What a command printed, both streams in their order, and its exit code.
+#[derive(Debug)]
+pub struct Output {
+    pub text: String,
+    pub code: i32,
+}
+
+/// A root of its own in which commands run one after the other; gone with the value.
+///
+/// Commands, and the texts expected of them, may name `$K`, the newest kernel, which has an image
+/// and which uname(2) calls the running one; `$OLD`, another kernel, which has headers only; `$A`,
+/// the architecture; in texts `$SIGNING` stands for the lines on the key and `$SERIES` for `6.1`.
+#[derive(Debug)]
+pub struct Root {
+    pub layer: Layer,
+    agent: Child,
+    commands: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+    /// What was said lately, for a test that fails.
+    transcript: VecDeque<String>,
+}
+
+impl Root {
+    /// With the dkms that is under test.
+    pub fn new() -> Root {
+        Root::with(Layer::under_test(), &[])
+    }
+
+    /// `options` are those of `tests/throwaway run`.
+    pub fn with(layer: Layer, options: &[&str]) -> Root {
+        let [old, newest] = kernels() else {
+            panic!("the tests need two kernels, apt offers {:?}", kernels());
+        };
+        let mut agent = throwaway()
+            .args(["run", "--layer", layer.name(), "--release", newest])
+            .args(["--setenv", &format!("K={newest}")])
+            .args(["--setenv", &format!("OLD={old}")])
+            .args(["--setenv", &format!("A={}", std::env::consts::ARCH)])
+            .args(options)
+            .args(["--", "bash", "-c", AGENT])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("tests/throwaway should run");
+        let commands = agent.stdin.take();
+        let answers = BufReader::new(agent.stdout.take().expect("stdout is a pipe"));
+        let mut root = Root {
+            layer,
+            agent,
+            commands,
+            answers,
+            transcript: VecDeque::new(),
+        };
+        root.read_to_nul();
+        root
+    }
+
+    fn read_to_nul(&mut self) -> String {
+        let mut bytes = Vec::new();
+        self.answers
+            .read_until(0, &mut bytes)
+            .expect("the root should answer");
+        assert_eq!(bytes.pop(), Some(0), "{NO_ROOT}");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Runs a command of bash.
+    pub fn run(&mut self, command: &str) -> Output {
+        let pipe = self.commands.as_mut().expect("open until the drop");
+        write!(pipe, "{command}\0").expect("the root should listen");
+        pipe.flush().expect("the root should listen");
+        let mut text = self.read_to_nul();
+        if self.layer == Layer::Peer {
+            // It prints a dot every three seconds.
+            while text.contains("....") {
+                text = text.replace("....", "...");
+            }
+        }
+        let code = self.read_to_nul().parse().expect("a number");
+        if self.transcript.len() == 20 {
+            self.transcript.pop_front();
+        }
+        self.transcript
+            .push_back(format!("# {command}\n{text}[exit code {code}]\n"));
+        Output { text, code }
+    }
+
+    /// Runs a command that has to succeed, and returns what it printed.
+    #[track_caller]
+    pub fn sh(&mut self, command: &str) -> String {
+        let output = self.run(command);
+        assert!(
+            output.code == 0,
+            "`{command}` should succeed\n{}",
+            self.history()
+        );
+        output.text
+    }
+
+    /// Runs a command that has to succeed and to print exactly this.
+    #[track_caller]
+    pub fn says(&mut self, command: &str, expected: &str) {
+        self.fails(command, 0, expected);
+    }
+
+    /// Runs a command that has to end with this exit code and to print exactly this.
+    #[track_caller]
+    pub fn fails(&mut self, command: &str, code: i32, expected: &str) {
+        let output = self.run(command);
+        let expected = self.expand(expected);
+        assert!(
+            output.text == expected && output.code == code,
+            "`{command}` should print this and end with {code}:\n{expected}---\n{}",
+            self.history()
+        );
+    }
+
+    /// Puts one of tests/modules into /usr/src.
+    #[track_caller]
+    pub fn source(&mut self, name: &str) {
+        self.sh(&format!("cp -r /srv/tests/modules/{name} /usr/src/"));
+    }
+
+    /// Literal text, with the names of this root put in, as the dkms in it says it.
+    fn expand(&self, text: &str) -> String {
+        let [old, newest] = kernels() else {
+            unreachable!("checked when the root was made");
+        };
+        let series: String = newest.split_inclusive('.').take(2).collect();
+        let mut text = text
+            .replace("$SIGNING", SIGNING)
+            .replace("$SERIES", series.trim_end_matches('.'))
+            .replace("$OLD", old)
+            .replace("$K", newest)
+            .replace("$A", std::env::consts::ARCH);
+        if self.layer == Layer::Peer {
+            for (ours, original) in ORIGINAL {
+                text = text.replace(ours, original);
+            }
+            text = text
+                .split_inclusive('\n')
+                .filter(|line| !NOT_YET_DEPRECATED.iter().any(|it| line.starts_with(it)))
+                .collect();
+        }
+        text
+    }
+
+    fn history(&self) -> String {
+        let mut text = "The last commands in this root:\n".to_owned();
+        for said in &self.transcript {
+            let _ = write!(text, "{said}");
+        }
+        text
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        // The agent ends with its input, and the root with the agent.
+        drop(self.commands.take());
+        let _ = self.answers.read_to_end(&mut Vec::new());
+        let _ = self.agent.wait();
+    }
+}
