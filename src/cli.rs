@@ -101,7 +101,7 @@ pub struct Arguments {
     /// The kernel to take as the pattern
     #[arg(long, value_name = "KERNEL", hide = true)]
     templatekernel: Option<String>,
-    #[arg(long, hide = true)]
+    #[arg(long = "rpm_safe_upgrade", hide = true)]
     rpm_safe_upgrade: bool,
     #[arg(long, hide = true)]
     binaries_only: bool,

@@ -443,6 +443,8 @@ impl Entry {
         setsid().doing("session", c"")?;
         umask(Mode::WGRP | Mode::WOTH);
         rearrange(&self.steps, &mut self.trees, chrooted)?;
+        // Before the change of user, who may have no way there: the caller's working directory may be in /root.
+        chdir(&*self.cwd).doing("chdir to", &self.cwd)?;
         self.drop_privileges()?;
         // This had to wait for the change of user, which forgets it; the guard may have gone in between.
         set_parent_process_death_signal(Some(Signal::KILL)).doing("guard", c"")?;
@@ -452,7 +454,6 @@ impl Entry {
             sys::exit(1);
         }
         set_dumpable_behavior(DumpableBehavior::NotDumpable).doing("process 1", c"")?;
-        chdir(&*self.cwd).doing("chdir to", &self.cwd)?;
         if let Fork::Parent(command) = sys::fork().doing("fork", c"")? {
             sys::close_all_but(Some(&write));
             reap(command, &write);
@@ -473,12 +474,13 @@ impl Entry {
         }
         setsid().doing("session", c"")?;
         umask(Mode::WGRP | Mode::WOTH);
+        // Before the change of user, who may have no way there: the caller's working directory may be in /root.
+        chdir(&*self.cwd).doing("chdir to", &self.cwd)?;
         self.drop_privileges()?;
         set_parent_process_death_signal(Some(Signal::KILL)).doing("guard", c"")?;
         if getppid() != Some(this) {
             sys::exit(1);
         }
-        chdir(&*self.cwd).doing("chdir to", &self.cwd)?;
         if let Some(ruleset) = &self.ruleset {
             sys::restrict_self(ruleset).doing("Landlock", c"")?;
         }
@@ -964,9 +966,9 @@ mod tests {
     #[test]
     fn it_ends_with_its_caller() -> io::Result<()> {
         let dir = place()?;
+        let words = inner(dir.path(), "inner_caller")?;
         for isolation in ALL {
             let mark = format!("{}.{}", 70_000 + std::process::id() % 1000, isolation as u8);
-            let words = inner(dir.path(), "inner_caller")?;
             let mut caller = Command::new(&words[0])
                 .args(&words[1..])
                 .env("MARK", &mark)
@@ -1251,7 +1253,8 @@ mod tests {
         fs::write(root.join("etc/name"), "chroot")?;
         let words = inner(&root, "inner_chroot")?;
         let script = format!(
-            "set -e; cd {0}; mount --rbind /usr usr; mount --rbind /dev dev; mount -t proc proc proc; chroot . /tests {1}",
+            "set -e; cd {0}; mount --rbind /usr usr; mount --rbind /dev dev; mount -t proc proc proc; \
+             cat /proc/self/mountinfo > ../before; chroot . /tests {1}; cat /proc/self/mountinfo | cmp - ../before",
             root.display(),
             words[1..].join(" ")
         );
