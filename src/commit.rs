@@ -16,14 +16,15 @@ use crate::model::tree::State;
 use crate::steps::install::{self, Placed};
 use crate::steps::prepare::Workshop;
 use crate::steps::scripts::{self, Script};
-use crate::steps::{Work, archive, depmod, initramfs};
+use crate::steps::{Work, archive, depmod, initramfs, superseded};
 use crate::system::files::{remove_any, remove_empty_up_to};
 use crate::system::output::Block;
 
 /// What was changed on one kernel since its last depmod.
 #[derive(Debug, Default)]
 struct Touched {
-    placed: Vec<Placed>,
+    /// With the names of the modules and the kernel.
+    placed: Vec<(String, Target, Placed)>,
     marks: Vec<PathBuf>,
 }
 
@@ -38,7 +39,11 @@ pub struct Commit<'a> {
 impl<'a> Commit<'a> {
     /// Nothing changed yet.
     pub fn new(site: &'a Site, options: &'a Options) -> Self {
-        Self { site, options, touched: BTreeMap::new() }
+        Self {
+            site,
+            options,
+            touched: BTreeMap::new(),
+        }
     }
 
     /// Makes what was built the module's state.
@@ -48,7 +53,13 @@ impl<'a> Commit<'a> {
 
     /// Installs what is built; what is installed already goes first.
     pub fn install(&mut self, work: &Work) -> Result<()> {
-        let Work { site, id, kernel, say, .. } = work;
+        let Work {
+            site,
+            id,
+            kernel,
+            say,
+            ..
+        } = work;
         if site.tree.state(id, &kernel.target) == State::Installed {
             self.uninstall(work)?;
             say.say("");
@@ -67,8 +78,13 @@ impl<'a> Commit<'a> {
             }
         };
         install::flip_link(work)?;
-        let touched = self.touched.entry(kernel.target.release.clone()).or_default();
-        touched.placed.push(placed);
+        let touched = self
+            .touched
+            .entry(kernel.target.release.clone())
+            .or_default();
+        touched
+            .placed
+            .push((id.name.clone(), kernel.target.clone(), placed));
         touched.marks.push(mark);
         scripts::run(work, Script::PostInstall);
         self.tell_depmod(say, &kernel.target.release);
@@ -77,15 +93,35 @@ impl<'a> Commit<'a> {
 
     /// Takes a module out of its kernel's directory, if it is there; says which, or that it is not.
     pub fn uninstall(&mut self, work: &Work) -> Result<()> {
-        let Work { site, id, kernel, say, .. } = work;
+        let Work {
+            site,
+            id,
+            kernel,
+            say,
+            ..
+        } = work;
         install::withdraw(work)?;
         // An installation that was cut off is undone with the rest.
         let mark = site.tree.pending_mark(&id.name, &kernel.target);
         remove_any(&mark).doing(cannot("remove", &mark))?;
-        self.touched.entry(kernel.target.release.clone()).or_default();
+        self.touched
+            .entry(kernel.target.release.clone())
+            .or_default();
         scripts::run(work, Script::PostRemove);
         self.tell_depmod(say, &kernel.target.release);
+        if self.options.supersede {
+            return Ok(());
+        }
+        self.forget_superseded(&id.name, &kernel.target)?;
         archive::clear(work)
+    }
+
+    /// Deletes what an upgrade left in place and nothing has succeeded.
+    pub fn forget_superseded(&mut self, name: &str, target: &Target) -> Result<()> {
+        if superseded::settle(self.site, name, target, &[])? {
+            self.touched.entry(target.release.clone()).or_default();
+        }
+        Ok(())
     }
 
     /// Forgets what was built.
@@ -103,22 +139,35 @@ impl<'a> Commit<'a> {
         if self.options.depmod_later || self.options.no_depmod {
             return;
         }
-        say.print(if self.site.framework.verbose { format!("do_depmod {release}\n done.\n") } else { "Running depmod... done.\n".into() });
+        say.print(if self.site.framework.verbose {
+            format!("do_depmod {release}\n done.\n")
+        } else {
+            "Running depmod... done.\n".into()
+        });
     }
 
     /// Ends the changes made to one kernel: depmod, then the originals go, then the marks.
     pub fn finish(&mut self, release: &str, say: &Block) {
-        let Some(touched) = self.touched.remove(release) else { return };
+        let Some(touched) = self.touched.remove(release) else {
+            return;
+        };
         let modules = self.site.modules(release);
+        let mut again = false;
+        let tell = |result: Result<bool>| match result {
+            Ok(changed) => changed,
+            Err(error) => {
+                say.error(&error);
+                false
+            }
+        };
+        for (name, target, placed) in &touched.placed {
+            tell(superseded::settle(self.site, name, target, &placed.files));
+        }
         if !self.options.no_depmod {
             depmod::run(self.site, release);
         }
-        let mut again = false;
-        for placed in &touched.placed {
-            match placed.settle(&modules) {
-                Ok(look) => again |= look,
-                Err(error) => say.error(&error),
-            }
+        for (_, _, placed) in &touched.placed {
+            again |= tell(placed.settle(&modules));
         }
         if again && !self.options.no_depmod {
             depmod::run(self.site, release);
@@ -131,7 +180,10 @@ impl<'a> Commit<'a> {
         if !self.options.initramfs_follows {
             initramfs::refresh(self.site, release);
         }
-        if self.site.framework.modprobe_on_install && !touched.placed.is_empty() && Target::running().release == release {
+        if self.site.framework.modprobe_on_install
+            && !touched.placed.is_empty()
+            && Target::running().release == release
+        {
             crate::steps::load::modules();
         }
     }

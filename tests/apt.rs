@@ -24,7 +24,7 @@ evdi, $K, $A: installed
 gost-crypto, $OLD, $A: installed
 gost-crypto, $K, $A: installed (Original modules exist)
 tp_smapi, $OLD, $A: installed
-tp_smapi, $K, $A: installed
+tp_smapi, $K, $A: installed (Original modules exist)
 v4l2loopback, $OLD, $A: installed
 v4l2loopback, $K, $A: installed
 ";

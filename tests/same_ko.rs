@@ -23,7 +23,8 @@ fn install_all(root: &mut Root, key: &str, certificate: &str) {
     root.sh(
         "for source in /usr/src/*/dkms.conf; do dkms add \"${source%/dkms.conf}\" || exit; done",
     );
-    let timed = root.sh("TIMEFORMAT='%R s, of the processor %U s and %S s'; time dkms autoinstall -k $K");
+    let timed =
+        root.sh("TIMEFORMAT='%R s, of the processor %U s and %S s'; time dkms autoinstall -k $K");
     println!(
         "{}: dkms autoinstall took {}",
         root.layer.name(),

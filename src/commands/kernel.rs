@@ -11,14 +11,23 @@ use crate::model::kernel::Kernel;
 use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::model::tree::State;
+use crate::system::dpkg;
 use crate::system::files::names;
 
 /// Takes out of one kernel what was built for it.
 pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
     site.need_root()?;
-    let Some(target) = invocation.targets.first() else { return Ok(()) };
+    let Some(target) = invocation.targets.first() else {
+        return Ok(());
+    };
     let _lock = lock(site)?;
-    let options = Options { depmod_later: true, ..invocation.options.clone() };
+    // Another build of the same kernel: its modules are built again, and until then the old ones serve.
+    let supersede = invocation.action == Action::KernelPreinst && dpkg::kernel_upgrade();
+    let options = Options {
+        depmod_later: true,
+        supersede,
+        ..invocation.options.clone()
+    };
     let say = site.output.block();
     let mut commit = Commit::new(site, &options);
     let mut failed = Vec::new();
@@ -29,13 +38,25 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
             if site.tree.state(&id, target) == State::Added {
                 continue;
             }
-            let kernel = Kernel::new(site, target, options.headers.as_deref(), options.config.as_deref());
+            let kernel = Kernel::new(
+                site,
+                target,
+                options.headers.as_deref(),
+                options.config.as_deref(),
+            );
             let conf = crate::plan::read_conf(site, &options, &id, &kernel).unwrap_or_default();
             if invocation.action == Action::KernelPreinst && !conf.autoinstall() {
                 continue;
             }
             say.complain(format!("dkms: removing module {id} for kernel {target}\n"));
-            let work = crate::steps::Work { site, options: &options, id: &id, kernel: &kernel, conf: &conf, say: &say };
+            let work = crate::steps::Work {
+                site,
+                options: &options,
+                id: &id,
+                kernel: &kernel,
+                conf: &conf,
+                say: &say,
+            };
             uninstalled |= remove::is_active(&work);
             if let Err(error) = remove::unbuild(&work, &mut commit) {
                 say.error(&error);
@@ -46,10 +67,19 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
             }
         }
     }
+    if invocation.action == Action::KernelPrerm {
+        for name in site.tree.superseded_on(target) {
+            commit.forget_superseded(&name, target)?;
+        }
+    }
     commit.finish(&target.release, &say);
     if uninstalled {
         let verbose = site.framework.verbose;
-        say.print(if verbose { format!("do_depmod {}\n done.\n", target.release) } else { "Running depmod... done.\n".into() });
+        say.print(if verbose {
+            format!("do_depmod {}\n done.\n", target.release)
+        } else {
+            "Running depmod... done.\n".into()
+        });
     }
     if invocation.action == Action::KernelPrerm {
         remove_empty_below(&site.modules(&target.release));
@@ -58,13 +88,22 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
         return Ok(());
     }
     let action = invocation.action.name().to_owned();
-    Err(Error::KernelRemoval { action, kernel: target.to_string(), modules: failed.join(" ") })
+    Err(Error::KernelRemoval {
+        action,
+        kernel: target.to_string(),
+        modules: failed.join(" "),
+    })
 }
 
 /// Removes the directories below `dir`, and itself, that hold nothing: dpkg would leave them.
 fn remove_empty_below(dir: &Path) {
-    let Ok(entries) = fs::read_dir(dir) else { return };
-    for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return;
+    };
+    for entry in entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+    {
         remove_empty_below(&entry.path());
     }
     let _ = fs::remove_dir(dir);

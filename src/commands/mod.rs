@@ -89,7 +89,10 @@ impl Action {
 
     /// Whether it is one of the three that the kernel's own hooks call.
     pub fn is_kernels(self) -> bool {
-        matches!(self, Self::KernelPreinst | Self::KernelPostinst | Self::KernelPrerm)
+        matches!(
+            self,
+            Self::KernelPreinst | Self::KernelPostinst | Self::KernelPrerm
+        )
     }
 }
 
@@ -123,9 +126,15 @@ impl Invocation {
         match (part(&self.name), part(&self.version)) {
             (Some(name), Some(version)) => {
                 let id = Id::new(name, version);
-                if id.is_sane() { Ok(id) } else { Err(Error::BadName(id.to_string())) }
+                if id.is_sane() {
+                    Ok(id)
+                } else {
+                    Err(Error::BadName(id.to_string()))
+                }
             }
-            _ => Err(Error::NoModule { action: word.to_owned() }),
+            _ => Err(Error::NoModule {
+                action: word.to_owned(),
+            }),
         }
     }
 
@@ -149,11 +158,16 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
         Action::Install => build::run(site, invocation, Goal::Installed),
         Action::Uninstall | Action::Unbuild | Action::Remove => remove::run(site, invocation),
         Action::Status => status::run(site, invocation),
-        Action::Autoinstall | Action::KernelPostinst => autoinstall::run(site, &invocation.targets, &invocation.options),
+        Action::Autoinstall | Action::KernelPostinst => {
+            autoinstall::run(site, &invocation.targets, &invocation.options)
+        }
         Action::KernelPreinst | Action::KernelPrerm => kernel::run(site, invocation),
         Action::GenerateMok => generate_mok::run(site),
         Action::Match | Action::Mktarball | Action::Ldtarball => Err(Error::Usage {
-            text: format!("The action {} is not part of this version of dkms-rs.", invocation.action.name()),
+            text: format!(
+                "The action {} is not part of this version of dkms-rs.",
+                invocation.action.name()
+            ),
             code: 1,
         }),
     }
@@ -162,8 +176,12 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
 /// Waits until nobody else changes the tree; says for whom.
 fn lock(site: &Site) -> Result<Lock> {
     let say = site.output.block();
-    Lock::take(site.tree.root(), |holder| say.complain(format!("dkms: waiting for {holder} to finish\n"))).map_err(|source| {
-        Error::Io { what: format!("Cannot lock {}", site.tree.root().display()), source }
+    Lock::take(site.tree.root(), |holder| {
+        say.complain(format!("dkms: waiting for {holder} to finish\n"))
+    })
+    .map_err(|source| Error::Io {
+        what: format!("Cannot lock {}", site.tree.root().display()),
+        source,
     })
 }
 

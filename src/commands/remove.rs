@@ -8,12 +8,13 @@ use crate::commit::Commit;
 use crate::error::{Doing, Result, cannot};
 use crate::model::kernel::Kernel;
 use crate::model::module::Id;
+use crate::model::module::Target;
 use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::model::tree::State;
-use crate::model::module::Target;
 use crate::plan::read_conf;
-use crate::steps::Work;
+use crate::steps::{Work, install};
+use crate::system::dpkg;
 use crate::system::files::{names, remove_any};
 use crate::system::output::Block;
 use crate::system::paths::hidden;
@@ -32,7 +33,14 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
     let _lock = lock(site)?;
     let say = site.output.block();
     match invocation.action {
-        Action::Remove => remove(site, &id, &invocation.targets, &invocation.options, &say)?,
+        Action::Remove => {
+            // A package's prerm removes before its new version builds.
+            let options = Options {
+                supersede: dpkg::is_upgrade(),
+                ..invocation.options.clone()
+            };
+            remove(site, &id, &invocation.targets, &options, &say)?;
+        }
         action => {
             let mut commit = Commit::new(site, &invocation.options);
             for (index, target) in invocation.targets.iter().enumerate() {
@@ -40,7 +48,11 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
                     say.say("");
                 }
                 with_work(site, &id, target, &invocation.options, &say, |work| {
-                    let result = if action == Action::Unbuild { unbuild(work, &mut commit) } else { uninstall(work, &mut commit) };
+                    let result = if action == Action::Unbuild {
+                        unbuild(work, &mut commit)
+                    } else {
+                        uninstall(work, &mut commit)
+                    };
                     commit.finish(&target.release, &say);
                     result
                 })?;
@@ -51,7 +63,13 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
 }
 
 /// Forgets a module on some kernels, and altogether if it is built for none then.
-pub fn remove(site: &Site, id: &Id, targets: &[Target], options: &Options, say: &Block) -> Result<()> {
+pub fn remove(
+    site: &Site,
+    id: &Id,
+    targets: &[Target],
+    options: &Options,
+    say: &Block,
+) -> Result<()> {
     let dir = site.tree.version_dir(id);
     clear_leftovers(&dir)?;
     let mut commit = Commit::new(site, options);
@@ -63,11 +81,30 @@ pub fn remove(site: &Site, id: &Id, targets: &[Target], options: &Options, say: 
         })?;
         say.say("");
     }
-    let left = names(&dir).into_iter().any(|name| dir.join(&name).is_dir() && !NOT_KERNELS.contains(&name.as_str()));
+    let others = site
+        .tree
+        .versions(&id.name)
+        .into_iter()
+        .any(|other| other != *id);
+    if !options.supersede && !others {
+        for target in site.tree.superseded(&id.name) {
+            with_work(site, id, &target, options, say, |work| {
+                commit.forget_superseded(&id.name, &target)?;
+                let result = install::restore_originals(work);
+                commit.finish(&target.release, say);
+                result
+            })?;
+        }
+    }
+    let left = names(&dir)
+        .into_iter()
+        .any(|name| dir.join(&name).is_dir() && !NOT_KERNELS.contains(&name.as_str()));
     if left {
         return Ok(());
     }
-    say.say(format!("Deleting module {id} completely from the DKMS tree."));
+    say.say(format!(
+        "Deleting module {id} completely from the DKMS tree."
+    ));
     remove_any(&dir).doing(cannot("delete", &dir))?;
     // Fails where other versions are left.
     let _ = fs::remove_dir(site.tree.module_root(&id.name));
@@ -76,7 +113,11 @@ pub fn remove(site: &Site, id: &Id, targets: &[Target], options: &Options, say: 
 
 /// What builds that were cut off left behind, and empty directories of kernels.
 fn clear_leftovers(dir: &std::path::Path) -> Result<()> {
-    for kernel in names(dir).into_iter().map(|name| dir.join(name)).filter(|path| path.is_dir() && !path.is_symlink()) {
+    for kernel in names(dir)
+        .into_iter()
+        .map(|name| dir.join(name))
+        .filter(|path| path.is_dir() && !path.is_symlink())
+    {
         for entry in fs::read_dir(&kernel).into_iter().flatten().flatten() {
             let path = entry.path();
             if hidden(&path) && entry.file_name().to_string_lossy().starts_with(".tmp_") {
@@ -89,19 +130,41 @@ fn clear_leftovers(dir: &std::path::Path) -> Result<()> {
 }
 
 /// Reads what is needed to work on one kernel. Without a dkms.conf the tree itself says what was built.
-fn with_work<T>(site: &Site, id: &Id, target: &Target, options: &Options, say: &Block, act: impl FnOnce(&Work) -> T) -> T {
-    let kernel = Kernel::new(site, target, options.headers.as_deref(), options.config.as_deref());
+fn with_work<T>(
+    site: &Site,
+    id: &Id,
+    target: &Target,
+    options: &Options,
+    say: &Block,
+    act: impl FnOnce(&Work) -> T,
+) -> T {
+    let kernel = Kernel::new(
+        site,
+        target,
+        options.headers.as_deref(),
+        options.config.as_deref(),
+    );
     let conf = read_conf(site, options, id, &kernel).unwrap_or_default();
     say.complain(&conf.noise);
-    act(&Work { site, options, id, kernel: &kernel, conf: &conf, say })
+    act(&Work {
+        site,
+        options,
+        id,
+        kernel: &kernel,
+        conf: &conf,
+        say,
+    })
 }
 
 /// Whether the module is installed for the kernel, or was about to be when something cut it off.
 pub fn is_active(work: &Work) -> bool {
-    let Work { site, id, kernel, .. } = work;
+    let Work {
+        site, id, kernel, ..
+    } = work;
     match site.tree.state(id, &kernel.target) {
         State::Installed => true,
-        State::Built => fs::read_to_string(site.tree.pending_mark(&id.name, &kernel.target)).is_ok_and(|text| text.trim() == id.to_string()),
+        State::Built => fs::read_to_string(site.tree.pending_mark(&id.name, &kernel.target))
+            .is_ok_and(|text| text.trim() == id.to_string()),
         State::Added => false,
     }
 }
@@ -110,8 +173,14 @@ fn uninstall(work: &Work, commit: &mut Commit) -> Result<()> {
     if is_active(work) {
         return commit.uninstall(work);
     }
+    if !work.options.supersede {
+        commit.forget_superseded(&work.id.name, &work.kernel.target)?;
+    }
     if !work.conf.is_exclusive() {
-        work.say.say(format!("Module {} is not installed for kernel {}. Skipping...", work.id, work.kernel.target));
+        work.say.say(format!(
+            "Module {} is not installed for kernel {}. Skipping...",
+            work.id, work.kernel.target
+        ));
     }
     Ok(())
 }
@@ -120,7 +189,10 @@ fn uninstall(work: &Work, commit: &mut Commit) -> Result<()> {
 pub fn unbuild(work: &Work, commit: &mut Commit) -> Result<()> {
     uninstall(work, commit)?;
     if work.site.tree.state(work.id, &work.kernel.target) == State::Added {
-        work.say.say(format!("Module {} is not built for kernel {}. Skipping...", work.id, work.kernel.target));
+        work.say.say(format!(
+            "Module {} is not built for kernel {}. Skipping...",
+            work.id, work.kernel.target
+        ));
         return Ok(());
     }
     commit.unbuild(work)

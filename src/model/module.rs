@@ -2,6 +2,8 @@
 //! The names of things: a module package at a version, a kernel release for an architecture.
 
 use std::fmt;
+use std::process::Command;
+use std::sync::OnceLock;
 
 /// A module package at a version: `M/V`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,12 +17,17 @@ pub struct Id {
 impl Id {
     /// `name/version`.
     pub fn new(name: impl Into<String>, version: impl Into<String>) -> Self {
-        Self { name: name.into(), version: version.into() }
+        Self {
+            name: name.into(),
+            version: version.into(),
+        }
     }
 
     /// Whether name and version are each one component of a path: not empty, `.` or `..`, and without `/` or NUL.
     pub fn is_sane(&self) -> bool {
-        [&self.name, &self.version].into_iter().all(|part| !matches!(part.as_str(), "" | "." | "..") && !part.contains(['/', '\0']))
+        [&self.name, &self.version]
+            .into_iter()
+            .all(|part| !matches!(part.as_str(), "" | "." | "..") && !part.contains(['/', '\0']))
     }
 
     /// `M-V`, as in `/usr/src/M-V`.
@@ -47,13 +54,29 @@ pub struct Target {
 impl Target {
     /// `release (arch)`.
     pub fn new(release: impl Into<String>, arch: impl Into<String>) -> Self {
-        Self { release: release.into(), arch: arch.into() }
+        Self {
+            release: release.into(),
+            arch: arch.into(),
+        }
     }
 
-    /// The running kernel.
+    /// The running kernel, by the word of uname(1): that is what image builders divert in a chroot.
     pub fn running() -> Self {
-        let uname = rustix::system::uname();
-        Self::new(uname.release().to_string_lossy(), uname.machine().to_string_lossy())
+        static RUNNING: OnceLock<Target> = OnceLock::new();
+        RUNNING
+            .get_or_init(|| {
+                let system = rustix::system::uname();
+                let said = |option: &str| {
+                    let output = Command::new("uname").arg(option).output().ok()?;
+                    let word = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+                    (!word.is_empty()).then_some(word)
+                };
+                Self::new(
+                    said("-r").unwrap_or_else(|| system.release().to_string_lossy().into_owned()),
+                    said("-m").unwrap_or_else(|| system.machine().to_string_lossy().into_owned()),
+                )
+            })
+            .clone()
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Options {
     pub no_depmod: bool,
     /// Whether depmod is told of once, after all modules, as when a kernel goes.
     pub depmod_later: bool,
+    /// Whether the modules' successors are on their way, so that the files stay until these are there.
+    pub supersede: bool,
     /// The action, for dkms.conf to see.
     pub action: String,
     /// Whether a kernel or headers package is being configured and its own hooks will make the initramfs.

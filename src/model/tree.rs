@@ -9,6 +9,7 @@
 //! TREE/M/kernel-K-A           link to V/K/A: installed
 //! TREE/M/original_module/K/A/ what was installed before us
 //! TREE/.pending-M-K-A         an installation that has not ended
+//! TREE/.superseded-M-K-A      installed files whose successors are on their way
 //! ```
 
 use std::fs;
@@ -39,7 +40,11 @@ pub enum State {
 impl Tree {
     /// The tree at `root`, with sources below `sources` and kernels below `kernels`.
     pub fn new(root: &Path, sources: &Path, kernels: &Path) -> Self {
-        Self { root: root.to_owned(), sources: sources.to_owned(), kernels: kernels.to_owned() }
+        Self {
+            root: root.to_owned(),
+            sources: sources.to_owned(),
+            kernels: kernels.to_owned(),
+        }
     }
 
     /// The tree itself.
@@ -74,7 +79,9 @@ impl Tree {
 
     /// `TREE/M/V/K/A`.
     pub fn built_dir(&self, id: &Id, target: &Target) -> PathBuf {
-        self.version_dir(id).join(&target.release).join(&target.arch)
+        self.version_dir(id)
+            .join(&target.release)
+            .join(&target.arch)
     }
 
     /// `TREE/M/V/K/A/module`.
@@ -84,22 +91,73 @@ impl Tree {
 
     /// `TREE/M/kernel-K-A`.
     pub fn link(&self, name: &str, target: &Target) -> PathBuf {
-        self.module_root(name).join(format!("kernel-{}-{}", target.release, target.arch))
+        self.module_root(name)
+            .join(format!("kernel-{}-{}", target.release, target.arch))
     }
 
     /// What that link says when `id` is installed: relative, so that the tree can be moved.
     pub fn link_target(&self, id: &Id, target: &Target) -> PathBuf {
-        Path::new(&id.version).join(&target.release).join(&target.arch)
+        Path::new(&id.version)
+            .join(&target.release)
+            .join(&target.arch)
     }
 
     /// `TREE/M/original_module/K/A`.
     pub fn original_dir(&self, name: &str, target: &Target) -> PathBuf {
-        self.module_root(name).join("original_module").join(&target.release).join(&target.arch)
+        self.module_root(name)
+            .join("original_module")
+            .join(&target.release)
+            .join(&target.arch)
     }
 
     /// The mark of an installation that is under way. Not inside `TREE/M`, where it would look like a version.
     pub fn pending_mark(&self, name: &str, target: &Target) -> PathBuf {
-        self.root.join(format!(".pending-{name}-{}-{}", target.release, target.arch))
+        self.root.join(format!(
+            ".pending-{name}-{}-{}",
+            target.release, target.arch
+        ))
+    }
+
+    /// The record of installed files whose successors are on their way.
+    pub fn superseded_record(&self, name: &str, target: &Target) -> PathBuf {
+        self.root.join(format!(
+            ".superseded-{name}-{}-{}",
+            target.release, target.arch
+        ))
+    }
+
+    /// The modules for which there is such a record on one kernel.
+    pub fn superseded_on(&self, target: &Target) -> Vec<String> {
+        let suffix = format!("-{}-{}", target.release, target.arch);
+        let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        let mut modules: Vec<String> = entries
+            .filter_map(|entry| {
+                let file = entry.file_name().into_string().ok()?;
+                Some(
+                    file.strip_prefix(".superseded-")?
+                        .strip_suffix(&suffix)?
+                        .to_owned(),
+                )
+            })
+            .collect();
+        modules.sort();
+        modules
+    }
+
+    /// The kernels for which there is such a record of module `name`.
+    pub fn superseded(&self, name: &str) -> Vec<Target> {
+        let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        let mut targets: Vec<Target> = entries
+            .filter_map(|entry| {
+                let file = entry.file_name().into_string().ok()?;
+                let (release, arch) = file
+                    .strip_prefix(&format!(".superseded-{name}-"))?
+                    .rsplit_once('-')?;
+                Some(Target::new(release, arch))
+            })
+            .collect();
+        targets.sort();
+        targets
     }
 
     /// The directory of a kernel's modules.
@@ -119,7 +177,11 @@ impl Tree {
             return false;
         }
         let link = self.source_link(id);
-        if link.is_symlink() { !link.exists() } else { !link.exists() && self.source_dir(id).is_dir() }
+        if link.is_symlink() {
+            !link.exists()
+        } else {
+            !link.exists() && self.source_dir(id).is_dir()
+        }
     }
 
     /// The state for one kernel of a module that is registered.
@@ -135,7 +197,8 @@ impl Tree {
 
     fn is_linked(&self, id: &Id, target: &Target) -> bool {
         let resolved = |path: &Path| fs::canonicalize(path).ok();
-        resolved(&self.link(&id.name, target)).is_some_and(|at| Some(at) == resolved(&self.built_dir(id, target)))
+        resolved(&self.link(&id.name, target))
+            .is_some_and(|at| Some(at) == resolved(&self.built_dir(id, target)))
     }
 
     /// Whether an installation was begun and not ended.
@@ -145,7 +208,10 @@ impl Tree {
 
     /// Names of all modules that have a directory, sorted.
     pub fn modules(&self) -> Vec<String> {
-        names(&self.root).into_iter().filter(|name| self.root.join(name).is_dir()).collect()
+        names(&self.root)
+            .into_iter()
+            .filter(|name| self.root.join(name).is_dir())
+            .collect()
     }
 
     /// Versions of a module that are registered or broken, sorted as names are.
@@ -153,7 +219,11 @@ impl Tree {
         let dir = self.module_root(name);
         names(&dir)
             .into_iter()
-            .filter(|version| version != "original_module" && dir.join(version).is_dir() && !dir.join(version).is_symlink())
+            .filter(|version| {
+                version != "original_module"
+                    && dir.join(version).is_dir()
+                    && !dir.join(version).is_symlink()
+            })
             .map(|version| Id::new(name, version))
             .filter(|id| self.is_added(id) || self.is_broken(id))
             .collect()
@@ -161,7 +231,10 @@ impl Tree {
 
     /// Everything registered or broken, sorted by name and version.
     pub fn all(&self) -> Vec<Id> {
-        self.modules().iter().flat_map(|name| self.versions(name)).collect()
+        self.modules()
+            .iter()
+            .flat_map(|name| self.versions(name))
+            .collect()
     }
 
     /// The kernels that a module was built for, sorted as names are.
@@ -181,7 +254,10 @@ impl Tree {
 
     /// [`Tree::all_targets`] whose directories look like a kernel's: with digits and a dot in front.
     pub fn targets(&self, id: &Id) -> Vec<Target> {
-        self.all_targets(id).into_iter().filter(|target| looks_like_release(&target.release)).collect()
+        self.all_targets(id)
+            .into_iter()
+            .filter(|target| looks_like_release(&target.release))
+            .collect()
     }
 }
 
@@ -204,7 +280,10 @@ mod tests {
         let (id, target) = (Id::new("hello", "1.0"), Target::new("6.1.0-1", "x86_64"));
         fs::create_dir_all(at("src/hello-1.0"))?;
         fs::create_dir_all(tree.build_dir(&id))?;
-        assert!(tree.is_broken(&id) && !tree.is_added(&id), "the link is missing");
+        assert!(
+            tree.is_broken(&id) && !tree.is_added(&id),
+            "the link is missing"
+        );
         symlink(at("src/hello-1.0"), tree.source_link(&id))?;
         assert!(tree.is_added(&id) && !tree.is_broken(&id));
         assert_eq!(tree.state(&id, &target), State::Added);
@@ -213,8 +292,15 @@ mod tests {
         symlink(tree.link_target(&id, &target), tree.link("hello", &target))?;
         assert_eq!(tree.state(&id, &target), State::Installed);
         fs::write(tree.pending_mark("hello", &target), "")?;
-        assert_eq!(tree.state(&id, &target), State::Built, "a pending installation is none");
-        assert_eq!((tree.all(), tree.targets(&id)), (vec![id.clone()], vec![target]));
+        assert_eq!(
+            tree.state(&id, &target),
+            State::Built,
+            "a pending installation is none"
+        );
+        assert_eq!(
+            (tree.all(), tree.targets(&id)),
+            (vec![id.clone()], vec![target])
+        );
         fs::remove_dir_all(at("src/hello-1.0"))?;
         assert!(tree.is_broken(&id));
         Ok(())
@@ -222,7 +308,13 @@ mod tests {
 
     #[test]
     fn kernels_are_told_from_other_directories() {
-        for (name, expected) in [("6.1.0-56-amd64", true), ("6", false), ("build", false), (".6", false), ("weird-6.1", false)] {
+        for (name, expected) in [
+            ("6.1.0-56-amd64", true),
+            ("6", false),
+            ("build", false),
+            (".6", false),
+            ("weird-6.1", false),
+        ] {
             assert_eq!(looks_like_release(name), expected, "{name}");
         }
     }

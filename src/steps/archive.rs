@@ -19,7 +19,10 @@ pub struct Original {
 /// Archives the module at `path`: a second name for the file now; [`Original::give_way`] takes the first one away
 /// when ours is in place, so that there is always one of them.
 pub fn keep(work: &Work, path: &Path) -> Result<Original> {
-    let dir = work.site.tree.original_dir(&work.id.name, &work.kernel.target);
+    let dir = work
+        .site
+        .tree
+        .original_dir(&work.id.name, &work.kernel.target);
     fs::create_dir_all(&dir).doing(cannot("make", &dir))?;
     let archived = dir.join(path.file_name().unwrap_or_default());
     let kept = fs::hard_link(path, &archived)
@@ -34,7 +37,10 @@ pub fn keep(work: &Work, path: &Path) -> Result<Original> {
             replace_with_text(origin.as_bytes(), &with_suffix(&archived, ".origin"))
         });
     kept.doing(cannot("archive", path))?;
-    Ok(Original { path: path.to_owned(), archived })
+    Ok(Original {
+        path: path.to_owned(),
+        archived,
+    })
 }
 
 impl Original {
@@ -59,22 +65,42 @@ pub fn has(work: &Work, name: &str) -> bool {
 }
 
 fn archived(work: &Work, name: &str) -> Option<PathBuf> {
-    let dir = work.site.tree.original_dir(&work.id.name, &work.kernel.target);
-    let found = names(&dir).into_iter().find(|file| file.starts_with(name) && !file.ends_with(".origin"))?;
+    let dir = work
+        .site
+        .tree
+        .original_dir(&work.id.name, &work.kernel.target);
+    let found = names(&dir)
+        .into_iter()
+        .find(|file| file.starts_with(name) && !file.ends_with(".origin"))?;
     Some(dir.join(found))
 }
 
-/// Puts an archived original of `name` back where it was.
+/// An archived original of `name`: where it is kept and where it stood.
+pub fn kept(work: &Work, name: &str) -> Option<(PathBuf, PathBuf)> {
+    let file = archived(work, name)?;
+    let place = fs::read_to_string(with_suffix(&file, ".origin")).ok()?;
+    Some((file, PathBuf::from(place.trim_end_matches('\n'))))
+}
+
+/// Puts an archived original of `name` back where it was; not yet if its successor is on its way.
 pub fn restore(work: &Work, name: &str) -> Result<()> {
-    let Some(file) = archived(work, name) else { return Ok(()) };
+    let Some((file, place)) = kept(work, name) else {
+        return Ok(());
+    };
     let origin = with_suffix(&file, ".origin");
-    let Ok(place) = fs::read_to_string(&origin) else { return Ok(()) };
-    let place = PathBuf::from(place.trim_end_matches('\n'));
-    work.say.say(format!("Restoring archived original module {}", place.display()));
+    work.say.say(format!(
+        "Restoring archived original module {}",
+        place.display()
+    ));
+    if work.options.supersede {
+        return Ok(());
+    }
     let parent = place.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(parent).doing(cannot("make", parent))?;
     rename(&file, &place)
-        .or_else(|_| crate::system::files::replace_with_copy(&file, &place).and_then(|()| remove_any(&file)))
+        .or_else(|_| {
+            crate::system::files::replace_with_copy(&file, &place).and_then(|()| remove_any(&file))
+        })
         .doing(cannot("restore", &place))?;
     remove_any(&origin).doing(cannot("remove", &origin))?;
     tidy(work);
@@ -83,9 +109,15 @@ pub fn restore(work: &Work, name: &str) -> Result<()> {
 
 /// Drops what is left in the archive for this kernel, and the archive if it is empty.
 pub fn clear(work: &Work) -> Result<()> {
-    let dir = work.site.tree.original_dir(&work.id.name, &work.kernel.target);
+    let dir = work
+        .site
+        .tree
+        .original_dir(&work.id.name, &work.kernel.target);
     if dir.is_dir() && !names(&dir).is_empty() {
-        work.say.say(format!("Removing original module(s) from DKMS tree for kernel {}", work.kernel.target));
+        work.say.say(format!(
+            "Removing original module(s) from DKMS tree for kernel {}",
+            work.kernel.target
+        ));
     }
     remove_any(&dir).doing(cannot("remove", &dir))?;
     tidy(work);
@@ -93,7 +125,10 @@ pub fn clear(work: &Work) -> Result<()> {
 }
 
 fn tidy(work: &Work) {
-    let dir = work.site.tree.original_dir(&work.id.name, &work.kernel.target);
+    let dir = work
+        .site
+        .tree
+        .original_dir(&work.id.name, &work.kernel.target);
     remove_empty_up_to(&dir, &work.site.tree.module_root(&work.id.name));
     // The last empty one may be above a directory that is gone already.
     if let Some(release) = dir.parent() {

@@ -12,11 +12,22 @@ use crate::system::process;
 ///
 /// `opts` are framework.conf's options for gzip, xz and zstd.
 pub fn compress(file: &Path, suffix: &str, opts: &[String; 3]) -> Result<()> {
-    let Some(kind) = COMPRESSIONS.iter().position(|(known, _)| *known == suffix) else { return Ok(()) };
+    let Some(kind) = COMPRESSIONS.iter().position(|(known, _)| *known == suffix) else {
+        return Ok(());
+    };
     let program = COMPRESSIONS[kind].1;
     let mut command = Command::new(program);
-    command.args(opts[kind].split_whitespace()).arg("-f").arg(file);
-    let what = || format!("Cannot compress {} with {program}; apt install {}", file.display(), package(program));
+    command
+        .args(opts[kind].split_whitespace())
+        .arg("-f")
+        .arg(file);
+    let what = || {
+        format!(
+            "Cannot compress {} with {program}; apt install {}",
+            file.display(),
+            package(program)
+        )
+    };
     match process::merged_output(&mut command).doing(what)? {
         (0, _) => Ok(()),
         (_, said) => Err(Error::Io {
@@ -34,5 +45,9 @@ fn package(program: &str) -> &str {
 /// Whether a name is that of a module, compressed or not.
 pub fn is_module(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.ends_with(".ko") || COMPRESSIONS.iter().any(|(suffix, _)| name.strip_suffix(suffix).is_some_and(|n| n.ends_with(".ko")))
+    name.ends_with(".ko")
+        || COMPRESSIONS.iter().any(|(suffix, _)| {
+            name.strip_suffix(suffix)
+                .is_some_and(|n| n.ends_with(".ko"))
+        })
 }

@@ -10,8 +10,10 @@ use crate::model::module::Id;
 use crate::model::site::Site;
 use crate::steps::archive::{self, Original};
 use crate::steps::scripts::{self, Script};
-use crate::steps::{Work, compress};
-use crate::system::files::{find, names, remove_any, remove_empty_up_to, replace_link, replace_with_copy, same_content};
+use crate::steps::{Work, compress, superseded};
+use crate::system::files::{
+    find, names, remove_any, remove_empty_up_to, replace_link, replace_with_copy, same_content,
+};
 use crate::system::modinfo::ModInfo;
 use crate::system::paths::below;
 use crate::system::version::compare_padded;
@@ -19,7 +21,8 @@ use crate::system::version::compare_padded;
 /// Modules in place, whose originals wait for depmod before they go.
 #[derive(Debug)]
 pub struct Placed {
-    files: Vec<PathBuf>,
+    /// Where they are.
+    pub files: Vec<PathBuf>,
     originals: Vec<Original>,
 }
 
@@ -28,7 +31,8 @@ impl Placed {
     pub fn settle(&self, modules: &Path) -> Result<bool> {
         let mut again = false;
         for original in &self.originals {
-            again |= original.give_way(&self.files)? && !original.path().starts_with(modules.join("kernel"));
+            again |= original.give_way(&self.files)?
+                && !original.path().starts_with(modules.join("kernel"));
         }
         Ok(again)
     }
@@ -45,7 +49,10 @@ fn forced(site: &Site, id: &Id) -> Forced {
     let dir = site.paths.forced_lists();
     let mut forced = Forced::default();
     for name in names(&dir) {
-        for word in fs::read_to_string(dir.join(name)).unwrap_or_default().split_whitespace() {
+        for word in fs::read_to_string(dir.join(name))
+            .unwrap_or_default()
+            .split_whitespace()
+        {
             forced.install |= word == id.name;
             forced.version |= word.strip_suffix("_version-override") == Some(&id.name);
         }
@@ -55,7 +62,14 @@ fn forced(site: &Site, id: &Id) -> Forced {
 
 /// Puts the modules in place. `unfinished`: an earlier run was cut off here, so what stands there may be ours.
 pub fn place(work: &Work, unfinished: bool) -> Result<Placed> {
-    let Work { site, options, id, kernel, conf, say } = work;
+    let Work {
+        site,
+        options,
+        id,
+        kernel,
+        conf,
+        say,
+    } = work;
     let forced = forced(site, id);
     if forced.install {
         say.say(format!("Forcing installation of {}", id.name));
@@ -72,14 +86,21 @@ pub fn place(work: &Work, unfinished: bool) -> Result<Placed> {
     for module in &modules {
         let file = format!("{}.ko{suffix}", module.dest_name);
         if !built.join(&file).exists() {
-            return Err(Error::MissingModule { module: module.dest_name.clone(), dir: built });
+            return Err(Error::MissingModule {
+                module: module.dest_name.clone(),
+                dir: built,
+            });
         }
     }
     if scripts::run(work, Script::PreInstall) != 0 && !options.force {
         return Err(Error::PreInstallFailed);
     }
-    let unchecked = options.force || forced.install || options.force_version || forced.version || unfinished;
-    let mut placed = Placed { files: Vec::new(), originals: Vec::new() };
+    let unchecked =
+        options.force || forced.install || options.force_version || forced.version || unfinished;
+    let mut placed = Placed {
+        files: Vec::new(),
+        originals: Vec::new(),
+    };
     for module in &modules {
         let name = format!("{}.ko{suffix}", module.dest_name);
         if unchecked || is_wanted(work, &built.join(&name), &name) {
@@ -93,12 +114,29 @@ pub fn place(work: &Work, unfinished: bool) -> Result<Placed> {
 }
 
 fn place_one(work: &Work, module: &Module, name: &str, placed: &mut Placed) -> Result<()> {
-    let Work { site, id, kernel, say, .. } = work;
+    let Work {
+        site,
+        id,
+        kernel,
+        say,
+        ..
+    } = work;
     let dir = below(&kernel.modules, &module.dest_location);
     let file = dir.join(name);
     if fs::symlink_metadata(site.tree.link(&id.name, &kernel.target)).is_err() {
-        if let Some(original) = find_original(&kernel.modules, &dir, name) {
-            say.say(format!("Found pre-existing {}, archiving for uninstallation", original.display()));
+        let ours = superseded::files(site, &id.name, &kernel.target);
+        // Archived before an upgrade, and still so.
+        let kept = archive::kept(work, name).filter(|_| !ours.is_empty());
+        if let Some((_, original)) = kept {
+            say.say(format!(
+                "Found pre-existing {}, archiving for uninstallation",
+                original.display()
+            ));
+        } else if let Some(original) = find_original(&kernel.modules, &dir, name, &ours) {
+            say.say(format!(
+                "Found pre-existing {}, archiving for uninstallation",
+                original.display()
+            ));
             placed.originals.push(archive::keep(work, &original)?);
         }
     } else if archive::has(work, name) {
@@ -116,16 +154,40 @@ fn place_one(work: &Work, module: &Module, name: &str, placed: &mut Placed) -> R
     Ok(())
 }
 
-/// The module of that name that stands in for ours now, looked for where it would be preferred first.
-fn find_original(modules: &Path, dir: &Path, name: &str) -> Option<PathBuf> {
-    let known = [modules.join("extra"), modules.join("updates"), dir.to_owned()].map(|dir| dir.join(name));
-    known.into_iter().find(|file| file.exists()).or_else(|| find(modules, &mut |found| found == name).into_iter().next())
+/// The module of that name that stands in for ours now, looked for where it would be preferred first; `ours` are none.
+fn find_original(modules: &Path, dir: &Path, name: &str, ours: &[PathBuf]) -> Option<PathBuf> {
+    let known = [
+        modules.join("extra"),
+        modules.join("updates"),
+        dir.to_owned(),
+    ]
+    .map(|dir| dir.join(name));
+    let found = known
+        .into_iter()
+        .filter(|file| file.exists())
+        .chain(find(modules, &mut |found| found == name));
+    found.into_iter().find(|file| !ours.contains(file))
 }
 
 /// Whether the built module is to replace what the kernel has under its name; says why not.
 fn is_wanted(work: &Work, built: &Path, name: &str) -> bool {
-    let Work { kernel, say, .. } = work;
-    let Some(present) = find(&kernel.modules, &mut |found| found == name).into_iter().next() else { return true };
+    let Work {
+        site,
+        id,
+        kernel,
+        say,
+        ..
+    } = work;
+    let ours = superseded::files(site, &id.name, &kernel.target);
+    let there = find(&kernel.modules, &mut |found| found == name)
+        .into_iter()
+        .find(|file| !ours.contains(file));
+    let kept = archive::kept(work, name)
+        .filter(|_| !ours.is_empty())
+        .map(|(file, _)| file);
+    let Some(present) = there.or(kept) else {
+        return true;
+    };
     let info = |file: &Path| ModInfo::read(file).unwrap_or_default();
     let (theirs, ours) = (info(&present), info(built));
     let (their_version, our_version) = (&theirs.version, &ours.version);
@@ -138,7 +200,9 @@ fn is_wanted(work: &Work, built: &Path, name: &str) -> bool {
         ));
         return false;
     }
-    let unversioned = [&theirs, &ours].iter().all(|info| info.version.is_empty() && info.srcversion.is_empty());
+    let unversioned = [&theirs, &ours]
+        .iter()
+        .all(|info| info.version.is_empty() && info.srcversion.is_empty());
     let same = if unversioned {
         same_content(&present, built)
     } else {
@@ -149,14 +213,19 @@ fn is_wanted(work: &Work, built: &Path, name: &str) -> bool {
             "" => "already installed (unversioned module)".to_owned(),
             version => format!("already installed at version {version}"),
         };
-        say.complain(format!("Module {} {what}, override by specifying --force\n", present.display()));
+        say.complain(format!(
+            "Module {} {what}, override by specifying --force\n",
+            present.display()
+        ));
     }
     !same
 }
 
 /// Flips the link by which the module counts as installed.
 pub fn flip_link(work: &Work) -> Result<()> {
-    let Work { site, id, kernel, .. } = work;
+    let Work {
+        site, id, kernel, ..
+    } = work;
     let link = site.tree.link(&id.name, &kernel.target);
     replace_link(&site.tree.link_target(id, &kernel.target), &link).doing(cannot("set", &link))
 }
@@ -165,16 +234,31 @@ pub fn flip_link(work: &Work) -> Result<()> {
 ///
 /// Which those are is read from what was built, so that it works without the source.
 pub fn withdraw(work: &Work) -> Result<()> {
-    let Work { site, id, kernel, say, .. } = work;
+    let Work {
+        site,
+        options,
+        id,
+        kernel,
+        say,
+        ..
+    } = work;
     say.say(format!("Module {id} for kernel {}:\nBefore uninstall, this module version was ACTIVE on this kernel.", kernel.target));
     for module in modules_of(work) {
         let found = installed_file(work, &module);
         match &found {
             Some(file) => {
                 say.say(format!("Deleting {}", file.display()));
-                delete(file, &kernel.modules)?;
+                if options.supersede {
+                    superseded::record(site, &id.name, &kernel.target, std::slice::from_ref(file))?;
+                } else {
+                    delete(file, &kernel.modules)?;
+                }
             }
-            None => say.say(format!("Module {}.ko was not found within {}/", module.dest_name, kernel.modules.display())),
+            None => say.say(format!(
+                "Module {}.ko was not found within {}/",
+                module.dest_name,
+                kernel.modules.display()
+            )),
         }
         archive::restore(work, &format!("{}.ko", module.dest_name))?;
     }
@@ -182,11 +266,35 @@ pub fn withdraw(work: &Work) -> Result<()> {
     remove_any(&link).doing(cannot("remove", &link))
 }
 
+/// Puts back every original that is archived for this kernel.
+pub fn restore_originals(work: &Work) -> Result<()> {
+    let dir = work
+        .site
+        .tree
+        .original_dir(&work.id.name, &work.kernel.target);
+    for name in names(&dir)
+        .iter()
+        .filter_map(|name| name.strip_suffix(".origin"))
+    {
+        archive::restore(work, name)?;
+    }
+    Ok(())
+}
+
 /// The modules that were built: dkms.conf's, or where it is gone those that lie in the tree.
 pub fn modules_of(work: &Work) -> Vec<Module> {
-    let Work { site, id, kernel, conf, .. } = work;
+    let Work {
+        site,
+        id,
+        kernel,
+        conf,
+        ..
+    } = work;
     if !conf.modules.is_empty() {
-        return conf.included(kernel).map(|modules| modules.into_iter().cloned().collect()).unwrap_or_default();
+        return conf
+            .included(kernel)
+            .map(|modules| modules.into_iter().cloned().collect())
+            .unwrap_or_default();
     }
     let destination = site.distribution.destination().unwrap_or("/updates/dkms");
     names(&site.tree.module_dir(id, &kernel.target))
@@ -208,22 +316,39 @@ pub fn modules_of(work: &Work) -> Vec<Module> {
 
 /// Where a built module is installed: at the distribution's place or at its own, whichever has that version.
 pub fn installed_file(work: &Work, module: &Module) -> Option<PathBuf> {
-    let Work { site, id, kernel, .. } = work;
+    let Work {
+        site, id, kernel, ..
+    } = work;
     let name = format!("{}.ko{}", module.dest_name, kernel.compression());
     let built = site.tree.module_dir(id, &kernel.target).join(&name);
     let version = |file: &Path| ModInfo::read(file).unwrap_or_default().version;
     let mut places = vec![&module.dest_location, &module.original_location];
     places.dedup();
-    let mut found = places.into_iter().map(|place| below(&kernel.modules, place).join(&name)).filter(|file| file.exists());
-    let built_version = if built.exists() { version(&built) } else { String::new() };
+    let mut found = places
+        .into_iter()
+        .map(|place| below(&kernel.modules, place).join(&name))
+        .filter(|file| file.exists());
+    let built_version = if built.exists() {
+        version(&built)
+    } else {
+        String::new()
+    };
     found.find(|file| same_content(file, &built) || version(file) == built_version)
 }
 
 /// Deletes a module, whatever its compression, and directories that are empty then.
-fn delete(file: &Path, modules: &Path) -> Result<()> {
-    let (Some(dir), Some(name)) = (file.parent(), file.file_name().and_then(|name| name.to_str())) else { return Ok(()) };
+pub fn delete(file: &Path, modules: &Path) -> Result<()> {
+    let (Some(dir), Some(name)) = (
+        file.parent(),
+        file.file_name().and_then(|name| name.to_str()),
+    ) else {
+        return Ok(());
+    };
     let stem = name.split_once(".ko").map_or(name, |(stem, _)| stem);
-    for other in names(dir).iter().filter(|other| other.starts_with(&format!("{stem}.ko"))) {
+    for other in names(dir)
+        .iter()
+        .filter(|other| other.starts_with(&format!("{stem}.ko")))
+    {
         remove_any(&dir.join(other)).doing(cannot("delete", &dir.join(other)))?;
     }
     remove_empty_up_to(dir, modules);

@@ -11,6 +11,7 @@ pub mod make;
 pub mod prepare;
 pub mod scripts;
 pub mod sign;
+pub mod superseded;
 
 use std::process::Command;
 
@@ -39,8 +40,17 @@ pub struct Work<'a> {
 }
 
 /// Compiler settings of the caller's shell are not meant for kernel modules.
-const NOT_INHERITED: [&str; 9] =
-    ["CC", "CXX", "CFLAGS", "CXXFLAGS", "LDFLAGS", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "KERNEL_CC"];
+const NOT_INHERITED: [&str; 9] = [
+    "CC",
+    "CXX",
+    "CFLAGS",
+    "CXXFLAGS",
+    "LDFLAGS",
+    "MAKEFLAGS",
+    "MFLAGS",
+    "MAKELEVEL",
+    "KERNEL_CC",
+];
 
 /// Takes the caller's compiler settings out of a command's environment.
 pub fn plain_environment(command: &mut Command) -> &mut Command {

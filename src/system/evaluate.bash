@@ -42,7 +42,8 @@ __source() {
 }
 
 for __file in "${__files[@]}"; do
-    __text=$(__source "$__file" 3>&- 4>&1)
+    # The alternative keeps a file's own `set -e` from ending its evaluation.
+    __text=$(__source "$__file" 3>&- 4>&1 || :)
     eval "$__text"
     for __v in "${!DKMS_DIRECTIVE@}"; do
         [[ ${!__v} == *=* ]] && eval "${!__v%%=*}=\"${!__v#*=}\""

@@ -46,10 +46,14 @@ fn holder(file: &File) -> Option<String> {
     let locks = fs::read_to_string("/proc/locks").ok()?;
     let pid = locks.lines().find_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        (fields.get(1) == Some(&"FLOCK") && fields.get(5)?.rsplit(':').next() == Some(&inode)).then(|| fields[4].to_owned())
+        (fields.get(1) == Some(&"FLOCK") && fields.get(5)?.rsplit(':').next() == Some(&inode))
+            .then(|| fields[4].to_owned())
     })?;
     let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let words: Vec<_> = command.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
+    let words: Vec<_> = command
+        .split(|byte| *byte == 0)
+        .map(String::from_utf8_lossy)
+        .collect();
     Some(format!("process {pid} ({})", words.join(" ").trim()))
 }
 
@@ -67,7 +71,10 @@ mod tests {
             Lock::take(&path, |holder| told.send(holder.to_owned()).expect("heard")).map(drop)
         });
         let holder = hears.recv().expect("the waiter says so before it waits");
-        assert!(holder.starts_with(&format!("process {}", std::process::id())), "{holder}");
+        assert!(
+            holder.starts_with(&format!("process {}", std::process::id())),
+            "{holder}"
+        );
         drop(first);
         waiter.join().expect("no panic")
     }

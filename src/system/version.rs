@@ -39,9 +39,17 @@ pub fn sort_versions(items: &mut Vec<String>) {
         return;
     }
     let input = items.join("\n");
-    let sorted = crate::system::process::filter(Command::new("sort").arg("-V").env("LC_ALL", "C"), input.as_bytes());
+    let sorted = crate::system::process::filter(
+        Command::new("sort").arg("-V").env("LC_ALL", "C"),
+        input.as_bytes(),
+    );
     match sorted {
-        Ok(text) => *items = String::from_utf8_lossy(&text).lines().map(str::to_owned).collect(),
+        Ok(text) => {
+            *items = String::from_utf8_lossy(&text)
+                .lines()
+                .map(str::to_owned)
+                .collect()
+        }
         Err(_) => items.sort(),
     }
 }
@@ -49,7 +57,12 @@ pub fn sort_versions(items: &mut Vec<String>) {
 /// Whether dpkg holds `a` for later than `b` (`dpkg --compare-versions a gt b`).
 pub fn dpkg_later(a: &str, b: &str) -> bool {
     Command::new("dpkg")
-        .args([OsStr::new("--compare-versions"), a.as_ref(), "gt".as_ref(), b.as_ref()])
+        .args([
+            OsStr::new("--compare-versions"),
+            a.as_ref(),
+            "gt".as_ref(),
+            b.as_ref(),
+        ])
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success())
@@ -61,9 +74,13 @@ mod tests {
 
     #[test]
     fn numbers_are_padded_to_three_digits() {
-        for (version, expected) in
-            [("3.5", "003.005"), ("6.1.0-56-amd64", "006.001.000-056-amd064"), ("4.12", "004.012"), ("2017", "2017"), ("", "")]
-        {
+        for (version, expected) in [
+            ("3.5", "003.005"),
+            ("6.1.0-56-amd64", "006.001.000-056-amd064"),
+            ("4.12", "004.012"),
+            ("2017", "2017"),
+            ("", ""),
+        ] {
             assert_eq!(padded(version), expected);
         }
         assert_eq!(compare_padded("4.12.1", "4.12"), Ordering::Greater);

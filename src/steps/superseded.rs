@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Modules whose package or kernel is being replaced: what was built is forgotten, but the files stay in place, and on
+//! record, until their successors are there or the package or kernel really goes.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::error::{Doing, Result, cannot};
+use crate::model::module::Target;
+use crate::model::site::Site;
+use crate::steps::install;
+use crate::system::files::{remove_any, replace_with_text};
+
+/// The files on record of module `name` for a kernel that are still there.
+pub fn files(site: &Site, name: &str, target: &Target) -> Vec<PathBuf> {
+    let record = fs::read_to_string(site.tree.superseded_record(name, target)).unwrap_or_default();
+    record
+        .lines()
+        .map(PathBuf::from)
+        .filter(|file| fs::symlink_metadata(file).is_ok())
+        .collect()
+}
+
+/// Puts files on record.
+pub fn record(site: &Site, name: &str, target: &Target, new: &[PathBuf]) -> Result<()> {
+    let mut all = files(site, name, target);
+    all.extend(new.iter().cloned());
+    all.sort();
+    all.dedup();
+    let lines: String = all
+        .iter()
+        .map(|file| format!("{}\n", file.display()))
+        .collect();
+    let place = site.tree.superseded_record(name, target);
+    replace_with_text(lines.as_bytes(), &place).doing(cannot("write", &place))
+}
+
+/// Ends a record: what is on it goes, but for the files in `kept`. Whether anything went.
+pub fn settle(site: &Site, name: &str, target: &Target, kept: &[PathBuf]) -> Result<bool> {
+    let place = site.tree.superseded_record(name, target);
+    if !place.exists() {
+        return Ok(false);
+    }
+    let stale: Vec<PathBuf> = files(site, name, target)
+        .into_iter()
+        .filter(|file| !kept.contains(file))
+        .collect();
+    for file in &stale {
+        install::delete(file, &site.modules(&target.release))?;
+    }
+    remove_any(&place).doing(cannot("remove", &place))?;
+    Ok(!stale.is_empty())
+}
