@@ -50,10 +50,8 @@ fn without_jobs(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
             if name == b"jobs" && is_number(OsStr::from_bytes(&long[name.len() + 1..])) {
                 continue;
             }
-            let takes_next = !value
-                && LONG_WITH_VALUE
-                    .iter()
-                    .any(|known| !name.is_empty() && known.as_bytes().starts_with(name));
+            let takes_next =
+                !value && LONG_WITH_VALUE.iter().any(|known| !name.is_empty() && known.as_bytes().starts_with(name));
             kept.push(arg);
             if takes_next {
                 kept.extend(args.next());
@@ -112,30 +110,18 @@ fn is_number(arg: &OsStr) -> bool {
 /// Whether a make above, or dkms, hands out the jobs.
 fn has_jobserver(makeflags: &OsStr) -> bool {
     let flags = makeflags.to_string_lossy();
-    flags
-        .split_whitespace()
-        .any(|word| word.starts_with("--jobserver-auth=") || word.starts_with("--jobserver-fds="))
+    flags.split_whitespace().any(|word| word.starts_with("--jobserver-auth=") || word.starts_with("--jobserver-fds="))
 }
 
 /// The first `make` on PATH that is not this program.
 fn next_make(path: &OsStr) -> Option<PathBuf> {
-    let file = |path: &Path| {
-        path.metadata()
-            .ok()
-            .map(|meta| (meta.dev(), meta.ino(), meta.is_file(), meta.mode()))
-    };
+    let file = |path: &Path| path.metadata().ok().map(|meta| (meta.dev(), meta.ino(), meta.is_file(), meta.mode()));
     let this = env::current_exe().ok();
     let this_file = this.as_deref().and_then(file);
-    env::split_paths(path)
-        .map(|dir| dir.join("make"))
-        .find(|make| {
-            this.as_deref()
-                .and_then(Path::parent)
-                .is_none_or(|own| make.parent() != Some(own))
-                && file(make).is_some_and(|found| {
-                    found.2 && found.3 & 0o111 != 0 && Some(found) != this_file
-                })
-        })
+    env::split_paths(path).map(|dir| dir.join("make")).find(|make| {
+        this.as_deref().and_then(Path::parent).is_none_or(|own| make.parent() != Some(own))
+            && file(make).is_some_and(|found| found.2 && found.3 & 0o111 != 0 && Some(found) != this_file)
+    })
 }
 
 fn main() -> ExitCode {
@@ -150,9 +136,7 @@ fn main() -> ExitCode {
     command.arg0(&name);
     match env::var_os("MAKEFLAGS") {
         // GNUMAKEFLAGS would be one more way to say -j.
-        Some(flags) if has_jobserver(&flags) => {
-            command.args(without_jobs(args)).env_remove("GNUMAKEFLAGS")
-        }
+        Some(flags) if has_jobserver(&flags) => command.args(without_jobs(args)).env_remove("GNUMAKEFLAGS"),
         _ => command.args(args),
     };
     let error = command.exec();
@@ -189,18 +173,12 @@ mod tests {
         ("-Cj4 -f j", "-Cj4 -f j"),
         ("-kC -j4 -j4", "-kC -j4"),
         ("-I -j -o -j -W -j", "-I -j -o -j -W -j"),
-        (
-            "--directory -j4 --dir -j --file=-j -j",
-            "--directory -j4 --dir -j --file=-j",
-        ),
+        ("--directory -j4 --dir -j --file=-j -j", "--directory -j4 --dir -j --file=-j"),
         ("-Otarget -j4", "-Otarget"),
         ("-Oj -j4", "-Oj"),
         ("-l 4 -j 4", "-l 4"),
         ("-l4 -j", "-l4"),
-        (
-            "--load-average=4 --keep-going",
-            "--load-average=4 --keep-going",
-        ),
+        ("--load-average=4 --keep-going", "--load-average=4 --keep-going"),
         // Not ours to drop.
         ("--jobserver-auth=3,4", "--jobserver-auth=3,4"),
         ("-- -j4", "-- -j4"),

@@ -180,11 +180,7 @@ enum Said {
 }
 
 /// Brings the words into today's form. `quiet` and `deprecated` are called where those options stand.
-fn normalize(
-    words: impl Iterator<Item = String>,
-    mut quiet: impl FnMut(),
-    mut deprecated: impl FnMut(&str),
-) -> Said {
+fn normalize(words: impl Iterator<Item = String>, mut quiet: impl FnMut(), mut deprecated: impl FnMut(&str)) -> Said {
     let mut normal = vec!["dkms".to_owned()];
     let mut positional = Vec::new();
     let mut words = words;
@@ -201,17 +197,11 @@ fn normalize(
         } else if FLAGS.contains(&word.as_str()) {
             normal.push(word);
         } else if let Some(option) = long {
-            let value = word
-                .split_once('=')
-                .map(|(_, value)| value.to_owned())
-                .or_else(|| words.next())
-                .unwrap_or_default();
+            let value =
+                word.split_once('=').map(|(_, value)| value.to_owned()).or_else(|| words.next()).unwrap_or_default();
             normal.push(format!("{option}={}", value.trim()));
         } else if SHORT_VALUES.contains(&word.as_str()) {
-            normal.push(format!(
-                "{word}={}",
-                words.next().unwrap_or_default().trim()
-            ));
+            normal.push(format!("{word}={}", words.next().unwrap_or_default().trim()));
         } else if word.starts_with('-') {
             return Said::Unknown(word);
         } else {
@@ -226,29 +216,18 @@ fn normalize(
 /// The usage, below an error.
 fn usage() -> String {
     let names: Vec<&str> = Action::ALL.iter().map(|action| action.name()).collect();
-    format!(
-        "Usage: dkms [action] [options]\n  [action]  = {{ {} }}\n  [options]: see dkms --help\n",
-        names.join(" | ")
-    )
+    format!("Usage: dkms [action] [options]\n  [action]  = {{ {} }}\n  [options]: see dkms --help\n", names.join(" | "))
 }
 
 /// `dkms`
 pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
     let output = Output::new();
-    let words = words
-        .skip(1)
-        .map(|word| word.to_string_lossy().into_owned());
-    let deprecated = |option: &str| {
-        output
-            .block()
-            .complain(format!("Deprecated feature: {option}\n"))
-    };
+    let words = words.skip(1).map(|word| word.to_string_lossy().into_owned());
+    let deprecated = |option: &str| output.block().complain(format!("Deprecated feature: {option}\n"));
     let normal = match normalize(words, be_quiet, deprecated) {
         Said::Normal(normal) => normal,
         Said::Help => {
-            output
-                .block()
-                .print(Arguments::command().render_long_help().to_string());
+            output.block().print(Arguments::command().render_long_help().to_string());
             return ExitCode::SUCCESS;
         }
         Said::Version => {
@@ -279,11 +258,7 @@ pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(error.code());
         }
     };
-    if words.action.is_none()
-        && crate::system::paths::Paths::default()
-            .os_release()
-            .is_some()
-    {
+    if words.action.is_none() && crate::system::paths::Paths::default().os_release().is_some() {
         let say = output.block();
         say.error(&"Unknown action specified: \"\"");
         say.print(usage());
@@ -316,10 +291,7 @@ impl Words {
             let path = Path::new(word);
             if let Some(action) = Action::from_name(word) {
                 if sorted.action.replace(action).is_some() {
-                    return Err(Error::Usage {
-                        text: "Cannot specify more than one action.".into(),
-                        code: 4,
-                    });
+                    return Err(Error::Usage { text: "Cannot specify more than one action.".into(), code: 4 });
                 }
             } else if path.is_file() && word.ends_with("dkms.conf") {
                 let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
@@ -331,9 +303,7 @@ impl Words {
             } else if sorted.module.is_none() {
                 sorted.module = Some(word.clone());
             } else {
-                output
-                    .block()
-                    .warn(format!("I do not know how to handle {word}."));
+                output.block().warn(format!("I do not know how to handle {word}."));
             }
         }
         Ok(sorted)
@@ -342,11 +312,7 @@ impl Words {
 
 impl Arguments {
     fn trees(&self) -> Option<Trees> {
-        Some(Trees {
-            dkms: self.dkmstree.clone(),
-            source: self.sourcetree.clone(),
-            install: self.installtree.clone(),
-        })
+        Some(Trees { dkms: self.dkmstree.clone(), source: self.sourcetree.clone(), install: self.installtree.clone() })
     }
 
     fn run(mut self, site: &mut Site, words: Words) -> Result<()> {
@@ -361,10 +327,9 @@ impl Arguments {
         site.framework.symlink_modules |= self.symlink_modules;
         site.framework.modprobe_on_install |= self.modprobe_on_install;
         if let Some(jobs) = self.jobs.as_deref().filter(|jobs| !jobs.is_empty()) {
-            site.framework.parallel_jobs = jobs.parse().map_err(|_| Error::Usage {
-                text: format!("-j needs a number of jobs, not {jobs}."),
-                code: 1,
-            })?;
+            site.framework.parallel_jobs = jobs
+                .parse()
+                .map_err(|_| Error::Usage { text: format!("-j needs a number of jobs, not {jobs}."), code: 1 })?;
         }
         let directives = self.directives(site);
         let (name, version) = self.module(words.module);
@@ -400,49 +365,30 @@ impl Arguments {
         let name = action.name();
         let usage = |text: String, code| Err(Error::Usage { text, code });
         if self.binaries_only && self.source_only {
-            return usage(
-                "You have specified both --binaries-only and --source-only.\nYou cannot do this."
-                    .into(),
-                8,
-            );
+            return usage("You have specified both --binaries-only and --source-only.\nYou cannot do this.".into(), 8);
         }
         if self.arch.len() > 1 && self.arch.len() != self.kernelver.len() {
             return usage("If more than one arch is specified on the command line, then there\nmust be an equal number of kernel versions also specified (1:1 relationship).".into(), 1);
         }
         if self.all && !self.kernelver.is_empty() {
-            return usage(
-                "You cannot specify a kernel version and also specify\n--all on the command line."
-                    .into(),
-                2,
-            );
+            return usage("You cannot specify a kernel version and also specify\n--all on the command line.".into(), 2);
         }
         if self.all && !self.arch.is_empty() {
-            return usage(
-                "You cannot specify an arch and also specify\n--all on the command line.".into(),
-                3,
-            );
+            return usage("You cannot specify an arch and also specify\n--all on the command line.".into(), 3);
         }
         let one_only = action.is_kernels() || matches!(action, Action::Autoinstall | Action::Match);
-        if self.all && (one_only || matches!(action, Action::Add | Action::Build | Action::Install))
-        {
-            return usage(
-                format!("The action {name} does not support the --all parameter."),
-                5,
-            );
+        if self.all && (one_only || matches!(action, Action::Add | Action::Build | Action::Install)) {
+            return usage(format!("The action {name} does not support the --all parameter."), 5);
         }
         if action.is_kernels() && self.kernelver.len() != 1 {
             return usage(
-                format!(
-                    "The action {name} requires exactly one kernel version parameter on the command line."
-                ),
+                format!("The action {name} requires exactly one kernel version parameter on the command line."),
                 4,
             );
         }
         if one_only && self.kernelver.len() > 1 {
             return usage(
-                format!(
-                    "The action {name} does not support multiple kernel version parameters on the command line."
-                ),
+                format!("The action {name} does not support multiple kernel version parameters on the command line."),
                 4,
             );
         }
@@ -474,13 +420,7 @@ impl Arguments {
             Some((name, version)) => (Some(name.to_owned()), Some(version.to_owned())),
             None => (said, None),
         };
-        (
-            name,
-            self.module_version
-                .take()
-                .filter(|version| !version.is_empty())
-                .or(version),
-        )
+        (name, self.module_version.take().filter(|version| !version.is_empty()).or(version))
     }
 
     /// The kernels: those named, all that something is built for, or the running one.
@@ -509,23 +449,13 @@ impl Arguments {
             kernels.push(running.release);
         }
         for (index, release) in kernels.into_iter().enumerate() {
-            let arch = arches
-                .get(index)
-                .or(arches.first())
-                .cloned()
-                .unwrap_or_else(|| running.arch.clone());
+            let arch = arches.get(index).or(arches.first()).cloned().unwrap_or_else(|| running.arch.clone());
             for (what, value) in [("kernelver", &release), ("arch", &arch)] {
                 if value.is_empty() {
-                    return Err(Error::Usage {
-                        text: format!("Empty {what}[{index}]"),
-                        code: 16,
-                    });
+                    return Err(Error::Usage { text: format!("Empty {what}[{index}]"), code: 16 });
                 }
                 if value.contains('/') || matches!(value.as_str(), "." | "..") {
-                    return Err(Error::Usage {
-                        text: format!("{value} is no {what}."),
-                        code: 16,
-                    });
+                    return Err(Error::Usage { text: format!("{value} is no {what}."), code: 16 });
                 }
             }
             invocation.targets.push(Target::new(release, arch));
@@ -539,19 +469,10 @@ fn built_for(site: &Site, invocation: &Invocation) -> Vec<Target> {
     let (Some(name), Some(version)) = (&invocation.name, &invocation.version) else {
         return Vec::new();
     };
-    let targets = site
-        .tree
-        .targets(&crate::model::module::Id::new(name, version));
-    let mut pairs: Vec<String> = targets
-        .iter()
-        .map(|target| format!("{}/{}", target.release, target.arch))
-        .collect();
+    let targets = site.tree.targets(&crate::model::module::Id::new(name, version));
+    let mut pairs: Vec<String> = targets.iter().map(|target| format!("{}/{}", target.release, target.arch)).collect();
     sort_versions(&mut pairs);
-    pairs
-        .iter()
-        .filter_map(|pair| pair.split_once('/'))
-        .map(|(release, arch)| Target::new(release, arch))
-        .collect()
+    pairs.iter().filter_map(|pair| pair.split_once('/')).map(|(release, arch)| Target::new(release, arch)).collect()
 }
 
 #[cfg(test)]
@@ -570,10 +491,7 @@ mod tests {
         for (line, expected) in [
             ("-m hello -v 1.0 add", "-m=hello -v=1.0 -- add"),
             ("add --modulefoo hello/1.0", "--module=hello/1.0 -- add"),
-            (
-                "build --kernelver=6.1 --archive x.tar --arch y",
-                "--kernelver=6.1 --archive=x.tar --arch=y -- build",
-            ),
+            ("build --kernelver=6.1 --archive x.tar --arch y", "--kernelver=6.1 --archive=x.tar --arch=y -- build"),
             ("status -m", "-m= -- status"),
             ("status -k=1", "Unknown(\"-k=1\")"),
             ("status -j4", "Unknown(\"-j4\")"),

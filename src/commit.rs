@@ -39,11 +39,7 @@ pub struct Commit<'a> {
 impl<'a> Commit<'a> {
     /// Nothing changed yet.
     pub fn new(site: &'a Site, options: &'a Options) -> Self {
-        Self {
-            site,
-            options,
-            touched: BTreeMap::new(),
-        }
+        Self { site, options, touched: BTreeMap::new() }
     }
 
     /// Makes what was built the module's state.
@@ -53,13 +49,7 @@ impl<'a> Commit<'a> {
 
     /// Installs what is built; what is installed already goes first.
     pub fn install(&mut self, work: &Work) -> Result<()> {
-        let Work {
-            site,
-            id,
-            kernel,
-            say,
-            ..
-        } = work;
+        let Work { site, id, kernel, say, .. } = work;
         if site.tree.state(id, &kernel.target) == State::Installed {
             self.uninstall(work)?;
             say.say("");
@@ -78,13 +68,8 @@ impl<'a> Commit<'a> {
             }
         };
         install::flip_link(work)?;
-        let touched = self
-            .touched
-            .entry(kernel.target.release.clone())
-            .or_default();
-        touched
-            .placed
-            .push((id.name.clone(), kernel.target.clone(), placed));
+        let touched = self.touched.entry(kernel.target.release.clone()).or_default();
+        touched.placed.push((id.name.clone(), kernel.target.clone(), placed));
         touched.marks.push(mark);
         scripts::run(work, Script::PostInstall);
         self.tell_depmod(say, &kernel.target.release);
@@ -93,20 +78,12 @@ impl<'a> Commit<'a> {
 
     /// Takes a module out of its kernel's directory, if it is there; says which, or that it is not.
     pub fn uninstall(&mut self, work: &Work) -> Result<()> {
-        let Work {
-            site,
-            id,
-            kernel,
-            say,
-            ..
-        } = work;
+        let Work { site, id, kernel, say, .. } = work;
         install::withdraw(work)?;
         // An installation that was cut off is undone with the rest.
         let mark = site.tree.pending_mark(&id.name, &kernel.target);
         remove_any(&mark).doing(cannot("remove", &mark))?;
-        self.touched
-            .entry(kernel.target.release.clone())
-            .or_default();
+        self.touched.entry(kernel.target.release.clone()).or_default();
         scripts::run(work, Script::PostRemove);
         self.tell_depmod(say, &kernel.target.release);
         if self.options.supersede {
@@ -180,9 +157,7 @@ impl<'a> Commit<'a> {
         if !self.options.initramfs_follows {
             initramfs::refresh(self.site, release);
         }
-        if self.site.framework.modprobe_on_install
-            && !touched.placed.is_empty()
-            && Target::running().release == release
+        if self.site.framework.modprobe_on_install && !touched.placed.is_empty() && Target::running().release == release
         {
             crate::steps::load::modules();
         }

@@ -24,8 +24,7 @@ pub fn run(trees: Trees, reader: Reader, act: impl FnOnce(&mut Site) -> Result<(
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     crate::system::diagnostics::start();
     let output = Output::new();
-    let result =
-        Site::look(Paths::default(), trees, output.clone()).and_then(|mut site| act(&mut site));
+    let result = Site::look(Paths::default(), trees, output.clone()).and_then(|mut site| act(&mut site));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -33,9 +32,8 @@ pub fn run(trees: Trees, reader: Reader, act: impl FnOnce(&mut Site) -> Result<(
             if !error.is_said() {
                 say.error(&error);
             }
-            if let Some(hint) = error
-                .hint()
-                .filter(|_| reader == Reader::Administrator || std::io::stderr().is_terminal())
+            if let Some(hint) =
+                error.hint().filter(|_| reader == Reader::Administrator || std::io::stderr().is_terminal())
             {
                 say.complain(format!("{hint}\n"));
             }

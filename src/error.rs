@@ -40,9 +40,7 @@ pub enum Error {
     #[error("System is missing os-release file.")]
     NoOsRelease,
     /// The module is in the tree already.
-    #[error(
-        "DKMS tree already contains: {0}\nYou cannot add the same module/version combo more than once."
-    )]
+    #[error("DKMS tree already contains: {0}\nYou cannot add the same module/version combo more than once.")]
     AlreadyAdded(String),
     /// The module's source is not where sources are.
     #[error("Could not find module source directory.\nDirectory: {0} does not exist.")]
@@ -70,9 +68,7 @@ pub enum Error {
     )]
     Broken(String),
     /// Nothing is there to be built.
-    #[error(
-        "The directory {0} does not appear to have module source located within it.\nBuild halted."
-    )]
+    #[error("The directory {0} does not appear to have module source located within it.\nBuild halted.")]
     EmptySource(PathBuf),
     /// The kernel's headers are not installed.
     #[error(
@@ -137,9 +133,7 @@ pub enum Error {
         code: i32,
     },
     /// The build failed.
-    #[error(
-        "Bad return status for module build on kernel: {kernel}\nConsult {log} for more information."
-    )]
+    #[error("Bad return status for module build on kernel: {kernel}\nConsult {log} for more information.")]
     BuildFailed {
         /// Kernel and architecture.
         kernel: String,
@@ -166,9 +160,7 @@ pub enum Error {
         missing: Vec<String>,
     },
     /// The kernel to install into is not there.
-    #[error(
-        "The directory {0} doesn't exist.\nYou cannot install a module onto a non-existent kernel."
-    )]
+    #[error("The directory {0} doesn't exist.\nYou cannot install a module onto a non-existent kernel.")]
     NoKernel(PathBuf),
     /// What was built is not there any more.
     #[error("Missing module {module} in {dir}")]
@@ -224,19 +216,12 @@ impl Error {
     /// The exit code of a command that ends with this error.
     pub fn code(&self) -> u8 {
         match self {
-            Self::NoModule { .. }
-            | Self::BadName(_)
-            | Self::NotRoot
-            | Self::NoWriteAccess(_)
-            | Self::Io { .. } => 1,
+            Self::NoModule { .. } | Self::BadName(_) | Self::NotRoot | Self::NoWriteAccess(_) | Self::Io { .. } => 1,
             Self::NoSource(_) => 2,
             Self::AlreadyAdded(_) | Self::NotAdded(_) => 3,
             Self::NoOsRelease | Self::NoConf(_) | Self::Broken(_) => 4,
             Self::PatchOutside(_) | Self::NoPatch { .. } => 5,
-            Self::PatchFailed { .. }
-            | Self::NoKernel(_)
-            | Self::MissingModule { .. }
-            | Self::InstallAborted => 6,
+            Self::PatchFailed { .. } | Self::NoKernel(_) | Self::MissingModule { .. } | Self::InstallAborted => 6,
             Self::NotProduced { .. } => 7,
             Self::BadConf(_) | Self::EmptySource(_) => 8,
             Self::NoConfInDir { .. } => 9,
@@ -247,9 +232,7 @@ impl Error {
             Self::NoHeaders { .. } => 21,
             Self::Excluded { .. } => 77,
             Self::PreInstallFailed => 101,
-            Self::BuildScriptFailed { code, .. } | Self::ScriptFailed { code, .. } => {
-                u8::try_from(*code).unwrap_or(1)
-            }
+            Self::BuildScriptFailed { code, .. } | Self::ScriptFailed { code, .. } => u8::try_from(*code).unwrap_or(1),
             Self::Usage { code, .. } | Self::Said(code) => *code,
         }
     }
@@ -257,10 +240,9 @@ impl Error {
     /// What to do next, where we know more than the words that callers rely on: a sentence with the exact command.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoHeaders { release, .. } => Some(format!(
-                "To install the headers: apt install {}",
-                crate::system::dpkg::headers_package(release)
-            )),
+            Self::NoHeaders { release, .. } => {
+                Some(format!("To install the headers: apt install {}", crate::system::dpkg::headers_package(release)))
+            }
             Self::NotRoot => Some("Try again with sudo.".into()),
             _ => None,
         }
@@ -287,10 +269,7 @@ pub trait Doing<T> {
 
 impl<T> Doing<T> for io::Result<T> {
     fn doing(self, what: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(|source| Error::Io {
-            what: what(),
-            source,
-        })
+        self.map_err(|source| Error::Io { what: what(), source })
     }
 }
 

@@ -24,21 +24,13 @@ pub enum Occasion {
 
 /// Installs what is missing for a kernel. Exit code 1 if some module failed: that is what callers know.
 pub fn kernel_arrived(release: Option<String>, occasion: Occasion) -> ExitCode {
-    let code = entry::run(Trees::default(), Reader::Administrator, |site| {
-        arrived(site, release, occasion)
-    });
-    if code == ExitCode::SUCCESS {
-        code
-    } else {
-        ExitCode::FAILURE
-    }
+    let code = entry::run(Trees::default(), Reader::Administrator, |site| arrived(site, release, occasion));
+    if code == ExitCode::SUCCESS { code } else { ExitCode::FAILURE }
 }
 
 fn arrived(site: &Site, release: Option<String>, occasion: Occasion) -> Result<()> {
     let running = Target::running();
-    let release = release
-        .filter(|release| !release.is_empty())
-        .unwrap_or(running.release);
+    let release = release.filter(|release| !release.is_empty()).unwrap_or(running.release);
     let target = Target::new(release, running.arch);
     if !Kernel::new(site, &target, None, None).has_headers() {
         let say = site.output.block();
@@ -48,10 +40,7 @@ fn arrived(site: &Site, release: Option<String>, occasion: Occasion) -> Result<(
              not seem to be installed."
         ));
         if occasion != Occasion::Boot && !site.tree.all().is_empty() {
-            say.say(format!(
-                "To have them: apt install {}",
-                crate::system::dpkg::headers_package(release)
-            ));
+            say.say(format!("To have them: apt install {}", crate::system::dpkg::headers_package(release)));
         }
         return Ok(());
     }
@@ -68,10 +57,7 @@ pub fn kernel_goes(release: Option<String>, action: Action) -> ExitCode {
     entry::run(Trees::default(), Reader::Administrator, |site| {
         let release = release.unwrap_or_default();
         if release.is_empty() {
-            return Err(Error::Usage {
-                text: "Empty kernelver[0]".into(),
-                code: 16,
-            });
+            return Err(Error::Usage { text: "Empty kernelver[0]".into(), code: 16 });
         }
         let invocation = Invocation {
             action,
@@ -83,11 +69,7 @@ pub fn kernel_goes(release: Option<String>, action: Action) -> ExitCode {
             kernels: Vec::new(),
             arches: Vec::new(),
             // A kernel that goes takes its initramfs along, one that is replaced makes a new one.
-            options: Options {
-                action: action.name().into(),
-                initramfs_follows: true,
-                ..Options::default()
-            },
+            options: Options { action: action.name().into(), initramfs_follows: true, ..Options::default() },
         };
         kernel::run(site, &invocation)
     });

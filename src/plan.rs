@@ -96,13 +96,7 @@ impl Plan {
     }
 
     /// Adds what is missing on one kernel, dependencies first.
-    fn automatic(
-        &mut self,
-        site: &Site,
-        request: &Request,
-        target: &Target,
-        newest: &[Id],
-    ) -> Result<()> {
+    fn automatic(&mut self, site: &Site, request: &Request, target: &Target, newest: &[Id]) -> Result<()> {
         let known: BTreeSet<&str> = newest.iter().map(|id| id.name.as_str()).collect();
         let mut installed = Vec::new();
         let mut waiting = Vec::new();
@@ -121,37 +115,20 @@ impl Plan {
             waiting.push((id, depends, reading));
         }
         if !waiting.is_empty() {
-            Kernel::new(
-                site,
-                target,
-                request.options.headers.as_deref(),
-                request.options.config.as_deref(),
-            )
-            .need_headers()?;
+            Kernel::new(site, target, request.options.headers.as_deref(), request.options.config.as_deref())
+                .need_headers()?;
         }
         // Rounds: whoever waits for nobody goes, until nobody can.
         let first = self.steps.len();
         loop {
-            let placed: Vec<(usize, String)> = self
-                .steps
-                .iter()
-                .enumerate()
-                .skip(first)
-                .map(|(index, step)| (index, step.id.name.clone()))
-                .collect();
-            let met = |name: &String| {
-                installed.contains(name) || placed.iter().any(|(_, done)| done == name)
-            };
-            let (ready, rest): (Vec<_>, Vec<_>) = waiting
-                .into_iter()
-                .partition(|(_, depends, _)| depends.iter().all(&met));
+            let placed: Vec<(usize, String)> =
+                self.steps.iter().enumerate().skip(first).map(|(index, step)| (index, step.id.name.clone())).collect();
+            let met = |name: &String| installed.contains(name) || placed.iter().any(|(_, done)| done == name);
+            let (ready, rest): (Vec<_>, Vec<_>) =
+                waiting.into_iter().partition(|(_, depends, _)| depends.iter().all(&met));
             let progress = !ready.is_empty();
             for (id, depends, reading) in ready {
-                let after = placed
-                    .iter()
-                    .filter(|(_, name)| depends.contains(name))
-                    .map(|(index, _)| *index)
-                    .collect();
+                let after = placed.iter().filter(|(_, name)| depends.contains(name)).map(|(index, _)| *index).collect();
                 let mut step = reading.into_step(site, request, id);
                 step.after = after;
                 step.signing_told = site.tree.state(id, target) == State::Added;
@@ -163,19 +140,11 @@ impl Plan {
             }
         }
         for (id, depends, _) in waiting {
-            let placed =
-                |name: &String| self.steps[first..].iter().any(|step| step.id.name == *name);
-            let missing: Vec<String> = depends
-                .into_iter()
-                .filter(|name| !installed.contains(name) && !placed(name))
-                .collect();
+            let placed = |name: &String| self.steps[first..].iter().any(|step| step.id.name == *name);
+            let missing: Vec<String> =
+                depends.into_iter().filter(|name| !installed.contains(name) && !placed(name)).collect();
             let unknown = missing.iter().any(|name| !known.contains(name.as_str()));
-            self.waiting.push(Waiting {
-                id: id.clone(),
-                target: target.clone(),
-                missing,
-                unknown,
-            });
+            self.waiting.push(Waiting { id: id.clone(), target: target.clone(), missing, unknown });
         }
         self.installed.push((target.clone(), installed));
         Ok(())
@@ -190,12 +159,7 @@ struct Reading {
 
 impl Reading {
     fn of(site: &Site, options: &Options, id: &Id, target: &Target) -> Self {
-        let kernel = Kernel::new(
-            site,
-            target,
-            options.headers.as_deref(),
-            options.config.as_deref(),
-        );
+        let kernel = Kernel::new(site, target, options.headers.as_deref(), options.config.as_deref());
         let conf = read_conf(site, options, id, &kernel);
         Self { kernel, conf }
     }
@@ -207,8 +171,8 @@ impl Reading {
         let (conf, verdict) = match self.conf {
             Ok(conf) => {
                 remarks = remarks_on(&conf, &file.to_string_lossy(), &request.options.action);
-                let verdict = judge(site, request, id, &self.kernel, &conf, &mut remarks)
-                    .unwrap_or_else(Verdict::Refused);
+                let verdict =
+                    judge(site, request, id, &self.kernel, &conf, &mut remarks).unwrap_or_else(Verdict::Refused);
                 (Some(conf), verdict)
             }
             Err(error) => (None, Verdict::Refused(error)),
@@ -228,10 +192,7 @@ impl Reading {
 
 /// The dkms.conf that speaks for a registered module.
 fn conf_file(site: &Site, options: &Options, id: &Id) -> std::path::PathBuf {
-    options
-        .conf
-        .clone()
-        .unwrap_or_else(|| site.tree.source_link(id).join("dkms.conf"))
+    options.conf.clone().unwrap_or_else(|| site.tree.source_link(id).join("dkms.conf"))
 }
 
 /// Reads the dkms.conf of a registered module for one kernel.
@@ -258,9 +219,7 @@ pub fn remarks_on(conf: &Conf, file: &str, action: &str) -> Vec<u8> {
             add(format!("Deprecated feature: {name} ({file})"));
         }
         if !conf.get("OBSOLETE_BY").is_empty() {
-            add(format!(
-                "Deprecated feature: OBSOLETE_BY ({file}): use BUILD_EXCLUSIVE_KERNEL_MAX instead"
-            ));
+            add(format!("Deprecated feature: OBSOLETE_BY ({file}): use BUILD_EXCLUSIVE_KERNEL_MAX instead"));
         }
     }
     if conf.modules.is_empty() && conf.problems.is_empty() {
@@ -280,12 +239,7 @@ fn named_step(site: &Site, request: &Request, id: &Id, target: &Target) -> Step 
         Goal::Installed => State::Installed,
     };
     if state >= enough && !request.options.force {
-        let kernel = Kernel::new(
-            site,
-            target,
-            request.options.headers.as_deref(),
-            request.options.config.as_deref(),
-        );
+        let kernel = Kernel::new(site, target, request.options.headers.as_deref(), request.options.config.as_deref());
         let verdict = Verdict::Done(enough);
         return Step {
             id: id.clone(),
@@ -312,12 +266,7 @@ fn judge(
 ) -> Result<Verdict> {
     if !conf.problems.is_empty() || !conf.duplicates().is_empty() {
         return Err(Error::BadConf(
-            request
-                .options
-                .conf
-                .as_ref()
-                .map(|file| file.to_string_lossy().into_owned())
-                .unwrap_or_default(),
+            request.options.conf.as_ref().map(|file| file.to_string_lossy().into_owned()).unwrap_or_default(),
         ));
     }
     let state = site.tree.state(id, &kernel.target);
@@ -334,10 +283,7 @@ fn judge(
             )
             .as_bytes(),
         );
-        return Err(Error::Excluded {
-            id: id.to_string(),
-            kernel: kernel.target.to_string(),
-        });
+        return Err(Error::Excluded { id: id.to_string(), kernel: kernel.target.to_string() });
     }
     check_source(&site.tree.source_link(id))?;
     kernel.need_headers()?;

@@ -21,24 +21,11 @@ pub fn automatic(plan: &Plan, outcomes: &[Outcome], say: &Block) -> Result<()> {
     for (target, installed) in &plan.installed {
         failed |= !sum_up(plan, outcomes, target, installed, say);
     }
-    if failed {
-        Err(Error::AutoinstallFailed)
-    } else {
-        Ok(())
-    }
+    if failed { Err(Error::AutoinstallFailed) } else { Ok(()) }
 }
 
-fn sum_up(
-    plan: &Plan,
-    outcomes: &[Outcome],
-    target: &Target,
-    installed: &[String],
-    say: &Block,
-) -> bool {
-    let here: Vec<&Outcome> = outcomes
-        .iter()
-        .filter(|outcome| outcome.target == *target)
-        .collect();
+fn sum_up(plan: &Plan, outcomes: &[Outcome], target: &Target, installed: &[String], say: &Block) -> bool {
+    let here: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.target == *target).collect();
     let mut waiting: Vec<(&Id, Vec<String>)> = Vec::new();
     let mut deferred: Vec<(&Id, &[String])> = Vec::new();
     for wait in plan.waiting.iter().filter(|wait| wait.target == *target) {
@@ -63,10 +50,7 @@ fn sum_up(
     let release = &target.release;
     let line = |what: &str, names: &[String]| {
         if !names.is_empty() {
-            say.say(format!(
-                "Autoinstall on {release} {what} for module(s) {}.",
-                names.join(" ")
-            ));
+            say.say(format!("Autoinstall on {release} {what} for module(s) {}.", names.join(" ")));
         }
     };
     line("succeeded", &succeeded);
@@ -74,16 +58,10 @@ fn sum_up(
     line("failed", &failed);
     waiting.sort();
     for (id, missing) in &waiting {
-        say.say(format!(
-            "{id} autoinstall failed due to missing dependencies: {}.",
-            missing.join(" ")
-        ));
+        say.say(format!("{id} autoinstall failed due to missing dependencies: {}.", missing.join(" ")));
     }
     for (id, missing) in &deferred {
-        say.say(format!(
-            "{id} autoinstall deferred: BUILD_DEPENDS not registered with DKMS: {}.",
-            missing.join(" ")
-        ));
+        say.say(format!("{id} autoinstall deferred: BUILD_DEPENDS not registered with DKMS: {}.", missing.join(" ")));
     }
     if !deferred.is_empty() {
         let names: Vec<String> = deferred.iter().map(|(id, _)| id.to_string()).collect();

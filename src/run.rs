@@ -14,7 +14,7 @@ use crate::plan::{Plan, Step, Verdict};
 use crate::request::{Announced, Goal, Request};
 use crate::steps::Work;
 use crate::steps::make::Build;
-use crate::steps::prepare::Workshop;
+use crate::steps::prepare::{self, Workshop};
 use crate::steps::sign::Signing;
 use crate::system::output::Block;
 use crate::system::sandbox::Isolation;
@@ -65,15 +65,9 @@ pub fn run(site: &Site, request: &Request, plan: &Plan) -> Result<Vec<Outcome>> 
     let steps = plan.steps.as_slice();
     let blocks: Vec<Block> = steps.iter().map(|_| site.output.block()).collect();
     let mut signing = HashMap::new();
-    for step in steps
-        .iter()
-        .filter(|step| matches!(step.verdict, Verdict::Build) || step.signing_told)
-    {
+    for step in steps.iter().filter(|step| matches!(step.verdict, Verdict::Build) || step.signing_told) {
         if !signing.contains_key(&step.kernel.target) {
-            signing.insert(
-                step.kernel.target.clone(),
-                Signing::decide(site, &step.kernel)?,
-            );
+            signing.insert(step.kernel.target.clone(), Signing::decide(site, &step.kernel)?);
         }
     }
     let shared = Shared {
@@ -85,15 +79,9 @@ pub fn run(site: &Site, request: &Request, plan: &Plan) -> Result<Vec<Outcome>> 
         pool: Pool::new(site.framework.parallel_jobs),
         progress: Mutex::new(steps.iter().map(|_| Progress::Waiting).collect()),
         changed: Condvar::new(),
-        turns: steps
-            .iter()
-            .map(|step| (&step.id, Mutex::new(())))
-            .collect(),
+        turns: steps.iter().map(|step| (&step.id, Mutex::new(()))).collect(),
     };
-    let builds = steps
-        .iter()
-        .filter(|step| matches!(step.verdict, Verdict::Build))
-        .count();
+    let builds = steps.iter().filter(|step| matches!(step.verdict, Verdict::Build)).count();
     let workers = match site.framework.parallel_jobs {
         0 => builds,
         jobs => builds.min(jobs),
@@ -123,10 +111,7 @@ impl Shared<'_> {
             let made = catch_unwind(AssertUnwindSafe(|| self.build(step, &self.blocks[index])));
             let made = made.unwrap_or_else(|_| {
                 let source = std::io::Error::other("a defect of dkms-rs; please report it");
-                Err(Error::Io {
-                    what: format!("The build of {} was given up", step.id),
-                    source,
-                })
+                Err(Error::Io { what: format!("The build of {} was given up", step.id), source })
             });
             self.set(index, Progress::Made(Box::new(made)));
         }
@@ -139,14 +124,10 @@ impl Shared<'_> {
             let mut left = false;
             let mut earlier_committed = true;
             for (index, step) in self.steps.iter().enumerate() {
-                if matches!(step.verdict, Verdict::Build)
-                    && matches!(progress[index], Progress::Waiting)
-                {
+                if matches!(step.verdict, Verdict::Build) && matches!(progress[index], Progress::Waiting) {
                     left = true;
-                    let met = step
-                        .after
-                        .iter()
-                        .all(|&i| matches!(progress[i], Progress::Committed { succeeded: true }));
+                    let met =
+                        step.after.iter().all(|&i| matches!(progress[i], Progress::Committed { succeeded: true }));
                     // One job at a time is one thing after the other, installations included.
                     if met && (self.site.framework.parallel_jobs != 1 || earlier_committed) {
                         progress[index] = Progress::Running;
@@ -158,10 +139,7 @@ impl Shared<'_> {
             if !left {
                 return None;
             }
-            progress = self
-                .changed
-                .wait(progress)
-                .unwrap_or_else(PoisonError::into_inner);
+            progress = self.changed.wait(progress).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -171,14 +149,12 @@ impl Shared<'_> {
         }
         match step.announced {
             Announced::Not => {}
-            Announced::Automatic => say.say(format!(
-                "Autoinstall of module {} for kernel {}",
-                step.id, step.kernel.target
-            )),
-            Announced::Initial => say.say(format!(
-                "\nBuilding initial module {} for {}",
-                step.id, step.kernel.target.release
-            )),
+            Announced::Automatic => {
+                say.say(format!("Autoinstall of module {} for kernel {}", step.id, step.kernel.target))
+            }
+            Announced::Initial => {
+                say.say(format!("\nBuilding initial module {} for {}", step.id, step.kernel.target.release))
+            }
         }
         say.complain(&step.remarks);
     }
@@ -192,14 +168,7 @@ impl Shared<'_> {
 
     fn work_on<'a>(&'a self, step: &'a Step, say: &'a Block) -> Option<Work<'a>> {
         let conf = step.conf.as_ref()?;
-        Some(Work {
-            site: self.site,
-            options: &self.request.options,
-            id: &step.id,
-            kernel: &step.kernel,
-            conf,
-            say,
-        })
+        Some(Work { site: self.site, options: &self.request.options, id: &step.id, kernel: &step.kernel, conf, say })
     }
 
     fn build(&self, step: &Step, say: &Block) -> Result<Made> {
@@ -209,30 +178,19 @@ impl Shared<'_> {
             return Err(Error::Said(1));
         };
         self.check_depends(&work)?;
-        let turn = self
-            .turns
-            .get(&step.id)
-            .filter(|_| self.site.isolation_of(&step.id) != Isolation::Namespaces);
+        let turn = self.turns.get(&step.id).filter(|_| self.site.isolation_of(&step.id) != Isolation::Namespaces);
         let _turn = turn.map(|turn| turn.lock().unwrap_or_else(PoisonError::into_inner));
-        let token = self.pool.start().map_err(|source| Error::Io {
-            what: "Cannot get a job token".into(),
-            source,
-        })?;
+        let token = self.pool.start().map_err(|source| Error::Io { what: "Cannot get a job token".into(), source })?;
         let workshop = Workshop::set_up(&work)?;
         let default = Signing::default();
         let signing = self.signing.get(&step.kernel.target).unwrap_or(&default);
-        let built = Build::new(work, &workshop, &token)
-            .and_then(|build| build.run(signing).map(|()| build));
+        let built = Build::new(work, &workshop, &token).and_then(|build| build.run(signing).map(|()| build));
         let (build, after) = match built {
             Ok(build) => (Ok(()), build.post_build()),
             Err(error) => (Err(error), Ok(())),
         };
         drop(token);
-        Ok(Made {
-            workshop,
-            build,
-            after,
-        })
+        Ok(Made { workshop, build, after })
     }
 
     /// BUILD_DEPENDS must be installed for this kernel.
@@ -240,28 +198,21 @@ impl Shared<'_> {
         let target = &work.kernel.target;
         let installed = |name: &str| {
             self.site.tree.versions(name).iter().any(|id| {
-                self.site.tree.state(id, target) >= State::Built
-                    && self.site.tree.link(name, target).exists()
+                self.site.tree.state(id, target) >= State::Built && self.site.tree.link(name, target).exists()
             })
         };
-        let missing: Vec<String> = work
-            .conf
-            .depends()
-            .into_iter()
-            .filter(|name| !installed(name))
-            .collect();
+        let missing: Vec<String> = work.conf.depends().into_iter().filter(|name| !installed(name)).collect();
         if missing.is_empty() {
             return Ok(());
         }
         let missing = missing.join(" ");
         if !self.request.options.force {
-            return Err(Error::MissingDepends {
-                id: work.id.to_string(),
-                kernel: target.to_string(),
-                missing,
-            });
+            return Err(Error::MissingDepends { id: work.id.to_string(), kernel: target.to_string(), missing });
         }
-        work.say.warn(format!("Trying to build module {} for kernel {target} despite of missing BUILD_DEPENDS: {missing}.", work.id));
+        work.say.warn(format!(
+            "Trying to build module {} for kernel {target} despite of missing BUILD_DEPENDS: {missing}.",
+            work.id
+        ));
         Ok(())
     }
 
@@ -270,9 +221,8 @@ impl Shared<'_> {
         let mut outcomes = Vec::with_capacity(self.steps.len());
         for (index, step) in self.steps.iter().enumerate() {
             let say = &self.blocks[index];
-            let last = !self.steps[index + 1..]
-                .iter()
-                .any(|later| later.kernel.target.release == step.kernel.target.release);
+            let last =
+                !self.steps[index + 1..].iter().any(|later| later.kernel.target.release == step.kernel.target.release);
             let result = self.commit(index, step, say, &mut commit);
             let stranded = matches!(result, Err(Error::Stranded { .. }));
             if let Some(error) = result.as_ref().err().filter(|error| !error.is_said()) {
@@ -286,15 +236,9 @@ impl Shared<'_> {
             }
             say.end();
             // Whoever builds upon a module that is not meant for this kernel is tried, and says what it lacks.
-            let succeeded = result
-                .as_ref()
-                .map_or_else(|error| error.code() == 77, |()| true);
+            let succeeded = result.as_ref().map_or_else(|error| error.code() == 77, |()| true);
             self.set(index, Progress::Committed { succeeded });
-            outcomes.push(Outcome {
-                id: step.id.clone(),
-                target: step.kernel.target.clone(),
-                result,
-            });
+            outcomes.push(Outcome { id: step.id.clone(), target: step.kernel.target.clone(), result });
         }
         Ok(outcomes)
     }
@@ -302,13 +246,8 @@ impl Shared<'_> {
     /// Names of the modules this step depends on that failed.
     fn failed_before(&self, step: &Step) -> Vec<String> {
         let progress = self.lock();
-        let failed =
-            |&&index: &&usize| matches!(progress[index], Progress::Committed { succeeded: false });
-        step.after
-            .iter()
-            .filter(failed)
-            .map(|&index| self.steps[index].id.name.clone())
-            .collect()
+        let failed = |&&index: &&usize| matches!(progress[index], Progress::Committed { succeeded: false });
+        step.after.iter().filter(failed).map(|&index| self.steps[index].id.name.clone()).collect()
     }
 
     fn commit(&self, index: usize, step: &Step, say: &Block, commit: &mut Commit) -> Result<()> {
@@ -325,11 +264,7 @@ impl Shared<'_> {
                 Err(Error::Said(error.code()))
             }
             Verdict::Done(state) => {
-                let (verb, place) = if *state == State::Installed {
-                    ("installed", "on")
-                } else {
-                    ("built", "for")
-                };
+                let (verb, place) = if *state == State::Installed { ("installed", "on") } else { ("built", "for") };
                 say.say(format!(
                     "Module {} already {verb} {place} kernel {}, skip. You may override by specifying --force.",
                     step.id, step.kernel.target
@@ -341,22 +276,25 @@ impl Shared<'_> {
                 self.install(step, say, commit)
             }
             Verdict::Build => {
-                let made = self.wait_for(index)?;
                 let work = self.work_on(step, say).ok_or(Error::Said(1))?;
-                if let Err(error) = made.build {
-                    made.workshop.leave_behind(&work)?;
-                    return Err(error);
+                let built = self.wait_for(index).and_then(|made| self.keep(made, &work, commit));
+                if built.is_err() {
+                    prepare::tidy(&work);
                 }
-                let after = made.after;
-                commit.publish(&work, made.workshop)?;
-                after?;
-                if self.request.goal == Goal::Installed {
-                    self.install(step, say, commit)
-                } else {
-                    Ok(())
-                }
+                built?;
+                if self.request.goal == Goal::Installed { self.install(step, say, commit) } else { Ok(()) }
             }
         }
+    }
+
+    /// Makes what was built the state of things; of a build that failed, what helps to find out why.
+    fn keep(&self, made: Made, work: &Work, commit: &mut Commit) -> Result<()> {
+        if let Err(error) = made.build {
+            made.workshop.leave_behind(work)?;
+            return Err(error);
+        }
+        commit.publish(work, made.workshop)?;
+        made.after
     }
 
     fn install(&self, step: &Step, say: &Block, commit: &mut Commit) -> Result<()> {
@@ -368,16 +306,11 @@ impl Shared<'_> {
         let mut progress = self.lock();
         loop {
             if matches!(progress[index], Progress::Made(_)) {
-                if let Progress::Made(made) =
-                    std::mem::replace(&mut progress[index], Progress::Running)
-                {
+                if let Progress::Made(made) = std::mem::replace(&mut progress[index], Progress::Running) {
                     return *made;
                 }
             }
-            progress = self
-                .changed
-                .wait(progress)
-                .unwrap_or_else(PoisonError::into_inner);
+            progress = self.changed.wait(progress).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }

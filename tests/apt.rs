@@ -70,19 +70,13 @@ fn the_modules_came(root: &mut Root) {
         "dkms status -k $OLD | sed -E 's|^([^/]+)/[^,:]+|\\1|'",
         "hello, $OLD, $A: installed\nv4l2loopback, $OLD, $A: installed\n",
     );
-    root.says(
-        "modinfo -F vermagic /lib/modules/$OLD/updates/dkms/*.ko | cut -d' ' -f1",
-        "$OLD\n$OLD\n",
-    );
+    root.says("modinfo -F vermagic /lib/modules/$OLD/updates/dkms/*.ko | cut -d' ' -f1", "$OLD\n$OLD\n");
 }
 
 fn nothing_of_it_is_left(root: &mut Root) {
     root.says("ls /lib/modules", "$K\n");
     root.says("find /var/lib/dkms -name \"*$OLD*\"", "");
-    root.says(
-        "dkms status | sed -E 's|^([^/]+)/[^,:]+|\\1|'",
-        "hello: added\nv4l2loopback, $K, $A: installed\n",
-    );
+    root.says("dkms status | sed -E 's|^([^/]+)/[^,:]+|\\1|'", "hello: added\nv4l2loopback, $K, $A: installed\n");
     root.says("dpkg --audit", "");
 }
 

@@ -13,13 +13,8 @@ fn a_kernel_boots_and_loads_what_its_hook_installed() {
     root.sh("DEB_MAINT_PARAMS='configure ' /etc/kernel/postinst.d/dkms $K /boot/vmlinuz-$K");
 
     let console = root.sh("/srv/tests/boot $K hello evdi v4l2loopback");
-    let (log, loaded) = console
-        .split_once("boot: /proc/modules\n")
-        .expect("the list of loaded modules comes last");
-    assert!(
-        log.lines().any(|line| line.ends_with("] Hello world.")),
-        "{log}"
-    );
+    let (log, loaded) = console.split_once("boot: /proc/modules\n").expect("the list of loaded modules comes last");
+    assert!(log.lines().any(|line| line.ends_with("] Hello world.")), "{log}");
     for module in ["hello", "evdi", "v4l2loopback"] {
         // O: out of tree. E: signed by a key that this kernel was not told of.
         let line = loaded

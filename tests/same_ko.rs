@@ -16,20 +16,11 @@ fn install_all(root: &mut Root, key: &str, certificate: &str) {
          chmod 600 /var/lib/dkms/mok.key"
     ));
     for package in PACKAGES {
-        root.sh(&format!(
-            "dpkg --fsys-tarfile /var/cache/apt/archives/{package}_*.deb | tar -x -C / ./usr/src"
-        ));
+        root.sh(&format!("dpkg --fsys-tarfile /var/cache/apt/archives/{package}_*.deb | tar -x -C / ./usr/src"));
     }
-    root.sh(
-        "for source in /usr/src/*/dkms.conf; do dkms add \"${source%/dkms.conf}\" || exit; done",
-    );
-    let timed =
-        root.sh("TIMEFORMAT='%R s, of the processor %U s and %S s'; time dkms autoinstall -k $K");
-    println!(
-        "{}: dkms autoinstall took {}",
-        root.layer.name(),
-        timed.lines().last().unwrap_or_default()
-    );
+    root.sh("for source in /usr/src/*/dkms.conf; do dkms add \"${source%/dkms.conf}\" || exit; done");
+    let timed = root.sh("TIMEFORMAT='%R s, of the processor %U s and %S s'; time dkms autoinstall -k $K");
+    println!("{}: dkms autoinstall took {}", root.layer.name(), timed.lines().last().unwrap_or_default());
 }
 
 /// Name of a module to the bytes of its file.
@@ -38,12 +29,8 @@ fn installed(root: &mut Root) -> BTreeMap<String, Vec<u8>> {
     names
         .lines()
         .map(|name| {
-            let dump = root.sh(&format!(
-                "od -An -v -w64 -tx1 /lib/modules/$K/updates/dkms/{name}"
-            ));
-            let bytes = dump
-                .split_whitespace()
-                .map(|byte| u8::from_str_radix(byte, 16));
+            let dump = root.sh(&format!("od -An -v -w64 -tx1 /lib/modules/$K/updates/dkms/{name}"));
+            let bytes = dump.split_whitespace().map(|byte| u8::from_str_radix(byte, 16));
             let bytes: Result<_, _> = bytes.collect();
             (name.to_owned(), bytes.expect("od prints bytes"))
         })
@@ -80,24 +67,16 @@ fn every_section_of_every_module_is_the_peers() {
     }
 
     let (our_modules, peer_modules) = (installed(&mut ours), installed(&mut peer));
-    assert_eq!(
-        our_modules.keys().collect::<Vec<_>>(),
-        peer_modules.keys().collect::<Vec<_>>()
-    );
+    assert_eq!(our_modules.keys().collect::<Vec<_>>(), peer_modules.keys().collect::<Vec<_>>());
     assert!(our_modules.len() >= PACKAGES.len());
     for (name, module) in &our_modules {
         let (our_sections, peer_sections) = (sections(module), sections(&peer_modules[name]));
-        let names = |sections: &[Section]| -> Vec<String> {
-            sections.iter().map(|section| section.0.clone()).collect()
-        };
+        let names =
+            |sections: &[Section]| -> Vec<String> { sections.iter().map(|section| section.0.clone()).collect() };
         assert_eq!(names(&our_sections), names(&peer_sections), "{name}");
         for (our_section, peer_section) in our_sections.iter().zip(&peer_sections) {
             // Not assert_eq: nobody wants to see the bytes.
-            assert!(
-                our_section == peer_section,
-                "{name}: {} differs",
-                our_section.0
-            );
+            assert!(our_section == peer_section, "{name}: {} differs", our_section.0);
         }
     }
     let signatures = "cd /lib/modules/$K/updates/dkms && for module in *.ko; do \

@@ -34,10 +34,7 @@ Installing /lib/modules/$K/updates/dkms/apple-gmux.ko
 Running depmod... done.
 ",
     );
-    root.says(
-        "dkms status",
-        "apple-gmux/0.1, $K, $A: installed (Original modules exist)\n",
-    );
+    root.says("dkms status", "apple-gmux/0.1, $K, $A: installed (Original modules exist)\n");
     root.says(
         "modinfo -k $K -F filename apple-gmux; modinfo -k $K -F signer apple-gmux",
         "/lib/modules/$K/updates/dkms/apple-gmux.ko\nDKMS module signing key\n",
@@ -193,15 +190,9 @@ Installing /lib/modules/$K/updates/dkms/hello.ko
 Running depmod... done.
 ",
     );
-    root.says(
-        "dkms status -m hello",
-        "hello/0.1, $OLD, $A: installed\nhello/0.1, $K, $A: installed\n",
-    );
+    root.says("dkms status -m hello", "hello/0.1, $OLD, $A: installed\nhello/0.1, $K, $A: installed\n");
     // Each was made for its own kernel.
-    root.says(
-        "modinfo -F vermagic /lib/modules/*/updates/dkms/hello.ko | cut -d' ' -f1",
-        "$OLD\n$K\n",
-    );
+    root.says("modinfo -F vermagic /lib/modules/*/updates/dkms/hello.ko | cut -d' ' -f1", "$OLD\n$K\n");
 }
 
 #[test]
@@ -324,10 +315,7 @@ fn r8169_is_completed_by_bash() {
     root.says("/srv/tests/complete 'dkms build -m r8'", "r8169\n");
     root.says("/srv/tests/complete 'dkms -m r8169 -v '", "2.2LK\n");
     root.says("/srv/tests/complete 'dkms build -m r8169 -v 2.'", "2.2LK\n");
-    root.says(
-        "/srv/tests/complete 'dkms build -m r8169 -v 2.2LK -k '",
-        "$OLD\n$K\n",
-    );
+    root.says("/srv/tests/complete 'dkms build -m r8169 -v 2.2LK -k '", "$OLD\n$K\n");
     root.says("/srv/tests/complete 'dkms unin'", "uninstall\n");
 }
 
@@ -439,10 +427,7 @@ Installing /lib/modules/$K/updates/dkms/ixgbe.ko
 Running depmod... done.
 ",
     );
-    root.says(
-        "dkms status ixgbe/3.12.6",
-        "ixgbe/3.12.6, $K, $A: installed (Original modules exist)\n",
-    );
+    root.says("dkms status ixgbe/3.12.6", "ixgbe/3.12.6, $K, $A: installed (Original modules exist)\n");
     root.says(
         "grep '^# command' /var/lib/dkms/ixgbe/3.12.6/$K/$A/log/make.log | sed 's/-j[0-9]*/-jN/'",
         "# command: make -jN KERNELRELEASE=$K -C src/ KERNELDIR=/lib/modules/$K/build\n",

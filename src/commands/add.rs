@@ -37,46 +37,24 @@ pub fn add(site: &Site, invocation: &Invocation, say: &Block) -> Result<Id> {
     if !source.is_dir() {
         return Err(Error::NoSource(source));
     }
-    let file = invocation
-        .options
-        .conf
-        .clone()
-        .unwrap_or_else(|| source.join("dkms.conf"));
+    let file = invocation.options.conf.clone().unwrap_or_else(|| source.join("dkms.conf"));
     let kernel = first_kernel(site, invocation);
     let conf = read(site, invocation, &kernel, Some(&id), file.clone())?;
-    say.complain(remarks_on(
-        &conf,
-        &file.to_string_lossy(),
-        &invocation.options.action,
-    ));
+    say.complain(remarks_on(&conf, &file.to_string_lossy(), &invocation.options.action));
     if !conf.problems.is_empty() || !conf.duplicates().is_empty() {
         return Err(Error::BadConf(file.to_string_lossy().into_owned()));
     }
     register(site, &id, &source, say)?;
-    let work = Work {
-        site,
-        options: &invocation.options,
-        id: &id,
-        kernel: &kernel,
-        conf: &conf,
-        say,
-    };
+    let work = Work { site, options: &invocation.options, id: &id, kernel: &kernel, conf: &conf, say };
     match scripts::run(&work, Script::PostAdd) {
         0 => Ok(id),
-        code => Err(Error::ScriptFailed {
-            name: Script::PostAdd.name(),
-            code,
-        }),
+        code => Err(Error::ScriptFailed { name: Script::PostAdd.name(), code }),
     }
 }
 
 fn register(site: &Site, id: &Id, source: &Path, say: &Block) -> Result<()> {
     let link = site.tree.source_link(id);
-    say.say(format!(
-        "Creating symlink {} -> {}",
-        link.display(),
-        source.display()
-    ));
+    say.say(format!("Creating symlink {} -> {}", link.display(), source.display()));
     let build = site.tree.build_dir(id);
     fs::create_dir_all(&build).doing(cannot("make", &build))?;
     // A dangling one, of a source that has come back under another name.
@@ -85,56 +63,25 @@ fn register(site: &Site, id: &Id, source: &Path, say: &Block) -> Result<()> {
 }
 
 fn first_kernel(site: &Site, invocation: &Invocation) -> Kernel {
-    let target = invocation
-        .targets
-        .first()
-        .cloned()
-        .unwrap_or_else(Target::running);
+    let target = invocation.targets.first().cloned().unwrap_or_else(Target::running);
     let options = &invocation.options;
-    Kernel::new(
-        site,
-        &target,
-        options.headers.as_deref(),
-        options.config.as_deref(),
-    )
+    Kernel::new(site, &target, options.headers.as_deref(), options.config.as_deref())
 }
 
-fn read(
-    site: &Site,
-    invocation: &Invocation,
-    kernel: &Kernel,
-    id: Option<&Id>,
-    file: PathBuf,
-) -> Result<Conf> {
+fn read(site: &Site, invocation: &Invocation, kernel: &Kernel, id: Option<&Id>, file: PathBuf) -> Result<Conf> {
     let options = &invocation.options;
-    Question {
-        site,
-        kernel,
-        id,
-        file,
-        directives: &options.directives,
-        action: &options.action,
-        force: options.force,
-    }
-    .answer()
+    Question { site, kernel, id, file, directives: &options.directives, action: &options.action, force: options.force }
+        .answer()
 }
 
 /// Copies a source tree from anywhere to where sources are, under the name that its dkms.conf gives.
 fn take_in(site: &Site, invocation: &Invocation, source: &Path, say: &Block) -> Result<Id> {
     let source = fs::canonicalize(source).doing(cannot("find", source))?;
-    let file = invocation
-        .options
-        .conf
-        .clone()
-        .unwrap_or_else(|| source.join("dkms.conf"));
+    let file = invocation.options.conf.clone().unwrap_or_else(|| source.join("dkms.conf"));
     let kernel = first_kernel(site, invocation);
     let conf = read(site, invocation, &kernel, None, file.clone())?;
     if conf.id.name.is_empty() || conf.id.version.is_empty() {
-        say.complain(remarks_on(
-            &conf,
-            &file.to_string_lossy(),
-            &invocation.options.action,
-        ));
+        say.complain(remarks_on(&conf, &file.to_string_lossy(), &invocation.options.action));
         return Err(Error::BadConf(file.to_string_lossy().into_owned()));
     }
     let id = conf.id.clone();
@@ -150,7 +97,6 @@ fn take_in(site: &Site, invocation: &Invocation, source: &Path, say: &Block) -> 
         say.complain(format!("\nForcing install of {id}\n"));
         remove_any(&place).doing(cannot("replace", &place))?;
     }
-    copy_tree(&source, &place, Owner::Same)
-        .doing(|| format!("Cannot copy the source to {}", place.display()))?;
+    copy_tree(&source, &place, Owner::Same).doing(|| format!("Cannot copy the source to {}", place.display()))?;
     Ok(id)
 }

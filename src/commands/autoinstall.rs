@@ -14,9 +14,7 @@ use crate::{report, run};
 pub fn run(site: &Site, targets: &[Target], options: &Options) -> Result<()> {
     site.need_root()?;
     if site.paths.no_autoinstall().exists() {
-        site.output
-            .block()
-            .say("Automatic installation of modules has been disabled.");
+        site.output.block().say("Automatic installation of modules has been disabled.");
         return Ok(());
     }
     let _lock = lock(site)?;

@@ -23,11 +23,7 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
     let _lock = lock(site)?;
     // Another build of the same kernel: its modules are built again, and until then the old ones serve.
     let supersede = invocation.action == Action::KernelPreinst && dpkg::kernel_upgrade();
-    let options = Options {
-        depmod_later: true,
-        supersede,
-        ..invocation.options.clone()
-    };
+    let options = Options { depmod_later: true, supersede, ..invocation.options.clone() };
     let say = site.output.block();
     let mut commit = Commit::new(site, &options);
     let mut failed = Vec::new();
@@ -38,25 +34,13 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
             if site.tree.state(&id, target) == State::Added {
                 continue;
             }
-            let kernel = Kernel::new(
-                site,
-                target,
-                options.headers.as_deref(),
-                options.config.as_deref(),
-            );
+            let kernel = Kernel::new(site, target, options.headers.as_deref(), options.config.as_deref());
             let conf = crate::plan::read_conf(site, &options, &id, &kernel).unwrap_or_default();
             if invocation.action == Action::KernelPreinst && !conf.autoinstall() {
                 continue;
             }
             say.complain(format!("dkms: removing module {id} for kernel {target}\n"));
-            let work = crate::steps::Work {
-                site,
-                options: &options,
-                id: &id,
-                kernel: &kernel,
-                conf: &conf,
-                say: &say,
-            };
+            let work = crate::steps::Work { site, options: &options, id: &id, kernel: &kernel, conf: &conf, say: &say };
             uninstalled |= remove::is_active(&work);
             if let Err(error) = remove::unbuild(&work, &mut commit) {
                 say.error(&error);
@@ -88,11 +72,7 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
         return Ok(());
     }
     let action = invocation.action.name().to_owned();
-    Err(Error::KernelRemoval {
-        action,
-        kernel: target.to_string(),
-        modules: failed.join(" "),
-    })
+    Err(Error::KernelRemoval { action, kernel: target.to_string(), modules: failed.join(" ") })
 }
 
 /// Removes the directories below `dir`, and itself, that hold nothing: dpkg would leave them.
@@ -100,10 +80,7 @@ fn remove_empty_below(dir: &Path) {
     let Ok(entries) = fs::read_dir(dir) else {
         return;
     };
-    for entry in entries
-        .flatten()
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-    {
+    for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
         remove_empty_below(&entry.path());
     }
     let _ = fs::remove_dir(dir);

@@ -89,10 +89,7 @@ impl Action {
 
     /// Whether it is one of the three that the kernel's own hooks call.
     pub fn is_kernels(self) -> bool {
-        matches!(
-            self,
-            Self::KernelPreinst | Self::KernelPostinst | Self::KernelPrerm
-        )
+        matches!(self, Self::KernelPreinst | Self::KernelPostinst | Self::KernelPrerm)
     }
 }
 
@@ -126,15 +123,9 @@ impl Invocation {
         match (part(&self.name), part(&self.version)) {
             (Some(name), Some(version)) => {
                 let id = Id::new(name, version);
-                if id.is_sane() {
-                    Ok(id)
-                } else {
-                    Err(Error::BadName(id.to_string()))
-                }
+                if id.is_sane() { Ok(id) } else { Err(Error::BadName(id.to_string())) }
             }
-            _ => Err(Error::NoModule {
-                action: word.to_owned(),
-            }),
+            _ => Err(Error::NoModule { action: word.to_owned() }),
         }
     }
 
@@ -164,10 +155,7 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
         Action::KernelPreinst | Action::KernelPrerm => kernel::run(site, invocation),
         Action::GenerateMok => generate_mok::run(site),
         Action::Match | Action::Mktarball | Action::Ldtarball => Err(Error::Usage {
-            text: format!(
-                "The action {} is not part of this version of dkms-rs.",
-                invocation.action.name()
-            ),
+            text: format!("The action {} is not part of this version of dkms-rs.", invocation.action.name()),
             code: 1,
         }),
     }
@@ -176,13 +164,8 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
 /// Waits until nobody else changes the tree; says for whom.
 fn lock(site: &Site) -> Result<Lock> {
     let say = site.output.block();
-    Lock::take(site.tree.root(), |holder| {
-        say.complain(format!("dkms: waiting for {holder} to finish\n"))
-    })
-    .map_err(|source| Error::Io {
-        what: format!("Cannot lock {}", site.tree.root().display()),
-        source,
-    })
+    Lock::take(site.tree.root(), |holder| say.complain(format!("dkms: waiting for {holder} to finish\n")))
+        .map_err(|source| Error::Io { what: format!("Cannot lock {}", site.tree.root().display()), source })
 }
 
 /// Refuses a module that is not registered, or whose source has gone.

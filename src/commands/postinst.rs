@@ -44,16 +44,10 @@ pub fn run(site: &Site, arguments: &Arguments) -> Result<()> {
         return Err(Error::BadName(id.to_string()));
     }
     let _lock = lock(site)?;
-    let options = Options {
-        action: "add".into(),
-        ..Options::default()
-    };
+    let options = Options { action: "add".into(), ..Options::default() };
     if site.tree.version_dir(&id).is_dir() {
         say.say(format!("Removing old {id} DKMS files..."));
-        let options = Options {
-            supersede: true,
-            ..options.clone()
-        };
+        let options = Options { supersede: true, ..options.clone() };
         remove::remove(site, &id, &site.tree.targets(&id), &options, &say)?;
     }
     if site.tree.source_dir(&id).is_dir() {
@@ -63,10 +57,7 @@ pub fn run(site: &Site, arguments: &Arguments) -> Result<()> {
     }
     let say = site.output.block();
     if !wants_autoinstall(site, &id, &options) {
-        say.say(format!(
-            "Not building the {} module which does not have AUTOINSTALL enabled.",
-            id.name
-        ));
+        say.say(format!("Not building the {} module which does not have AUTOINSTALL enabled.", id.name));
         return Ok(());
     }
     let arch = match arguments.arch.as_str() {
@@ -100,10 +91,7 @@ pub fn run(site: &Site, arguments: &Arguments) -> Result<()> {
         modules: Modules::Named(vec![id]),
         targets,
         announced: Announced::Initial,
-        options: Options {
-            action: "build".into(),
-            ..options
-        },
+        options: Options { action: "build".into(), ..options },
     };
     let plan = Plan::make(site, &request, &site.output.block())?;
     last_failure(run::run(site, &request, &plan)?)
@@ -128,31 +116,19 @@ fn register(site: &Site, id: &Id, options: &Options) -> Result<()> {
 /// Whether the package's dkms.conf says anything of AUTOINSTALL; that it says `no` was never looked at.
 fn wants_autoinstall(site: &Site, id: &Id, options: &Options) -> bool {
     let kernel = Kernel::new(site, &Target::running(), None, None);
-    crate::plan::read_conf(site, options, id, &kernel)
-        .is_ok_and(|conf| !conf.get("AUTOINSTALL").is_empty())
+    crate::plan::read_conf(site, options, id, &kernel).is_ok_and(|conf| !conf.get("AUTOINSTALL").is_empty())
 }
 
 /// The kernels to build for: all that have a build directory, or the running one and the newest.
 fn releases(site: &Site, upgrade: bool, say: &Block) -> Vec<String> {
     let tree = &site.framework.install_tree;
-    let all = || {
-        names(tree)
-            .into_iter()
-            .filter(|name| tree.join(name).join("build").exists())
-            .collect::<Vec<_>>()
-    };
+    let all = || names(tree).into_iter().filter(|name| tree.join(name).join("build").exists()).collect::<Vec<_>>();
     if site.framework.autoinstall_all_kernels {
         return all();
     }
     let running = Target::running().release;
     let newest = |mut among: Vec<String>| {
-        among.sort_by(|a, b| {
-            if dpkg_later(a, b) {
-                std::cmp::Ordering::Greater
-            } else {
-                std::cmp::Ordering::Less
-            }
-        });
+        among.sort_by(|a, b| if dpkg_later(a, b) { std::cmp::Ordering::Greater } else { std::cmp::Ordering::Less });
         among.pop()
     };
     if tree.join(&running).is_dir() {
@@ -161,18 +137,11 @@ fn releases(site: &Site, upgrade: bool, say: &Block) -> Vec<String> {
             .filter_map(|name| name.strip_prefix("config-"))
             .map(str::to_owned)
             .collect();
-        let newest =
-            newest(bootable).filter(|release| *release != running && tree.join(release).is_dir());
+        let newest = newest(bootable).filter(|release| *release != running && tree.join(release).is_dir());
         return std::iter::once(running).chain(newest).collect();
     }
-    say.say(format!(
-        "It is likely that {running} belongs to a chroot's host"
-    ));
-    if upgrade {
-        newest(all()).into_iter().collect()
-    } else {
-        all()
-    }
+    say.say(format!("It is likely that {running} belongs to a chroot's host"));
+    if upgrade { newest(all()).into_iter().collect() } else { all() }
 }
 
 fn tell_no_headers(say: &Block) {
@@ -195,13 +164,8 @@ fn enumerate(items: &[String]) -> String {
 
 /// The last failure; a kernel that the module is not meant for is none.
 fn last_failure(outcomes: Vec<Outcome>) -> Result<()> {
-    let failures = outcomes
-        .into_iter()
-        .filter_map(|outcome| outcome.result.err())
-        .filter(|error| error.code() != 77);
-    failures
-        .last()
-        .map_or(Ok(()), |error| Err(Error::Said(error.code())))
+    let failures = outcomes.into_iter().filter_map(|outcome| outcome.result.err()).filter(|error| error.code() != 77);
+    failures.last().map_or(Ok(()), |error| Err(Error::Said(error.code())))
 }
 
 #[cfg(test)]
@@ -210,17 +174,7 @@ mod tests {
 
     #[test]
     fn lists_read_as_sentences() {
-        let list = |items: &[&str]| {
-            enumerate(
-                &items
-                    .iter()
-                    .map(|item| item.to_string())
-                    .collect::<Vec<_>>(),
-            )
-        };
-        assert_eq!(
-            [list(&["a"]), list(&["a", "b"]), list(&["a", "b", "c"])],
-            ["a", "a and b", "a, b and c"]
-        );
+        let list = |items: &[&str]| enumerate(&items.iter().map(|item| item.to_string()).collect::<Vec<_>>());
+        assert_eq!([list(&["a"]), list(&["a", "b"]), list(&["a", "b", "c"])], ["a", "a and b", "a, b and c"]);
     }
 }

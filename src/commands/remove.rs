@@ -35,10 +35,7 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
     match invocation.action {
         Action::Remove => {
             // A package's prerm removes before its new version builds.
-            let options = Options {
-                supersede: dpkg::is_upgrade(),
-                ..invocation.options.clone()
-            };
+            let options = Options { supersede: dpkg::is_upgrade(), ..invocation.options.clone() };
             remove(site, &id, &invocation.targets, &options, &say)?;
         }
         action => {
@@ -63,13 +60,7 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
 }
 
 /// Forgets a module on some kernels, and altogether if it is built for none then.
-pub fn remove(
-    site: &Site,
-    id: &Id,
-    targets: &[Target],
-    options: &Options,
-    say: &Block,
-) -> Result<()> {
+pub fn remove(site: &Site, id: &Id, targets: &[Target], options: &Options, say: &Block) -> Result<()> {
     let dir = site.tree.version_dir(id);
     clear_leftovers(&dir)?;
     let mut commit = Commit::new(site, options);
@@ -81,11 +72,7 @@ pub fn remove(
         })?;
         say.say("");
     }
-    let others = site
-        .tree
-        .versions(&id.name)
-        .into_iter()
-        .any(|other| other != *id);
+    let others = site.tree.versions(&id.name).into_iter().any(|other| other != *id);
     if !options.supersede && !others {
         for target in site.tree.superseded(&id.name) {
             with_work(site, id, &target, options, say, |work| {
@@ -96,15 +83,11 @@ pub fn remove(
             })?;
         }
     }
-    let left = names(&dir)
-        .into_iter()
-        .any(|name| dir.join(&name).is_dir() && !NOT_KERNELS.contains(&name.as_str()));
+    let left = names(&dir).into_iter().any(|name| dir.join(&name).is_dir() && !NOT_KERNELS.contains(&name.as_str()));
     if left {
         return Ok(());
     }
-    say.say(format!(
-        "Deleting module {id} completely from the DKMS tree."
-    ));
+    say.say(format!("Deleting module {id} completely from the DKMS tree."));
     remove_any(&dir).doing(cannot("delete", &dir))?;
     // Fails where other versions are left.
     let _ = fs::remove_dir(site.tree.module_root(&id.name));
@@ -113,11 +96,7 @@ pub fn remove(
 
 /// What builds that were cut off left behind, and empty directories of kernels.
 fn clear_leftovers(dir: &std::path::Path) -> Result<()> {
-    for kernel in names(dir)
-        .into_iter()
-        .map(|name| dir.join(name))
-        .filter(|path| path.is_dir() && !path.is_symlink())
-    {
+    for kernel in names(dir).into_iter().map(|name| dir.join(name)).filter(|path| path.is_dir() && !path.is_symlink()) {
         for entry in fs::read_dir(&kernel).into_iter().flatten().flatten() {
             let path = entry.path();
             if hidden(&path) && entry.file_name().to_string_lossy().starts_with(".tmp_") {
@@ -138,29 +117,15 @@ fn with_work<T>(
     say: &Block,
     act: impl FnOnce(&Work) -> T,
 ) -> T {
-    let kernel = Kernel::new(
-        site,
-        target,
-        options.headers.as_deref(),
-        options.config.as_deref(),
-    );
+    let kernel = Kernel::new(site, target, options.headers.as_deref(), options.config.as_deref());
     let conf = read_conf(site, options, id, &kernel).unwrap_or_default();
     say.complain(&conf.noise);
-    act(&Work {
-        site,
-        options,
-        id,
-        kernel: &kernel,
-        conf: &conf,
-        say,
-    })
+    act(&Work { site, options, id, kernel: &kernel, conf: &conf, say })
 }
 
 /// Whether the module is installed for the kernel, or was about to be when something cut it off.
 pub fn is_active(work: &Work) -> bool {
-    let Work {
-        site, id, kernel, ..
-    } = work;
+    let Work { site, id, kernel, .. } = work;
     match site.tree.state(id, &kernel.target) {
         State::Installed => true,
         State::Built => fs::read_to_string(site.tree.pending_mark(&id.name, &kernel.target))
@@ -177,10 +142,7 @@ fn uninstall(work: &Work, commit: &mut Commit) -> Result<()> {
         commit.forget_superseded(&work.id.name, &work.kernel.target)?;
     }
     if !work.conf.is_exclusive() {
-        work.say.say(format!(
-            "Module {} is not installed for kernel {}. Skipping...",
-            work.id, work.kernel.target
-        ));
+        work.say.say(format!("Module {} is not installed for kernel {}. Skipping...", work.id, work.kernel.target));
     }
     Ok(())
 }
@@ -189,10 +151,7 @@ fn uninstall(work: &Work, commit: &mut Commit) -> Result<()> {
 pub fn unbuild(work: &Work, commit: &mut Commit) -> Result<()> {
     uninstall(work, commit)?;
     if work.site.tree.state(work.id, &work.kernel.target) == State::Added {
-        work.say.say(format!(
-            "Module {} is not built for kernel {}. Skipping...",
-            work.id, work.kernel.target
-        ));
+        work.say.say(format!("Module {} is not built for kernel {}. Skipping...", work.id, work.kernel.target));
         return Ok(());
     }
     commit.unbuild(work)

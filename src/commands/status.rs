@@ -18,26 +18,17 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
     let say = site.output.block();
     let pattern = |said: &Option<String>| Pattern::new(said.as_deref().unwrap_or_default());
     let (name, version) = (pattern(&invocation.name), pattern(&invocation.version));
-    let kernels = Kernels::new(&invocation.kernels, &invocation.arches);
-    for module in site
-        .tree
-        .modules()
-        .iter()
-        .filter(|module| name.matches(module))
-    {
-        for id in site
-            .tree
-            .versions(module)
-            .iter()
-            .filter(|id| version.matches(&id.version))
-        {
-            one(site, id, &kernels, &invocation.options, &say);
+    for kernel in kernels(&invocation.kernels, &invocation.arches) {
+        for module in site.tree.modules().iter().filter(|module| name.matches(module)) {
+            for id in site.tree.versions(module).iter().filter(|id| version.matches(&id.version)) {
+                one(site, id, &kernel, &invocation.options, &say);
+            }
         }
     }
     Ok(())
 }
 
-fn one(site: &Site, id: &Id, kernels: &Kernels, options: &Options, say: &Block) {
+fn one(site: &Site, id: &Id, kernel: &Pair, options: &Options, say: &Block) {
     if site.tree.is_broken(id) {
         say.say(format!("{id}: broken"));
         say.error(&format!(
@@ -46,22 +37,10 @@ fn one(site: &Site, id: &Id, kernels: &Kernels, options: &Options, say: &Block) 
         return;
     }
     let mut found = false;
-    for target in site
-        .tree
-        .all_targets(id)
-        .iter()
-        .filter(|target| kernels.matches(target))
-    {
+    for target in site.tree.all_targets(id).iter().filter(|target| kernel.matches(target)) {
         found = true;
-        let state = if site.tree.state(id, target) == State::Installed {
-            "installed"
-        } else {
-            "built"
-        };
-        say.print(format!(
-            "{id}, {}, {}: {state}",
-            target.release, target.arch
-        ));
+        let state = if site.tree.state(id, target) == State::Installed { "installed" } else { "built" };
+        say.print(format!("{id}, {}, {}: {state}", target.release, target.arch));
         let remark = remark(site, id, target, options, say);
         say.say(remark);
     }
@@ -76,12 +55,7 @@ fn remark(site: &Site, id: &Id, target: &Target, options: &Options, say: &Block)
     if site.tree.original_dir(&id.name, target).is_dir() {
         remark.push_str(" (Original modules exist)");
     }
-    let kernel = Kernel::new(
-        site,
-        target,
-        options.headers.as_deref(),
-        options.config.as_deref(),
-    );
+    let kernel = Kernel::new(site, target, options.headers.as_deref(), options.config.as_deref());
     let conf = match read_conf(site, options, id, &kernel) {
         Ok(conf) => conf,
         Err(error) => {
@@ -90,29 +64,16 @@ fn remark(site: &Site, id: &Id, target: &Target, options: &Options, say: &Block)
         }
     };
     say.complain(&conf.noise);
-    let work = Work {
-        site,
-        options,
-        id,
-        kernel: &kernel,
-        conf: &conf,
-        say,
-    };
+    let work = Work { site, options, id, kernel: &kernel, conf: &conf, say };
     let installed = site.tree.state(id, target) == State::Installed;
     let suffix = kernel.compression();
     for module in install::modules_of(&work) {
-        let built = site
-            .tree
-            .module_dir(id, target)
-            .join(format!("{}.ko{suffix}", module.dest_name));
+        let built = site.tree.module_dir(id, target).join(format!("{}.ko{suffix}", module.dest_name));
         if !built.exists() {
             remark.push_str(" (Built modules are missing in the kernel modules folder)");
             break;
         }
-        if installed
-            && !install::installed_file(&work, &module)
-                .is_some_and(|file| same_content(&file, &built))
-        {
+        if installed && !install::installed_file(&work, &module).is_some_and(|file| same_content(&file, &built)) {
             remark.push_str(" (Differences between built and installed modules)");
             break;
         }
@@ -129,49 +90,29 @@ impl Pattern {
     }
 
     fn matches(&self, text: &str) -> bool {
-        self.1.is_empty()
-            || self.1 == text
-            || self.0.as_ref().is_some_and(|pattern| pattern.matches(text))
+        self.1.is_empty() || self.1 == text || self.0.as_ref().is_some_and(|pattern| pattern.matches(text))
     }
 }
 
-/// Which kernels are asked for.
-struct Kernels {
-    pairs: Vec<(Pattern, Pattern)>,
+/// A kernel and an architecture that are asked for.
+struct Pair {
+    release: Pattern,
+    arch: Pattern,
 }
 
-impl Kernels {
-    fn new(kernels: &[String], arches: &[String]) -> Self {
-        let arch = |index: usize| {
-            arches
-                .get(index)
-                .or(arches.first())
-                .map_or("", String::as_str)
-        };
-        let pairs = match kernels.len() {
-            0 => arches
-                .iter()
-                .map(|arch| (Pattern::new(""), Pattern::new(arch)))
-                .collect(),
-            _ => kernels
-                .iter()
-                .enumerate()
-                .map(|(i, kernel)| (Pattern::new(kernel), Pattern::new(arch(i))))
-                .collect(),
-        };
-        Self { pairs }
+/// What was said with -k and -a, in pairs; the list is told once for each.
+fn kernels(kernels: &[String], arches: &[String]) -> Vec<Pair> {
+    let arch = |index: usize| Pattern::new(arches.get(index).or(arches.first()).map_or("", String::as_str));
+    if kernels.is_empty() {
+        return vec![Pair { release: Pattern::new(""), arch: arch(0) }];
     }
+    kernels.iter().enumerate().map(|(i, kernel)| Pair { release: Pattern::new(kernel), arch: arch(i) }).collect()
+}
 
+impl Pair {
     fn matches(&self, target: &Target) -> bool {
-        let one = |(kernel, arch): &(Pattern, Pattern)| {
-            // Without a kernel named, only directories that look like one are taken for it.
-            let known = !kernel.1.is_empty() || looks_like_release(&target.release);
-            known && kernel.matches(&target.release) && arch.matches(&target.arch)
-        };
-        if self.pairs.is_empty() {
-            looks_like_release(&target.release)
-        } else {
-            self.pairs.iter().any(one)
-        }
+        // Without a kernel named, only directories that look like one are taken for it.
+        let known = !self.release.1.is_empty() || looks_like_release(&target.release);
+        known && self.release.matches(&target.release) && self.arch.matches(&target.arch)
     }
 }

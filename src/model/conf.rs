@@ -51,12 +51,8 @@ const DIRECTIVES: &[&str] = &[
     "MODULES_CONF_OBSOLETE_ONLY",
 ];
 
-const PER_MODULE: [&str; 4] = [
-    "BUILT_MODULE_NAME",
-    "BUILT_MODULE_LOCATION",
-    "DEST_MODULE_NAME",
-    "DEST_MODULE_LOCATION",
-];
+const PER_MODULE: [&str; 4] =
+    ["BUILT_MODULE_NAME", "BUILT_MODULE_LOCATION", "DEST_MODULE_NAME", "DEST_MODULE_LOCATION"];
 
 const EXCLUSIVE: [&str; 5] = [
     "BUILD_EXCLUSIVE_KERNEL",
@@ -165,25 +161,16 @@ impl Question<'_> {
             ("current_os", "Linux".into()),
         ];
         if let Some(id) = self.id {
-            variables.extend([
-                ("module", id.name.clone()),
-                ("module_version", id.version.clone()),
-            ]);
+            variables.extend([("module", id.name.clone()), ("module_version", id.version.clone())]);
         }
-        let evaluation = Evaluation {
-            names: DIRECTIVES,
-            variables,
-            files,
-            last: self.directives.to_vec(),
-        };
+        let evaluation = Evaluation { names: DIRECTIVES, variables, files, last: self.directives.to_vec() };
         let mut bash = Command::new("bash");
         for name in DIRECTIVES {
             bash.env_remove(name);
         }
         self.confine(&evaluation.files, &mut bash)?;
-        let (values, noise) = evaluation
-            .run(&mut bash)
-            .doing(|| format!("Cannot run bash to read {}", self.file.display()))?;
+        let (values, noise) =
+            evaluation.run(&mut bash).doing(|| format!("Cannot run bash to read {}", self.file.display()))?;
         let destination = match framework.addon_modules_dir.as_str() {
             "" => self.site.distribution.destination().map(str::to_owned),
             dir => Some(format!("/{dir}")),
@@ -214,21 +201,11 @@ impl Question<'_> {
     /// A stranger's script is read without rights: another user, no network, nothing writable.
     fn confine(&self, files: &[PathBuf], bash: &mut Command) -> Result<()> {
         let user = self.site.build_user();
-        let mounts = user.as_ref().map(|user| {
-            files
-                .iter()
-                .flat_map(|file| sandbox::expose(file, user))
-                .collect()
-        });
+        let mounts = user.as_ref().map(|user| files.iter().flat_map(|file| sandbox::expose(file, user)).collect());
         let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
-        Sandbox {
-            user,
-            mounts: mounts.unwrap_or_default(),
-            cwd,
-            tmp: None,
-        }
-        .confine(self.site.isolation, bash)
-        .doing(|| "Cannot set up the sandbox for dkms.conf".into())
+        Sandbox { user, mounts: mounts.unwrap_or_default(), cwd, tmp: None }
+            .confine(self.site.isolation, bash)
+            .doing(|| "Cannot set up the sandbox for dkms.conf".into())
     }
 }
 
@@ -256,8 +233,7 @@ impl Conf {
                 name => name,
             };
             let original_location = value("DEST_MODULE_LOCATION");
-            let dest_location =
-                destination.map_or_else(|| original_location.clone(), str::to_owned);
+            let dest_location = destination.map_or_else(|| original_location.clone(), str::to_owned);
             modules.push(Module {
                 index,
                 built_name,
@@ -268,52 +244,38 @@ impl Conf {
                 strip: strip(index),
             });
         }
-        let mut conf = Self {
-            values,
-            id,
-            modules,
-            problems: Vec::new(),
-            noise,
-        };
+        let mut conf = Self { values, id, modules, problems: Vec::new(), noise };
         conf.problems = conf.find_problems();
         conf
     }
 
     fn find_problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        for (name, value) in [
-            ("PACKAGE_NAME", &self.id.name),
-            ("PACKAGE_VERSION", &self.id.version),
-        ] {
+        for (name, value) in [("PACKAGE_NAME", &self.id.name), ("PACKAGE_VERSION", &self.id.version)] {
             if value.is_empty() {
-                problems.push(format!(
-                    "dkms.conf: Error! No '{name}' directive specified."
-                ));
+                problems.push(format!("dkms.conf: Error! No '{name}' directive specified."));
             }
         }
         let suffixed = |name: &str| name.ends_with(".o") || name.ends_with(".ko");
         for module in &self.modules {
             let i = module.index;
             if module.built_name.is_empty() {
-                problems.push(format!(
-                    "dkms.conf: Error! No 'BUILT_MODULE_NAME' directive specified for record #{i}."
-                ));
+                problems.push(format!("dkms.conf: Error! No 'BUILT_MODULE_NAME' directive specified for record #{i}."));
             }
-            for (directive, name) in [
-                ("BUILT_MODULE_NAME", &module.built_name),
-                ("DEST_MODULE_NAME", &module.dest_name),
-            ] {
+            for (directive, name) in
+                [("BUILT_MODULE_NAME", &module.built_name), ("DEST_MODULE_NAME", &module.dest_name)]
+            {
                 if suffixed(name) {
-                    problems.push(format!("dkms.conf: Error! '{directive}' directive ends in '.o' or '.ko' in record #{i}."));
+                    problems.push(format!(
+                        "dkms.conf: Error! '{directive}' directive ends in '.o' or '.ko' in record #{i}."
+                    ));
                 }
             }
             let location = &module.original_location;
             if location.is_empty() {
-                problems.push(format!("dkms.conf: Error! No 'DEST_MODULE_LOCATION' directive specified for record #{i}."));
-            } else if !["/kernel", "/updates", "/extra"]
-                .iter()
-                .any(|start| location.starts_with(start))
-            {
+                problems
+                    .push(format!("dkms.conf: Error! No 'DEST_MODULE_LOCATION' directive specified for record #{i}."));
+            } else if !["/kernel", "/updates", "/extra"].iter().any(|start| location.starts_with(start)) {
                 problems.push(format!(
                     "dkms.conf: Error! Directive 'DEST_MODULE_LOCATION' does not begin with\n'/kernel', '/updates', or '/extra' \
                      in record #{i}."
@@ -323,9 +285,7 @@ impl Conf {
         for name in ["AUTOINSTALL", "BUILD_DEPENDS_REBUILD", "NO_WEAK_MODULES"] {
             let value = self.values.get(name);
             if !matches!(value.to_ascii_lowercase().as_str(), "" | "yes" | "no") {
-                problems.push(format!(
-                    "dkms.conf: Error! Unsupported {name} value '{value}'"
-                ));
+                problems.push(format!("dkms.conf: Error! Unsupported {name} value '{value}'"));
             }
         }
         problems
@@ -335,11 +295,7 @@ impl Conf {
     pub fn duplicates(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let mut seen = HashSet::new();
-        let named = || {
-            self.modules
-                .iter()
-                .filter(|module| !module.built_name.is_empty())
-        };
+        let named = || self.modules.iter().filter(|module| !module.built_name.is_empty());
         for module in named() {
             if !seen.insert((&module.built_location, &module.built_name)) {
                 let name = format!("{}{}", module.built_location, module.built_name);
@@ -353,9 +309,7 @@ impl Conf {
         for module in named() {
             if !seen.insert(&module.dest_name) {
                 let (name, index) = (&module.dest_name, module.index);
-                problems.push(format!(
-                    "dkms.conf: Error! Duplicate module '{name}' in 'DEST_MODULE_NAME[{index}]'."
-                ));
+                problems.push(format!("dkms.conf: Error! Duplicate module '{name}' in 'DEST_MODULE_NAME[{index}]'."));
             }
         }
         problems
@@ -366,11 +320,7 @@ impl Conf {
         let clean = self.values.get("CLEAN");
         let silent = ["", "true", "/bin/true", "/usr/bin/true"].contains(&clean);
         let set = |name: &&str| !self.values.list(name).is_empty();
-        (!silent)
-            .then_some("CLEAN")
-            .into_iter()
-            .chain(DEPRECATED.into_iter().filter(set))
-            .collect()
+        (!silent).then_some("CLEAN").into_iter().chain(DEPRECATED.into_iter().filter(set)).collect()
     }
 
     /// A directive's value; index 0 of an array.
@@ -385,8 +335,7 @@ impl Conf {
 
     /// BUILD_DEPENDS_REBUILD
     pub fn rebuilds_with_depends(&self) -> bool {
-        self.get("BUILD_DEPENDS_REBUILD")
-            .eq_ignore_ascii_case("yes")
+        self.get("BUILD_DEPENDS_REBUILD").eq_ignore_ascii_case("yes")
     }
 
     /// BUILD_DEPENDS
@@ -409,15 +358,8 @@ impl Conf {
 
     /// The command that builds for this kernel, before a word is changed in it; `None` for the usual one.
     pub fn make(&self, release: &str) -> Option<&str> {
-        let mut command = self
-            .values
-            .at("MAKE", 0)
-            .filter(|_| self.values.get("MAKE_MATCH").is_empty());
-        for (index, pattern) in self
-            .values
-            .all("MAKE_MATCH")
-            .filter(|(_, pattern)| !pattern.is_empty())
-        {
+        let mut command = self.values.at("MAKE", 0).filter(|_| self.values.get("MAKE_MATCH").is_empty());
+        for (index, pattern) in self.values.all("MAKE_MATCH").filter(|(_, pattern)| !pattern.is_empty()) {
             if regex::matches(pattern, release) == Match::Yes {
                 command = self.values.at("MAKE", index);
             }
@@ -427,10 +369,7 @@ impl Conf {
 
     /// Whether it says anything about which kernels it is for.
     pub fn is_exclusive(&self) -> bool {
-        EXCLUSIVE
-            .iter()
-            .any(|name| !self.values.list(name).is_empty())
-            || !self.get("OBSOLETE_BY").is_empty()
+        EXCLUSIVE.iter().any(|name| !self.values.list(name).is_empty()) || !self.get("OBSOLETE_BY").is_empty()
     }
 
     /// The modules that are meant for this kernel; `None` if the package is not meant for it at all.
@@ -439,40 +378,27 @@ impl Conf {
             return Some(self.modules.iter().collect());
         }
         let config = kernel.config_text();
-        let included: Vec<_> = self
-            .modules
-            .iter()
-            .filter(|module| self.admits(module.index, &kernel.target, config.as_deref()))
-            .collect();
+        let included: Vec<_> =
+            self.modules.iter().filter(|module| self.admits(module.index, &kernel.target, config.as_deref())).collect();
         (!included.is_empty()).then_some(included)
     }
 
     /// Whether the module at `index` is meant for this kernel. Index 0 of a directive speaks for all modules.
     fn admits(&self, index: usize, target: &Target, config: Option<&str>) -> bool {
         let indices = if index == 0 { vec![0] } else { vec![0, index] };
-        let value = |name, index| {
-            self.values
-                .at(name, index)
-                .filter(|value| !value.is_empty())
-        };
+        let value = |name, index| self.values.at(name, index).filter(|value| !value.is_empty());
         indices.into_iter().all(|i| {
-            let matches = |name, text: &str| {
-                value(name, i).is_none_or(|pattern| regex::matches(pattern, text) == Match::Yes)
-            };
+            let matches =
+                |name, text: &str| value(name, i).is_none_or(|pattern| regex::matches(pattern, text) == Match::Yes);
             let max = value("BUILD_EXCLUSIVE_KERNEL_MAX", i).or_else(|| value("OBSOLETE_BY", i));
             matches("BUILD_EXCLUSIVE_KERNEL", &target.release)
                 && matches("BUILD_EXCLUSIVE_ARCH", &target.arch)
-                && value("BUILD_EXCLUSIVE_KERNEL_MIN", i)
-                    .is_none_or(|min| padded(&target.release) >= padded(min))
+                && value("BUILD_EXCLUSIVE_KERNEL_MIN", i).is_none_or(|min| padded(&target.release) >= padded(min))
                 && max.is_none_or(|max| padded(&target.release) <= padded(max))
                 && config.is_none_or(|config| {
-                    value("BUILD_EXCLUSIVE_CONFIG", i)
-                        .unwrap_or_default()
-                        .split_whitespace()
-                        .all(|word| {
-                            word.strip_prefix('!')
-                                .map_or_else(|| is_set(config, word), |name| !is_set(config, name))
-                        })
+                    value("BUILD_EXCLUSIVE_CONFIG", i).unwrap_or_default().split_whitespace().all(|word| {
+                        word.strip_prefix('!').map_or_else(|| is_set(config, word), |name| !is_set(config, name))
+                    })
                 })
         })
     }
@@ -492,17 +418,11 @@ mod tests {
 
     #[test]
     fn one_module_may_go_without_a_name() {
-        let conf = conf(&[
-            ("PACKAGE_NAME", 0, "p"),
-            ("PACKAGE_VERSION", 0, "1"),
-            ("DEST_MODULE_LOCATION", 0, "/updates"),
-        ]);
+        let conf =
+            conf(&[("PACKAGE_NAME", 0, "p"), ("PACKAGE_VERSION", 0, "1"), ("DEST_MODULE_LOCATION", 0, "/updates")]);
         assert_eq!(conf.problems, [""; 0]);
         assert_eq!(
-            (
-                conf.modules[0].built_file().as_str(),
-                conf.modules[0].dest_location.as_str()
-            ),
+            (conf.modules[0].built_file().as_str(), conf.modules[0].dest_location.as_str()),
             ("p.ko", "/updates/dkms")
         );
     }
@@ -542,31 +462,16 @@ mod tests {
             ("OBSOLETE_BY", "5.0", false),
             ("BUILD_EXCLUSIVE_ARCH", "x86", true),
             ("BUILD_EXCLUSIVE_ARCH", "arm", false),
-            (
-                "BUILD_EXCLUSIVE_CONFIG",
-                "CONFIG_X CONFIG_M !CONFIG_RT",
-                true,
-            ),
+            ("BUILD_EXCLUSIVE_CONFIG", "CONFIG_X CONFIG_M !CONFIG_RT", true),
             ("BUILD_EXCLUSIVE_CONFIG", "CONFIG_X !CONFIG_M", false),
         ] {
-            let conf = conf(&[
-                ("BUILT_MODULE_NAME", 0, "a"),
-                ("BUILT_MODULE_NAME", 1, "b"),
-                (name, 0, value),
-            ]);
+            let conf = conf(&[("BUILT_MODULE_NAME", 0, "a"), ("BUILT_MODULE_NAME", 1, "b"), (name, 0, value)]);
             let target = Target::new("6.1.0-56-amd64", "x86_64");
             for index in [0, 1] {
-                assert_eq!(
-                    conf.admits(index, &target, Some(config)),
-                    expected,
-                    "{name}={value}"
-                );
+                assert_eq!(conf.admits(index, &target, Some(config)), expected, "{name}={value}");
             }
         }
-        let conf = conf(&[
-            ("BUILD_EXCLUSIVE_ARCH", 1, "arm"),
-            ("BUILT_MODULE_NAME", 1, "b"),
-        ]);
+        let conf = conf(&[("BUILD_EXCLUSIVE_ARCH", 1, "arm"), ("BUILT_MODULE_NAME", 1, "b")]);
         let target = Target::new("6.1", "x86_64");
         assert!(conf.admits(0, &target, None) && !conf.admits(1, &target, None));
     }
@@ -583,13 +488,6 @@ mod tests {
             ("MAKE", 2, "c"),
             ("MAKE_MATCH", 2, "1$"),
         ]);
-        assert_eq!(
-            (
-                matched.make("6.1"),
-                matched.make("6.2"),
-                matched.make("4.0")
-            ),
-            (Some("c"), Some("b"), None)
-        );
+        assert_eq!((matched.make("6.1"), matched.make("6.2"), matched.make("4.0")), (Some("c"), Some("b"), None));
     }
 }

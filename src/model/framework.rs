@@ -103,25 +103,14 @@ impl Framework {
             return Ok((Self::from_values(&values), Vec::new()));
         }
         let mut variables = vec![("kernelver", release.to_owned())];
-        variables.extend(
-            FROM_ENVIRONMENT
-                .iter()
-                .map(|name| (*name, values.get(name).to_owned())),
-        );
+        variables.extend(FROM_ENVIRONMENT.iter().map(|name| (*name, values.get(name).to_owned())));
         variables.retain(|(_, value)| !value.is_empty());
-        let evaluation = Evaluation {
-            names: NAMES,
-            variables,
-            files,
-            last: Vec::new(),
-        };
+        let evaluation = Evaluation { names: NAMES, variables, files, last: Vec::new() };
         let mut bash = Command::new("bash");
         for name in NAMES {
             bash.env_remove(name);
         }
-        let (values, errors) = evaluation
-            .run(&mut bash)
-            .doing(|| "Cannot run bash to read framework.conf".into())?;
+        let (values, errors) = evaluation.run(&mut bash).doing(|| "Cannot run bash to read framework.conf".into())?;
         Ok((Self::from_values(&values), errors))
     }
 
@@ -131,30 +120,20 @@ impl Framework {
             value => value.to_owned(),
         };
         let path = |name: &str, default: &str| PathBuf::from(or(name, default));
-        let on = |name: &str| {
-            !matches!(
-                values.get(name).to_ascii_lowercase().as_str(),
-                "" | "0" | "n" | "no" | "false"
-            )
-        };
+        let on =
+            |name: &str| !matches!(values.get(name).to_ascii_lowercase().as_str(), "" | "0" | "n" | "no" | "false");
         let opts = |name: &str, default: &str| values.at(name, 0).unwrap_or(default).to_owned();
         Self {
             dkms_tree: path("dkms_tree", "/var/lib/dkms"),
             source_tree: path("source_tree", "/usr/src"),
             install_tree: path("install_tree", "/lib/modules"),
-            tmp_location: path(
-                "tmp_location",
-                &std::env::var("TMPDIR").unwrap_or_else(|_| "/tmp".into()),
-            ),
+            tmp_location: path("tmp_location", &std::env::var("TMPDIR").unwrap_or_else(|_| "/tmp".into())),
             verbose: on("verbose"),
             symlink_modules: on("symlink_modules"),
             autoinstall_all_kernels: on("autoinstall_all_kernels"),
             continue_on_error: or("continue_on_error", "true") == "true",
             modprobe_on_install: on("modprobe_on_install"),
-            parallel_jobs: values
-                .get("parallel_jobs")
-                .parse()
-                .unwrap_or_else(|_| cores()),
+            parallel_jobs: values.get("parallel_jobs").parse().unwrap_or_else(|_| cores()),
             compress_opts: [
                 opts("compress_gzip_opts", ""),
                 opts("compress_xz_opts", "--check=crc32 --lzma2=dict=1MiB"),
@@ -194,31 +173,17 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let etc = dir.path().join("etc/dkms/framework.conf.d");
         std::fs::create_dir_all(&etc).expect("made");
-        std::fs::write(etc.join("../framework.conf"), "# source_tree=/nowhere\n\n")
-            .expect("written");
+        std::fs::write(etc.join("../framework.conf"), "# source_tree=/nowhere\n\n").expect("written");
         assert!(!says_something(&etc.join("../framework.conf")));
         let paths = Paths::new(dir.path());
-        assert_eq!(
-            Framework::read(&paths, "")?.0.source_tree,
-            Path::new("/usr/src")
-        );
-        std::fs::write(
-            etc.join("a.conf"),
-            "source_tree=/a\nparallel_jobs=3\npost_transaction='do $kernelver'\n",
-        )
-        .expect("written");
-        std::fs::write(
-            etc.join("b.conf"),
-            "source_tree=$source_tree/b\nls() { :; }\n",
-        )
-        .expect("written");
+        assert_eq!(Framework::read(&paths, "")?.0.source_tree, Path::new("/usr/src"));
+        std::fs::write(etc.join("a.conf"), "source_tree=/a\nparallel_jobs=3\npost_transaction='do $kernelver'\n")
+            .expect("written");
+        std::fs::write(etc.join("b.conf"), "source_tree=$source_tree/b\nls() { :; }\n").expect("written");
         let (framework, errors) = Framework::read(&paths, "6.1")?;
         assert_eq!(String::from_utf8_lossy(&errors), "");
         assert_eq!(framework.source_tree, Path::new("/a/b"));
-        assert_eq!(
-            (framework.parallel_jobs, framework.post_transaction.as_str()),
-            (3, "do 6.1")
-        );
+        assert_eq!((framework.parallel_jobs, framework.post_transaction.as_str()), (3, "do 6.1"));
         Ok(())
     }
 }

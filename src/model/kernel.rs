@@ -28,28 +28,14 @@ pub struct Kernel {
 
 impl Kernel {
     /// The kernel `target`, with headers and configuration named on the command line where they are.
-    pub fn new(
-        site: &Site,
-        target: &Target,
-        headers: Option<&Path>,
-        config: Option<&Path>,
-    ) -> Self {
+    pub fn new(site: &Site, target: &Target, headers: Option<&Path>, config: Option<&Path>) -> Self {
         let modules = site.modules(&target.release);
         let build_dir = headers.map_or_else(|| modules.join("build"), Path::to_owned);
         let config = config.map(Path::to_owned).unwrap_or_else(|| {
             let auto = build_dir.join("include/config/auto.conf");
-            if auto.exists() {
-                auto
-            } else {
-                build_dir.join(".config")
-            }
+            if auto.exists() { auto } else { build_dir.join(".config") }
         });
-        Self {
-            target: target.clone(),
-            build_dir,
-            config,
-            modules,
-        }
+        Self { target: target.clone(), build_dir, config, modules }
     }
 
     /// Whether its headers are there.
@@ -62,17 +48,12 @@ impl Kernel {
         if self.has_headers() {
             return Ok(());
         }
-        Err(Error::NoHeaders {
-            release: self.target.release.clone(),
-            modules: self.modules.clone(),
-        })
+        Err(Error::NoHeaders { release: self.target.release.clone(), modules: self.modules.clone() })
     }
 
     /// The configuration's text, if there is one.
     pub fn config_text(&self) -> Option<String> {
-        fs::read(&self.config)
-            .ok()
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        fs::read(&self.config).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// The suffix that this kernel's modules carry now: empty, `.gz`, `.xz` or `.zst`.
@@ -81,17 +62,15 @@ impl Kernel {
     pub fn compression(&self) -> &'static str {
         let mut seen = [false; 3];
         find(&self.modules, &mut |name| {
-            if let Some(i) = COMPRESSIONS.iter().position(|(suffix, _)| {
-                name.strip_suffix(suffix)
-                    .is_some_and(|stem| stem.ends_with(".ko"))
-            }) {
+            if let Some(i) = COMPRESSIONS
+                .iter()
+                .position(|(suffix, _)| name.strip_suffix(suffix).is_some_and(|stem| stem.ends_with(".ko")))
+            {
                 seen[i] = true;
             }
             false
         });
-        seen.iter()
-            .rposition(|seen| *seen)
-            .map_or("", |i| COMPRESSIONS[i].0)
+        seen.iter().rposition(|seen| *seen).map_or("", |i| COMPRESSIONS[i].0)
     }
 
     /// The compiler and linker that this kernel was built with, as variables for a build.
@@ -99,15 +78,10 @@ impl Kernel {
         let config = self.config_text().unwrap_or_default();
         let mut toolchain = Toolchain::default();
         if let Ok(text) = fs::read_to_string(self.build_dir.join(".kernelvariables")) {
-            toolchain.cc = text
-                .lines()
-                .rev()
-                .find_map(|line| plain_compiler(line.strip_prefix("CC")?))
-                .map(str::to_owned);
+            toolchain.cc =
+                text.lines().rev().find_map(|line| plain_compiler(line.strip_prefix("CC")?)).map(str::to_owned);
         }
-        if let Some(cc) = setting(&config, "CONFIG_CC_VERSION_TEXT")
-            .and_then(|text| text.split_whitespace().next())
-        {
+        if let Some(cc) = setting(&config, "CONFIG_CC_VERSION_TEXT").and_then(|text| text.split_whitespace().next()) {
             if find_program(cc).is_some() {
                 toolchain.cc = Some(cc.to_owned());
                 toolchain.kernel_cc = Some(cc.to_owned());
@@ -142,14 +116,8 @@ fn comment_of(file: &Path) -> Option<String> {
 
 /// The compiler in what follows `CC` in a line of `.kernelvariables`, if it is no computed one.
 fn plain_compiler(assignment: &str) -> Option<&str> {
-    let value = assignment
-        .trim_start()
-        .trim_start_matches([':', '?'])
-        .strip_prefix('=')?;
-    value
-        .split_whitespace()
-        .last()
-        .filter(|word| !word.contains('$'))
+    let value = assignment.trim_start().trim_start_matches([':', '?']).strip_prefix('=')?;
+    value.split_whitespace().last().filter(|word| !word.contains('$'))
 }
 
 /// Variables by which a build finds its compiler.
@@ -168,27 +136,16 @@ pub struct Toolchain {
 impl Toolchain {
     /// As environment variables.
     pub fn variables(&self) -> Vec<(&'static str, &str)> {
-        [
-            ("CC", &self.cc),
-            ("KERNEL_CC", &self.kernel_cc),
-            ("LD", &self.ld),
-            ("KERNEL_LD", &self.ld),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value.as_deref()?)))
-        .collect()
+        [("CC", &self.cc), ("KERNEL_CC", &self.kernel_cc), ("LD", &self.ld), ("KERNEL_LD", &self.ld)]
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value.as_deref()?)))
+            .collect()
     }
 }
 
 /// The value of a setting in a kernel configuration, without quotes.
 pub fn setting<'a>(config: &'a str, name: &str) -> Option<&'a str> {
-    config.lines().find_map(|line| {
-        Some(
-            line.strip_prefix(name)?
-                .strip_prefix('=')?
-                .trim_matches('"'),
-        )
-    })
+    config.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix('=')?.trim_matches('"')))
 }
 
 /// Whether a setting is built in or a module.
@@ -202,15 +159,9 @@ mod tests {
 
     #[test]
     fn settings_are_whole_names() {
-        let config =
-            "# CONFIG_A is not set\nCONFIG_AB=y\nCONFIG_B=m\nCONFIG_C=\"sha512\"\nCONFIG_D=n\n";
+        let config = "# CONFIG_A is not set\nCONFIG_AB=y\nCONFIG_B=m\nCONFIG_C=\"sha512\"\nCONFIG_D=n\n";
         assert_eq!(setting(config, "CONFIG_C"), Some("sha512"));
-        for (name, expected) in [
-            ("CONFIG_A", false),
-            ("CONFIG_AB", true),
-            ("CONFIG_B", true),
-            ("CONFIG_D", false),
-        ] {
+        for (name, expected) in [("CONFIG_A", false), ("CONFIG_AB", true), ("CONFIG_B", true), ("CONFIG_D", false)] {
             assert_eq!(is_set(config, name), expected, "{name}");
         }
     }
@@ -218,9 +169,6 @@ mod tests {
     #[test]
     fn only_plain_compilers_are_taken_from_kernelvariables() {
         assert_eq!(plain_compiler(" := gcc-8"), Some("gcc-8"));
-        assert_eq!(
-            plain_compiler(" = $(if $(DEBIAN_KERNEL_USE_CCACHE),$(CCACHE)) $(CROSS_COMPILE)gcc-12"),
-            None
-        );
+        assert_eq!(plain_compiler(" = $(if $(DEBIAN_KERNEL_USE_CCACHE),$(CCACHE)) $(CROSS_COMPILE)gcc-12"), None);
     }
 }

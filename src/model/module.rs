@@ -17,10 +17,7 @@ pub struct Id {
 impl Id {
     /// `name/version`.
     pub fn new(name: impl Into<String>, version: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            version: version.into(),
-        }
+        Self { name: name.into(), version: version.into() }
     }
 
     /// Whether name and version are each one component of a path: not empty, `.` or `..`, and without `/` or NUL.
@@ -54,10 +51,7 @@ pub struct Target {
 impl Target {
     /// `release (arch)`.
     pub fn new(release: impl Into<String>, arch: impl Into<String>) -> Self {
-        Self {
-            release: release.into(),
-            arch: arch.into(),
-        }
+        Self { release: release.into(), arch: arch.into() }
     }
 
     /// The running kernel, by the word of uname(1): that is what image builders divert in a chroot.

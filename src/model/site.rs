@@ -98,8 +98,7 @@ impl Site {
     /// Looks at the machine below `paths`.
     pub fn look(paths: Paths, trees: Trees, output: Output) -> Result<Self> {
         let os_release = paths.os_release().ok_or(Error::NoOsRelease)?;
-        let distribution =
-            Distribution::parse(&std::fs::read_to_string(os_release).unwrap_or_default());
+        let distribution = Distribution::parse(&std::fs::read_to_string(os_release).unwrap_or_default());
         let (mut framework, errors) = Framework::read(&paths, "")?;
         if !errors.is_empty() {
             output.block().complain(errors);
@@ -114,21 +113,9 @@ impl Site {
             }
             *tree = std::path::absolute(&*tree).unwrap_or_else(|_| tree.clone());
         }
-        let tree = Tree::new(
-            &framework.dkms_tree,
-            &framework.source_tree,
-            &framework.install_tree,
-        );
+        let tree = Tree::new(&framework.dkms_tree, &framework.source_tree, &framework.install_tree);
         let root = rustix::process::geteuid().is_root();
-        Ok(Self {
-            paths,
-            framework,
-            tree,
-            distribution,
-            root,
-            isolation: Isolation::available(),
-            output,
-        })
+        Ok(Self { paths, framework, tree, distribution, root, isolation: Isolation::available(), output })
     }
 
     /// Whom builds run as: a user of their own if we are root, else the caller himself.
@@ -141,38 +128,23 @@ impl Site {
         let passwd = std::fs::read_to_string(self.paths.system("/etc/passwd")).unwrap_or_default();
         let user = |name: &str| {
             passwd.lines().find_map(|line| {
-                let mut fields = line
-                    .strip_prefix(name)?
-                    .strip_prefix(':')?
-                    .split(':')
-                    .skip(1);
-                Some(User {
-                    uid: fields.next()?.parse().ok()?,
-                    gid: fields.next()?.parse().ok()?,
-                })
+                let mut fields = line.strip_prefix(name)?.strip_prefix(':')?.split(':').skip(1);
+                Some(User { uid: fields.next()?.parse().ok()?, gid: fields.next()?.parse().ok()? })
             })
         };
-        user(BUILD_USER).or_else(|| user("nobody")).or(Some(User {
-            uid: 65534,
-            gid: 65534,
-        }))
+        user(BUILD_USER).or_else(|| user("nobody")).or(Some(User { uid: 65534, gid: 65534 }))
     }
 
     /// How far builds of a module are kept apart: not at all where root says so, in `M.conf` or `M-V.conf` in
     /// /etc/dkms, by `BUILD_AS_ROOT=yes`. The module's own dkms.conf is not asked.
     pub fn isolation_of(&self, id: &Id) -> Isolation {
         let asks = |name: String| {
-            let text = std::fs::read_to_string(self.paths.etc().join(format!("{name}.conf")))
-                .unwrap_or_default();
+            let text = std::fs::read_to_string(self.paths.etc().join(format!("{name}.conf"))).unwrap_or_default();
             text.lines()
                 .filter_map(|line| line.trim().strip_prefix("BUILD_AS_ROOT="))
                 .any(|value| value.trim_matches(['"', '\'']) == "yes")
         };
-        if self.root && [id.name.clone(), id.dashed()].into_iter().any(asks) {
-            Isolation::None
-        } else {
-            self.isolation
-        }
+        if self.root && [id.name.clone(), id.dashed()].into_iter().any(asks) { Isolation::None } else { self.isolation }
     }
 
     /// The directory of a kernel's modules.
@@ -183,22 +155,15 @@ impl Site {
     /// A private directory that vanishes when dropped.
     pub fn scratch(&self) -> Result<tempfile::TempDir> {
         let place: &Path = &self.framework.tmp_location;
-        tempfile::Builder::new()
-            .prefix("dkms.")
-            .tempdir_in(place)
-            .map_err(|source| Error::Io {
-                what: format!("Cannot make a temporary directory in {}", place.display()),
-                source,
-            })
+        tempfile::Builder::new().prefix("dkms.").tempdir_in(place).map_err(|source| Error::Io {
+            what: format!("Cannot make a temporary directory in {}", place.display()),
+            source,
+        })
     }
 
     /// Refuses who is not root.
     pub fn need_root(&self) -> Result<()> {
-        if self.root {
-            Ok(())
-        } else {
-            Err(Error::NotRoot)
-        }
+        if self.root { Ok(()) } else { Err(Error::NotRoot) }
     }
 
     /// Refuses who may not write the tree.
@@ -219,28 +184,13 @@ mod tests {
     fn derivatives_count_as_what_they_derive_from() {
         for (text, name, destination) in [
             ("ID=debian\n", "debian", Some("/updates/dkms")),
-            (
-                "NAME=x\nID=ubuntu\nID_LIKE=debian\n",
-                "ubuntu",
-                Some("/updates/dkms"),
-            ),
-            (
-                "ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n",
-                "ubuntu debian",
-                Some("/updates/dkms"),
-            ),
-            (
-                "ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n",
-                "rhel centos fedora",
-                Some("/extra"),
-            ),
+            ("NAME=x\nID=ubuntu\nID_LIKE=debian\n", "ubuntu", Some("/updates/dkms")),
+            ("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n", "ubuntu debian", Some("/updates/dkms")),
+            ("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n", "rhel centos fedora", Some("/extra")),
             ("ID=void\n", "void", None),
         ] {
             let distribution = Distribution::parse(text);
-            assert_eq!(
-                (distribution.name(), distribution.destination()),
-                (name, destination)
-            );
+            assert_eq!((distribution.name(), distribution.destination()), (name, destination));
         }
         assert!(Distribution::parse("ID_LIKE='ubuntu debian'").is_ubuntu());
     }

@@ -40,11 +40,7 @@ pub enum State {
 impl Tree {
     /// The tree at `root`, with sources below `sources` and kernels below `kernels`.
     pub fn new(root: &Path, sources: &Path, kernels: &Path) -> Self {
-        Self {
-            root: root.to_owned(),
-            sources: sources.to_owned(),
-            kernels: kernels.to_owned(),
-        }
+        Self { root: root.to_owned(), sources: sources.to_owned(), kernels: kernels.to_owned() }
     }
 
     /// The tree itself.
@@ -79,9 +75,7 @@ impl Tree {
 
     /// `TREE/M/V/K/A`.
     pub fn built_dir(&self, id: &Id, target: &Target) -> PathBuf {
-        self.version_dir(id)
-            .join(&target.release)
-            .join(&target.arch)
+        self.version_dir(id).join(&target.release).join(&target.arch)
     }
 
     /// `TREE/M/V/K/A/module`.
@@ -91,39 +85,27 @@ impl Tree {
 
     /// `TREE/M/kernel-K-A`.
     pub fn link(&self, name: &str, target: &Target) -> PathBuf {
-        self.module_root(name)
-            .join(format!("kernel-{}-{}", target.release, target.arch))
+        self.module_root(name).join(format!("kernel-{}-{}", target.release, target.arch))
     }
 
     /// What that link says when `id` is installed: relative, so that the tree can be moved.
     pub fn link_target(&self, id: &Id, target: &Target) -> PathBuf {
-        Path::new(&id.version)
-            .join(&target.release)
-            .join(&target.arch)
+        Path::new(&id.version).join(&target.release).join(&target.arch)
     }
 
     /// `TREE/M/original_module/K/A`.
     pub fn original_dir(&self, name: &str, target: &Target) -> PathBuf {
-        self.module_root(name)
-            .join("original_module")
-            .join(&target.release)
-            .join(&target.arch)
+        self.module_root(name).join("original_module").join(&target.release).join(&target.arch)
     }
 
     /// The mark of an installation that is under way. Not inside `TREE/M`, where it would look like a version.
     pub fn pending_mark(&self, name: &str, target: &Target) -> PathBuf {
-        self.root.join(format!(
-            ".pending-{name}-{}-{}",
-            target.release, target.arch
-        ))
+        self.root.join(format!(".pending-{name}-{}-{}", target.release, target.arch))
     }
 
     /// The record of installed files whose successors are on their way.
     pub fn superseded_record(&self, name: &str, target: &Target) -> PathBuf {
-        self.root.join(format!(
-            ".superseded-{name}-{}-{}",
-            target.release, target.arch
-        ))
+        self.root.join(format!(".superseded-{name}-{}-{}", target.release, target.arch))
     }
 
     /// The modules for which there is such a record on one kernel.
@@ -133,11 +115,7 @@ impl Tree {
         let mut modules: Vec<String> = entries
             .filter_map(|entry| {
                 let file = entry.file_name().into_string().ok()?;
-                Some(
-                    file.strip_prefix(".superseded-")?
-                        .strip_suffix(&suffix)?
-                        .to_owned(),
-                )
+                Some(file.strip_prefix(".superseded-")?.strip_suffix(&suffix)?.to_owned())
             })
             .collect();
         modules.sort();
@@ -150,9 +128,7 @@ impl Tree {
         let mut targets: Vec<Target> = entries
             .filter_map(|entry| {
                 let file = entry.file_name().into_string().ok()?;
-                let (release, arch) = file
-                    .strip_prefix(&format!(".superseded-{name}-"))?
-                    .rsplit_once('-')?;
+                let (release, arch) = file.strip_prefix(&format!(".superseded-{name}-"))?.rsplit_once('-')?;
                 Some(Target::new(release, arch))
             })
             .collect();
@@ -177,11 +153,7 @@ impl Tree {
             return false;
         }
         let link = self.source_link(id);
-        if link.is_symlink() {
-            !link.exists()
-        } else {
-            !link.exists() && self.source_dir(id).is_dir()
-        }
+        if link.is_symlink() { !link.exists() } else { !link.exists() && self.source_dir(id).is_dir() }
     }
 
     /// The state for one kernel of a module that is registered.
@@ -197,8 +169,7 @@ impl Tree {
 
     fn is_linked(&self, id: &Id, target: &Target) -> bool {
         let resolved = |path: &Path| fs::canonicalize(path).ok();
-        resolved(&self.link(&id.name, target))
-            .is_some_and(|at| Some(at) == resolved(&self.built_dir(id, target)))
+        resolved(&self.link(&id.name, target)).is_some_and(|at| Some(at) == resolved(&self.built_dir(id, target)))
     }
 
     /// Whether an installation was begun and not ended.
@@ -208,10 +179,7 @@ impl Tree {
 
     /// Names of all modules that have a directory, sorted.
     pub fn modules(&self) -> Vec<String> {
-        names(&self.root)
-            .into_iter()
-            .filter(|name| self.root.join(name).is_dir())
-            .collect()
+        names(&self.root).into_iter().filter(|name| self.root.join(name).is_dir()).collect()
     }
 
     /// Versions of a module that are registered or broken, sorted as names are.
@@ -220,9 +188,7 @@ impl Tree {
         names(&dir)
             .into_iter()
             .filter(|version| {
-                version != "original_module"
-                    && dir.join(version).is_dir()
-                    && !dir.join(version).is_symlink()
+                version != "original_module" && dir.join(version).is_dir() && !dir.join(version).is_symlink()
             })
             .map(|version| Id::new(name, version))
             .filter(|id| self.is_added(id) || self.is_broken(id))
@@ -231,10 +197,7 @@ impl Tree {
 
     /// Everything registered or broken, sorted by name and version.
     pub fn all(&self) -> Vec<Id> {
-        self.modules()
-            .iter()
-            .flat_map(|name| self.versions(name))
-            .collect()
+        self.modules().iter().flat_map(|name| self.versions(name)).collect()
     }
 
     /// The kernels that a module was built for, sorted as names are.
@@ -254,10 +217,7 @@ impl Tree {
 
     /// [`Tree::all_targets`] whose directories look like a kernel's: with digits and a dot in front.
     pub fn targets(&self, id: &Id) -> Vec<Target> {
-        self.all_targets(id)
-            .into_iter()
-            .filter(|target| looks_like_release(&target.release))
-            .collect()
+        self.all_targets(id).into_iter().filter(|target| looks_like_release(&target.release)).collect()
     }
 }
 
@@ -280,10 +240,7 @@ mod tests {
         let (id, target) = (Id::new("hello", "1.0"), Target::new("6.1.0-1", "x86_64"));
         fs::create_dir_all(at("src/hello-1.0"))?;
         fs::create_dir_all(tree.build_dir(&id))?;
-        assert!(
-            tree.is_broken(&id) && !tree.is_added(&id),
-            "the link is missing"
-        );
+        assert!(tree.is_broken(&id) && !tree.is_added(&id), "the link is missing");
         symlink(at("src/hello-1.0"), tree.source_link(&id))?;
         assert!(tree.is_added(&id) && !tree.is_broken(&id));
         assert_eq!(tree.state(&id, &target), State::Added);
@@ -292,15 +249,8 @@ mod tests {
         symlink(tree.link_target(&id, &target), tree.link("hello", &target))?;
         assert_eq!(tree.state(&id, &target), State::Installed);
         fs::write(tree.pending_mark("hello", &target), "")?;
-        assert_eq!(
-            tree.state(&id, &target),
-            State::Built,
-            "a pending installation is none"
-        );
-        assert_eq!(
-            (tree.all(), tree.targets(&id)),
-            (vec![id.clone()], vec![target])
-        );
+        assert_eq!(tree.state(&id, &target), State::Built, "a pending installation is none");
+        assert_eq!((tree.all(), tree.targets(&id)), (vec![id.clone()], vec![target]));
         fs::remove_dir_all(at("src/hello-1.0"))?;
         assert!(tree.is_broken(&id));
         Ok(())
@@ -308,13 +258,9 @@ mod tests {
 
     #[test]
     fn kernels_are_told_from_other_directories() {
-        for (name, expected) in [
-            ("6.1.0-56-amd64", true),
-            ("6", false),
-            ("build", false),
-            (".6", false),
-            ("weird-6.1", false),
-        ] {
+        for (name, expected) in
+            [("6.1.0-56-amd64", true), ("6", false), ("build", false), (".6", false), ("weird-6.1", false)]
+        {
             assert_eq!(looks_like_release(name), expected, "{name}");
         }
     }

@@ -19,10 +19,7 @@ pub struct Original {
 /// Archives the module at `path`: a second name for the file now; [`Original::give_way`] takes the first one away
 /// when ours is in place, so that there is always one of them.
 pub fn keep(work: &Work, path: &Path) -> Result<Original> {
-    let dir = work
-        .site
-        .tree
-        .original_dir(&work.id.name, &work.kernel.target);
+    let dir = work.site.tree.original_dir(&work.id.name, &work.kernel.target);
     fs::create_dir_all(&dir).doing(cannot("make", &dir))?;
     let archived = dir.join(path.file_name().unwrap_or_default());
     let kept = fs::hard_link(path, &archived)
@@ -37,16 +34,23 @@ pub fn keep(work: &Work, path: &Path) -> Result<Original> {
             replace_with_text(origin.as_bytes(), &with_suffix(&archived, ".origin"))
         });
     kept.doing(cannot("archive", path))?;
-    Ok(Original {
-        path: path.to_owned(),
-        archived,
-    })
+    Ok(Original { path: path.to_owned(), archived })
 }
 
 impl Original {
     /// Where it stood.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Undoes [`keep`].
+    pub fn forget(&self) {
+        let _ = fs::remove_file(&self.archived);
+        let _ = fs::remove_file(with_suffix(&self.archived, ".origin"));
+        let parents = self.archived.ancestors().skip(1).take(3);
+        for dir in parents {
+            let _ = fs::remove_dir(dir);
+        }
     }
 
     /// Takes the original out of the kernel's directory, unless ours has taken its very name. Whether it went.
@@ -65,13 +69,8 @@ pub fn has(work: &Work, name: &str) -> bool {
 }
 
 fn archived(work: &Work, name: &str) -> Option<PathBuf> {
-    let dir = work
-        .site
-        .tree
-        .original_dir(&work.id.name, &work.kernel.target);
-    let found = names(&dir)
-        .into_iter()
-        .find(|file| file.starts_with(name) && !file.ends_with(".origin"))?;
+    let dir = work.site.tree.original_dir(&work.id.name, &work.kernel.target);
+    let found = names(&dir).into_iter().find(|file| file.starts_with(name) && !file.ends_with(".origin"))?;
     Some(dir.join(found))
 }
 
@@ -88,19 +87,14 @@ pub fn restore(work: &Work, name: &str) -> Result<()> {
         return Ok(());
     };
     let origin = with_suffix(&file, ".origin");
-    work.say.say(format!(
-        "Restoring archived original module {}",
-        place.display()
-    ));
+    work.say.say(format!("Restoring archived original module {}", place.display()));
     if work.options.supersede {
         return Ok(());
     }
     let parent = place.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(parent).doing(cannot("make", parent))?;
     rename(&file, &place)
-        .or_else(|_| {
-            crate::system::files::replace_with_copy(&file, &place).and_then(|()| remove_any(&file))
-        })
+        .or_else(|_| crate::system::files::replace_with_copy(&file, &place).and_then(|()| remove_any(&file)))
         .doing(cannot("restore", &place))?;
     remove_any(&origin).doing(cannot("remove", &origin))?;
     tidy(work);
@@ -109,15 +103,9 @@ pub fn restore(work: &Work, name: &str) -> Result<()> {
 
 /// Drops what is left in the archive for this kernel, and the archive if it is empty.
 pub fn clear(work: &Work) -> Result<()> {
-    let dir = work
-        .site
-        .tree
-        .original_dir(&work.id.name, &work.kernel.target);
+    let dir = work.site.tree.original_dir(&work.id.name, &work.kernel.target);
     if dir.is_dir() && !names(&dir).is_empty() {
-        work.say.say(format!(
-            "Removing original module(s) from DKMS tree for kernel {}",
-            work.kernel.target
-        ));
+        work.say.say(format!("Removing original module(s) from DKMS tree for kernel {}", work.kernel.target));
     }
     remove_any(&dir).doing(cannot("remove", &dir))?;
     tidy(work);
@@ -125,10 +113,7 @@ pub fn clear(work: &Work) -> Result<()> {
 }
 
 fn tidy(work: &Work) {
-    let dir = work
-        .site
-        .tree
-        .original_dir(&work.id.name, &work.kernel.target);
+    let dir = work.site.tree.original_dir(&work.id.name, &work.kernel.target);
     remove_empty_up_to(&dir, &work.site.tree.module_root(&work.id.name));
     // The last empty one may be above a directory that is gone already.
     if let Some(release) = dir.parent() {

@@ -25,11 +25,7 @@ pub fn run(site: &Site, release: &str) {
     if map.exists() {
         command.arg("-F").arg(map);
     }
-    let status = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
+    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     log::debug!("depmod {release}: {status:?}");
     if fs::metadata(modules.join("modules.dep")).is_ok_and(|meta| meta.len() == 0) {
         forget(&modules);
@@ -42,17 +38,12 @@ fn base_of(modules: &Path) -> Option<&Path> {
     if tree == Path::new("/lib/modules") || tree == Path::new("/usr/lib/modules") {
         return None;
     }
-    tree.ends_with("lib/modules")
-        .then(|| tree.parent()?.parent())
-        .flatten()
+    tree.ends_with("lib/modules").then(|| tree.parent()?.parent()).flatten()
 }
 
 /// A kernel without modules has gone: what depmod wrote for it goes too.
 fn forget(modules: &Path) {
-    for name in names(modules)
-        .iter()
-        .filter(|name| name.starts_with("modules."))
-    {
+    for name in names(modules).iter().filter(|name| name.starts_with("modules.")) {
         let _ = fs::remove_file(modules.join(name));
     }
     let _ = fs::remove_dir(modules);

@@ -18,10 +18,7 @@ pub fn refresh(site: &Site, release: &str) {
         return;
     }
     let newer = |other: &str| other != release && dpkg_later(other, release);
-    let newest = !names(&boot)
-        .iter()
-        .filter_map(|name| name.strip_prefix("initrd.img-"))
-        .any(newer);
+    let newest = !names(&boot).iter().filter_map(|name| name.strip_prefix("initrd.img-")).any(newer);
     if newest && dpkg::activate_trigger("update-initramfs") {
         return;
     }

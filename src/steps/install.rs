@@ -6,20 +6,21 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Doing, Error, Result, cannot};
 use crate::model::conf::Module;
+use crate::model::kernel::COMPRESSIONS;
 use crate::model::module::Id;
 use crate::model::site::Site;
 use crate::steps::archive::{self, Original};
 use crate::steps::scripts::{self, Script};
 use crate::steps::{Work, compress, superseded};
 use crate::system::files::{
-    find, names, remove_any, remove_empty_up_to, replace_link, replace_with_copy, same_content,
+    find, names, remove_any, remove_empty_up_to, rename, replace_link, same_content, stage_copy, stage_link,
 };
 use crate::system::modinfo::ModInfo;
 use crate::system::paths::below;
 use crate::system::version::compare_padded;
 
 /// Modules in place, whose originals wait for depmod before they go.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Placed {
     /// Where they are.
     pub files: Vec<PathBuf>,
@@ -31,10 +32,60 @@ impl Placed {
     pub fn settle(&self, modules: &Path) -> Result<bool> {
         let mut again = false;
         for original in &self.originals {
-            again |= original.give_way(&self.files)?
-                && !original.path().starts_with(modules.join("kernel"));
+            again |= original.give_way(&self.files)? && !original.path().starts_with(modules.join("kernel"));
         }
         Ok(again)
+    }
+
+    /// Puts everything beside its place, where a full disk shows; then all of it in place.
+    fn put(&mut self, site: &Site, candidates: &[Candidate], work: &Work) -> Result<()> {
+        let mut staged = Vec::new();
+        let result = candidates.iter().try_for_each(|candidate| {
+            let (file, original) = announce(work, candidate)?;
+            self.originals.extend(original);
+            let dir = file.parent().unwrap_or(&work.kernel.modules);
+            fs::create_dir_all(dir).doing(cannot("make", dir))?;
+            let stage = if site.framework.symlink_modules { stage_link } else { stage_copy };
+            staged.push((stage(&candidate.built, &file).doing(cannot("install", &file))?, file));
+            Ok(())
+        });
+        if let Err(error) = result {
+            for (new, file) in &staged {
+                let _ = fs::remove_file(new);
+                remove_empty_up_to(file.parent().unwrap_or(file), &work.kernel.modules);
+            }
+            self.originals.iter().for_each(Original::forget);
+            return Err(error);
+        }
+        for (new, file) in staged {
+            rename(&new, &file).doing(cannot("install", &file))?;
+            self.files.push(file);
+        }
+        Ok(())
+    }
+}
+
+/// A module to be installed.
+#[derive(Debug)]
+struct Candidate<'a> {
+    module: &'a Module,
+    /// What was built.
+    built: PathBuf,
+    /// Its name when installed.
+    name: String,
+    /// The name that the kernel's own modules suggest: with their suffix.
+    usual_name: String,
+}
+
+impl<'a> Candidate<'a> {
+    /// A module whose compression failed stays as it is; kernels load either.
+    fn find(module: &'a Module, dir: &Path, suffix: &str) -> Result<Self> {
+        let usual_name = format!("{}.ko{suffix}", module.dest_name);
+        let plain = format!("{}.ko", module.dest_name);
+        let name = [&usual_name, &plain].into_iter().find(|name| dir.join(name).exists()).cloned();
+        let missing = || Error::MissingModule { module: module.dest_name.clone(), dir: dir.to_owned() };
+        let name = name.ok_or_else(missing)?;
+        Ok(Self { module, built: dir.join(&name), name, usual_name })
     }
 }
 
@@ -49,10 +100,7 @@ fn forced(site: &Site, id: &Id) -> Forced {
     let dir = site.paths.forced_lists();
     let mut forced = Forced::default();
     for name in names(&dir) {
-        for word in fs::read_to_string(dir.join(name))
-            .unwrap_or_default()
-            .split_whitespace()
-        {
+        for word in fs::read_to_string(dir.join(name)).unwrap_or_default().split_whitespace() {
             forced.install |= word == id.name;
             forced.version |= word.strip_suffix("_version-override") == Some(&id.name);
         }
@@ -62,14 +110,7 @@ fn forced(site: &Site, id: &Id) -> Forced {
 
 /// Puts the modules in place. `unfinished`: an earlier run was cut off here, so what stands there may be ours.
 pub fn place(work: &Work, unfinished: bool) -> Result<Placed> {
-    let Work {
-        site,
-        options,
-        id,
-        kernel,
-        conf,
-        say,
-    } = work;
+    let Work { site, options, id, kernel, conf, say } = work;
     let forced = forced(site, id);
     if forced.install {
         say.say(format!("Forcing installation of {}", id.name));
@@ -83,108 +124,59 @@ pub fn place(work: &Work, unfinished: bool) -> Result<Placed> {
     let suffix = kernel.compression();
     let built = site.tree.module_dir(id, &kernel.target);
     let modules = conf.included(kernel).unwrap_or_default();
-    for module in &modules {
-        let file = format!("{}.ko{suffix}", module.dest_name);
-        if !built.join(&file).exists() {
-            return Err(Error::MissingModule {
-                module: module.dest_name.clone(),
-                dir: built,
-            });
-        }
-    }
+    let find = |module| Candidate::find(module, &built, suffix);
+    let mut candidates = modules.into_iter().map(find).collect::<Result<Vec<_>>>()?;
     if scripts::run(work, Script::PreInstall) != 0 && !options.force {
         return Err(Error::PreInstallFailed);
     }
-    let unchecked =
-        options.force || forced.install || options.force_version || forced.version || unfinished;
-    let mut placed = Placed {
-        files: Vec::new(),
-        originals: Vec::new(),
-    };
-    for module in &modules {
-        let name = format!("{}.ko{suffix}", module.dest_name);
-        if unchecked || is_wanted(work, &built.join(&name), &name) {
-            place_one(work, module, &name, &mut placed)?;
+    if !(options.force || forced.install || options.force_version || forced.version || unfinished) {
+        let some = !candidates.is_empty();
+        candidates.retain(|candidate| is_wanted(work, &candidate.built, &candidate.usual_name));
+        if some && candidates.is_empty() {
+            return Err(Error::InstallAborted);
         }
     }
-    if placed.files.is_empty() && !modules.is_empty() {
-        return Err(Error::InstallAborted);
-    }
+    let mut placed = Placed::default();
+    placed.put(site, &candidates, work)?;
     Ok(placed)
 }
 
-fn place_one(work: &Work, module: &Module, name: &str, placed: &mut Placed) -> Result<()> {
-    let Work {
-        site,
-        id,
-        kernel,
-        say,
-        ..
-    } = work;
-    let dir = below(&kernel.modules, &module.dest_location);
-    let file = dir.join(name);
+/// Says what is about to be done, and archives a module that stands in the way; gives the place of ours.
+fn announce(work: &Work, candidate: &Candidate) -> Result<(PathBuf, Option<Original>)> {
+    let Work { site, id, kernel, say, .. } = work;
+    let dir = below(&kernel.modules, &candidate.module.dest_location);
+    let file = dir.join(&candidate.name);
+    let name = &candidate.usual_name;
+    let mut archived = None;
     if fs::symlink_metadata(site.tree.link(&id.name, &kernel.target)).is_err() {
         let ours = superseded::files(site, &id.name, &kernel.target);
         // Archived before an upgrade, and still so.
-        let kept = archive::kept(work, name).filter(|_| !ours.is_empty());
-        if let Some((_, original)) = kept {
-            say.say(format!(
-                "Found pre-existing {}, archiving for uninstallation",
-                original.display()
-            ));
-        } else if let Some(original) = find_original(&kernel.modules, &dir, name, &ours) {
-            say.say(format!(
-                "Found pre-existing {}, archiving for uninstallation",
-                original.display()
-            ));
-            placed.originals.push(archive::keep(work, &original)?);
+        let kept = archive::kept(work, name).filter(|_| !ours.is_empty()).map(|(_, original)| original);
+        let found = kept.clone().or_else(|| find_original(&kernel.modules, &dir, name, &ours));
+        if let Some(original) = found {
+            say.say(format!("Found pre-existing {}, archiving for uninstallation", original.display()));
+            archived = if kept.is_none() { Some(archive::keep(work, &original)?) } else { None };
         }
     } else if archive::has(work, name) {
         say.say("An original module was already stored during a previous install");
     }
     say.say(format!("Installing {}", file.display()));
-    fs::create_dir_all(&dir).doing(cannot("make", &dir))?;
-    let built = site.tree.module_dir(id, &kernel.target).join(name);
-    if site.framework.symlink_modules {
-        replace_link(&built, &file).doing(cannot("install", &file))?;
-    } else {
-        replace_with_copy(&built, &file).doing(cannot("install", &file))?;
-    }
-    placed.files.push(file);
-    Ok(())
+    Ok((file, archived))
 }
 
 /// The module of that name that stands in for ours now, looked for where it would be preferred first; `ours` are none.
 fn find_original(modules: &Path, dir: &Path, name: &str, ours: &[PathBuf]) -> Option<PathBuf> {
-    let known = [
-        modules.join("extra"),
-        modules.join("updates"),
-        dir.to_owned(),
-    ]
-    .map(|dir| dir.join(name));
-    let found = known
-        .into_iter()
-        .filter(|file| file.exists())
-        .chain(find(modules, &mut |found| found == name));
+    let known = [modules.join("extra"), modules.join("updates"), dir.to_owned()].map(|dir| dir.join(name));
+    let found = known.into_iter().filter(|file| file.exists()).chain(find(modules, &mut |found| found == name));
     found.into_iter().find(|file| !ours.contains(file))
 }
 
 /// Whether the built module is to replace what the kernel has under its name; says why not.
 fn is_wanted(work: &Work, built: &Path, name: &str) -> bool {
-    let Work {
-        site,
-        id,
-        kernel,
-        say,
-        ..
-    } = work;
+    let Work { site, id, kernel, say, .. } = work;
     let ours = superseded::files(site, &id.name, &kernel.target);
-    let there = find(&kernel.modules, &mut |found| found == name)
-        .into_iter()
-        .find(|file| !ours.contains(file));
-    let kept = archive::kept(work, name)
-        .filter(|_| !ours.is_empty())
-        .map(|(file, _)| file);
+    let there = find(&kernel.modules, &mut |found| found == name).into_iter().find(|file| !ours.contains(file));
+    let kept = archive::kept(work, name).filter(|_| !ours.is_empty()).map(|(file, _)| file);
     let Some(present) = there.or(kept) else {
         return true;
     };
@@ -200,9 +192,7 @@ fn is_wanted(work: &Work, built: &Path, name: &str) -> bool {
         ));
         return false;
     }
-    let unversioned = [&theirs, &ours]
-        .iter()
-        .all(|info| info.version.is_empty() && info.srcversion.is_empty());
+    let unversioned = [&theirs, &ours].iter().all(|info| info.version.is_empty() && info.srcversion.is_empty());
     let same = if unversioned {
         same_content(&present, built)
     } else {
@@ -213,19 +203,14 @@ fn is_wanted(work: &Work, built: &Path, name: &str) -> bool {
             "" => "already installed (unversioned module)".to_owned(),
             version => format!("already installed at version {version}"),
         };
-        say.complain(format!(
-            "Module {} {what}, override by specifying --force\n",
-            present.display()
-        ));
+        say.complain(format!("Module {} {what}, override by specifying --force\n", present.display()));
     }
     !same
 }
 
 /// Flips the link by which the module counts as installed.
 pub fn flip_link(work: &Work) -> Result<()> {
-    let Work {
-        site, id, kernel, ..
-    } = work;
+    let Work { site, id, kernel, .. } = work;
     let link = site.tree.link(&id.name, &kernel.target);
     replace_link(&site.tree.link_target(id, &kernel.target), &link).doing(cannot("set", &link))
 }
@@ -234,15 +219,11 @@ pub fn flip_link(work: &Work) -> Result<()> {
 ///
 /// Which those are is read from what was built, so that it works without the source.
 pub fn withdraw(work: &Work) -> Result<()> {
-    let Work {
-        site,
-        options,
-        id,
-        kernel,
-        say,
-        ..
-    } = work;
-    say.say(format!("Module {id} for kernel {}:\nBefore uninstall, this module version was ACTIVE on this kernel.", kernel.target));
+    let Work { site, options, id, kernel, say, .. } = work;
+    say.say(format!(
+        "Module {id} for kernel {}:\nBefore uninstall, this module version was ACTIVE on this kernel.",
+        kernel.target
+    ));
     for module in modules_of(work) {
         let found = installed_file(work, &module);
         match &found {
@@ -254,11 +235,9 @@ pub fn withdraw(work: &Work) -> Result<()> {
                     delete(file, &kernel.modules)?;
                 }
             }
-            None => say.say(format!(
-                "Module {}.ko was not found within {}/",
-                module.dest_name,
-                kernel.modules.display()
-            )),
+            None => {
+                say.say(format!("Module {}.ko was not found within {}/", module.dest_name, kernel.modules.display()))
+            }
         }
         archive::restore(work, &format!("{}.ko", module.dest_name))?;
     }
@@ -268,14 +247,8 @@ pub fn withdraw(work: &Work) -> Result<()> {
 
 /// Puts back every original that is archived for this kernel.
 pub fn restore_originals(work: &Work) -> Result<()> {
-    let dir = work
-        .site
-        .tree
-        .original_dir(&work.id.name, &work.kernel.target);
-    for name in names(&dir)
-        .iter()
-        .filter_map(|name| name.strip_suffix(".origin"))
-    {
+    let dir = work.site.tree.original_dir(&work.id.name, &work.kernel.target);
+    for name in names(&dir).iter().filter_map(|name| name.strip_suffix(".origin")) {
         archive::restore(work, name)?;
     }
     Ok(())
@@ -283,18 +256,9 @@ pub fn restore_originals(work: &Work) -> Result<()> {
 
 /// The modules that were built: dkms.conf's, or where it is gone those that lie in the tree.
 pub fn modules_of(work: &Work) -> Vec<Module> {
-    let Work {
-        site,
-        id,
-        kernel,
-        conf,
-        ..
-    } = work;
+    let Work { site, id, kernel, conf, .. } = work;
     if !conf.modules.is_empty() {
-        return conf
-            .included(kernel)
-            .map(|modules| modules.into_iter().cloned().collect())
-            .unwrap_or_default();
+        return conf.included(kernel).map(|modules| modules.into_iter().cloned().collect()).unwrap_or_default();
     }
     let destination = site.distribution.destination().unwrap_or("/updates/dkms");
     names(&site.tree.module_dir(id, &kernel.target))
@@ -316,39 +280,36 @@ pub fn modules_of(work: &Work) -> Vec<Module> {
 
 /// Where a built module is installed: at the distribution's place or at its own, whichever has that version.
 pub fn installed_file(work: &Work, module: &Module) -> Option<PathBuf> {
-    let Work {
-        site, id, kernel, ..
-    } = work;
-    let name = format!("{}.ko{}", module.dest_name, kernel.compression());
-    let built = site.tree.module_dir(id, &kernel.target).join(&name);
+    let Work { site, id, kernel, .. } = work;
+    let built = site.tree.module_dir(id, &kernel.target);
     let version = |file: &Path| ModInfo::read(file).unwrap_or_default().version;
     let mut places = vec![&module.dest_location, &module.original_location];
     places.dedup();
-    let mut found = places
-        .into_iter()
-        .map(|place| below(&kernel.modules, place).join(&name))
-        .filter(|file| file.exists());
-    let built_version = if built.exists() {
-        version(&built)
-    } else {
-        String::new()
-    };
-    found.find(|file| same_content(file, &built) || version(file) == built_version)
+    // With the kernel's suffix first, then whatever there is.
+    let suffixes =
+        std::iter::once(kernel.compression()).chain([""]).chain(COMPRESSIONS.iter().map(|(suffix, _)| *suffix));
+    for suffix in suffixes {
+        let name = format!("{}.ko{suffix}", module.dest_name);
+        let built = built.join(&name);
+        let built_version = if built.exists() { version(&built) } else { String::new() };
+        let found = places
+            .iter()
+            .map(|place| below(&kernel.modules, place).join(&name))
+            .find(|file| file.exists() && (same_content(file, &built) || version(file) == built_version));
+        if found.is_some() {
+            return found;
+        }
+    }
+    None
 }
 
 /// Deletes a module, whatever its compression, and directories that are empty then.
 pub fn delete(file: &Path, modules: &Path) -> Result<()> {
-    let (Some(dir), Some(name)) = (
-        file.parent(),
-        file.file_name().and_then(|name| name.to_str()),
-    ) else {
+    let (Some(dir), Some(name)) = (file.parent(), file.file_name().and_then(|name| name.to_str())) else {
         return Ok(());
     };
     let stem = name.split_once(".ko").map_or(name, |(stem, _)| stem);
-    for other in names(dir)
-        .iter()
-        .filter(|other| other.starts_with(&format!("{stem}.ko")))
-    {
+    for other in names(dir).iter().filter(|other| other.starts_with(&format!("{stem}.ko"))) {
         remove_any(&dir.join(other)).doing(cannot("delete", &dir.join(other)))?;
     }
     remove_empty_up_to(dir, modules);

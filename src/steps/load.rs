@@ -9,20 +9,11 @@ use crate::system::files::find;
 
 /// Asks modprobe for everything the devices of this machine want, then for what systemd is to load at boot.
 pub fn modules() {
-    let files = find(std::path::Path::new("/sys/devices"), &mut |name| {
-        name == "modalias"
-    });
-    let aliases: BTreeSet<String> = files
-        .iter()
-        .filter_map(|file| fs::read_to_string(file).ok())
-        .map(|alias| alias.trim().to_owned())
-        .collect();
+    let files = find(std::path::Path::new("/sys/devices"), &mut |name| name == "modalias");
+    let aliases: BTreeSet<String> =
+        files.iter().filter_map(|file| fs::read_to_string(file).ok()).map(|alias| alias.trim().to_owned()).collect();
     let quiet = |command: &mut Command| {
-        let status = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
+        let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
         log::debug!("{command:?}: {status:?}");
     };
     if !aliases.is_empty() {

@@ -41,17 +41,8 @@ impl<'a> Build<'a> {
     /// Looks up the toolchain and writes the log's head.
     pub fn new(work: Work<'a>, workshop: &'a Workshop, token: &'a JobToken) -> Result<Self> {
         let environment = build_environment(&work.site.framework.build_environment)?;
-        let build = Self {
-            work,
-            workshop,
-            token,
-            toolchain: work.kernel.toolchain(),
-            environment,
-        };
-        let date = Command::new("date")
-            .output()
-            .map(|output| output.stdout)
-            .unwrap_or_default();
+        let build = Self { work, workshop, token, toolchain: work.kernel.toolchain(), environment };
+        let date = Command::new("date").output().map(|output| output.stdout).unwrap_or_default();
         build.log(format!(
             "DKMS ({}) make.log for {} for kernel {}\n{}\n",
             crate::VERSION,
@@ -76,20 +67,8 @@ impl<'a> Build<'a> {
     /// Runs one command of the build with its progress told and its output logged; gives its exit code.
     ///
     /// `result` is what it sees as `TREE/M/V/K/A`, if anything.
-    fn command(
-        &self,
-        description: &str,
-        text: &str,
-        script: &str,
-        result: Option<&Path>,
-    ) -> Result<i32> {
-        let Work {
-            site,
-            id,
-            kernel,
-            say,
-            ..
-        } = self.work;
+    fn command(&self, description: &str, text: &str, script: &str, result: Option<&Path>) -> Result<i32> {
+        let Work { site, id, kernel, say, .. } = self.work;
         let verbose = site.framework.verbose;
         let mut command = Command::new("bash");
         command.args(["-c", script, "bash"]);
@@ -103,11 +82,7 @@ impl<'a> Build<'a> {
             .env("module_version", &id.version)
             .envs(self.toolchain.variables())
             .envs(&self.environment);
-        say.print(if verbose {
-            format!("{text}\n")
-        } else {
-            format!("{description}...")
-        });
+        say.print(if verbose { format!("{text}\n") } else { format!("{description}...") });
         self.log(format!("\n{description}\n# command: {text}\n"))?;
         let mut log = open_log(&self.workshop.log).doing(cannot("write", &self.workshop.log))?;
         let mut logged = Ok(());
@@ -142,17 +117,14 @@ impl<'a> Build<'a> {
         match (code, verbose) {
             (0, _) => say.print(" done.\n"),
             (_, true) => say.print(format!("(bad exit status: {code})")),
-            (_, false) => say.print(format!(
-                "(bad exit status: {code})\nFailed command:\n{text}\n"
-            )),
+            (_, false) => say.print(format!("(bad exit status: {code})\nFailed command:\n{text}\n")),
         }
         Ok(code)
     }
 
     /// PATH with our `make` in front, which keeps a package's own `-j` from leaving the pool of job tokens.
     fn path(&self) -> std::ffi::OsString {
-        let path =
-            std::env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into());
+        let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into());
         let sandbox = self.work.site.paths.libexec().join("sandbox");
         if !sandbox.is_dir() {
             return path;
@@ -168,11 +140,7 @@ impl<'a> Build<'a> {
         self.patch()?;
         self.script(Script::PreBuild, None)?;
         self.make()?;
-        let modules = self
-            .work
-            .conf
-            .included(self.work.kernel)
-            .unwrap_or_default();
+        let modules = self.work.conf.included(self.work.kernel).unwrap_or_default();
         self.collect(&modules, signing)
     }
 
@@ -186,18 +154,14 @@ impl<'a> Build<'a> {
         for file in find(&theirs, &mut |_| true) {
             let relative = file.strip_prefix(&theirs).unwrap_or(&file);
             // What it does to the modules' copies stays with it: those are signed already.
-            if file.is_symlink()
-                || relative.extension().is_some_and(|e| e == "ko")
-                || relative.starts_with("log")
-            {
+            if file.is_symlink() || relative.extension().is_some_and(|e| e == "ko") || relative.starts_with("log") {
                 continue;
             }
             let ours = self.workshop.result.join(relative);
             if compress::is_module(&ours) {
                 continue;
             }
-            let bytes =
-                read_foreign(&theirs, relative, LARGEST_MODULE).doing(cannot("read", &file))?;
+            let bytes = read_foreign(&theirs, relative, LARGEST_MODULE).doing(cannot("read", &file))?;
             put(&ours, &bytes)?;
         }
         ended
@@ -205,55 +169,34 @@ impl<'a> Build<'a> {
 
     fn script(&self, script: Script, result: Option<&Path>) -> Result<()> {
         let build_dir = self.work.site.tree.build_dir(self.work.id);
-        let Some(found) = scripts::find(&self.work, script, &self.workshop.build, &build_dir)
-        else {
+        let Some(found) = scripts::find(&self.work, script, &self.workshop.build, &build_dir) else {
             return Ok(());
         };
         let text = format!("cd {}/ && {}", found.dir.display(), found.command_line());
-        match self.command(
-            &format!("Running the {} script", script.name()),
-            &text,
-            &text,
-            result,
-        )? {
+        match self.command(&format!("Running the {} script", script.name()), &text, &text, result)? {
             0 => Ok(()),
             code => {
                 let log = self.log_as_told();
-                self.work
-                    .say
-                    .say(format!("Consult {} for more information.", log.display()));
-                Err(Error::BuildScriptFailed {
-                    name: script.name(),
-                    log,
-                    code,
-                })
+                self.work.say.say(format!("Consult {} for more information.", log.display()));
+                Err(Error::BuildScriptFailed { name: script.name(), log, code })
             }
         }
     }
 
     fn patch(&self) -> Result<()> {
         for patch in self.work.conf.patches(&self.work.kernel.target.release) {
-            if Path::new(patch)
-                .components()
-                .any(|c| c == std::path::Component::ParentDir)
-            {
+            if Path::new(patch).components().any(|c| c == std::path::Component::ParentDir) {
                 return Err(Error::PatchOutside(patch.to_owned()));
             }
             if !self.workshop.build.join("patches").join(patch).is_file() {
                 let dir = self.work.site.tree.build_dir(self.work.id).join("patches");
-                return Err(Error::NoPatch {
-                    patch: patch.to_owned(),
-                    dir,
-                });
+                return Err(Error::NoPatch { patch: patch.to_owned(), dir });
             }
             let text = format!("patch -p1 < ./patches/{patch}");
             // The name is data to the shell that opens it.
             let script = format!("patch -p1 < ./patches/{}", scripts::quoted(patch));
             if self.command(&format!("Applying patch {patch}"), &text, &script, None)? != 0 {
-                return Err(Error::PatchFailed {
-                    patch: patch.to_owned(),
-                    log: self.log_as_told(),
-                });
+                return Err(Error::PatchFailed { patch: patch.to_owned(), log: self.log_as_told() });
             }
         }
         Ok(())
@@ -263,30 +206,15 @@ impl<'a> Build<'a> {
         let command = self.make_command();
         match self.command("Building module(s)", &command, &command, None)? {
             0 => Ok(()),
-            _ => Err(Error::BuildFailed {
-                kernel: self.work.kernel.target.to_string(),
-                log: self.log_as_told(),
-            }),
+            _ => Err(Error::BuildFailed { kernel: self.work.kernel.target.to_string(), log: self.log_as_told() }),
         }
     }
 
     /// The command line that builds, as it is logged.
     fn make_command(&self) -> String {
-        let Work {
-            site,
-            id,
-            kernel,
-            conf,
-            ..
-        } = self.work;
+        let Work { site, id, kernel, conf, .. } = self.work;
         let mut command = conf.make(&kernel.target.release).map_or_else(
-            || {
-                format!(
-                    "make -C {} M={}",
-                    kernel.build_dir.display(),
-                    site.tree.build_dir(id).display()
-                )
-            },
+            || format!("make -C {} M={}", kernel.build_dir.display(), site.tree.build_dir(id).display()),
             str::to_owned,
         );
         if self.toolchain.llvm {
@@ -298,10 +226,7 @@ impl<'a> Build<'a> {
                     0 => String::new(),
                     jobs => jobs.to_string(),
                 };
-                format!(
-                    "make -j{jobs} KERNELRELEASE={}{rest}",
-                    kernel.target.release
-                )
+                format!("make -j{jobs} KERNELRELEASE={}{rest}", kernel.target.release)
             }
             None => command,
         }
@@ -309,24 +234,12 @@ impl<'a> Build<'a> {
 
     /// Brings the modules out of the build directory: ours are copies, of regular files only, signed and compressed.
     fn collect(&self, modules: &[&Module], signing: &Signing) -> Result<()> {
-        let Work {
-            site,
-            id,
-            kernel,
-            say,
-            ..
-        } = self.work;
+        let Work { site, id, kernel, say, .. } = self.work;
         let build_dir = site.tree.build_dir(id);
-        let foreign = |module: &Module| {
-            read_foreign(
-                &self.workshop.build,
-                Path::new(&module.built_file()),
-                LARGEST_MODULE,
-            )
-        };
+        let foreign =
+            |module: &Module| read_foreign(&self.workshop.build, Path::new(&module.built_file()), LARGEST_MODULE);
         let missing = modules.iter().find(|module| {
-            fs::symlink_metadata(self.workshop.build.join(module.built_file()))
-                .map_or(true, |meta| !meta.is_file())
+            fs::symlink_metadata(self.workshop.build.join(module.built_file())).map_or(true, |meta| !meta.is_file())
         });
         if let Some(module) = missing {
             return Err(Error::NotProduced {
@@ -340,19 +253,14 @@ impl<'a> Build<'a> {
         fs::create_dir_all(&ours).doing(cannot("make", &ours))?;
         let suffix = kernel.compression();
         for module in modules {
-            let bytes =
-                foreign(module).doing(|| format!("Cannot take over {}", module.built_file()))?;
+            let bytes = foreign(module).doing(|| format!("Cannot take over {}", module.built_file()))?;
             let file = ours.join(format!("{}.ko", module.dest_name));
             put(&file, &bytes)?;
-            signing.sign(&file, &build_dir.join(module.built_file()), say)?;
-            compress::compress(&file, suffix, &site.framework.compress_opts)?;
+            signing.sign(&file, &build_dir.join(module.built_file()), say);
+            compress::compress(&file, suffix, &site.framework.compress_opts, say);
         }
         // Absent if nothing is exported; whatever else goes wrong with it, the modules are good without.
-        if let Ok(bytes) = read_foreign(
-            &self.workshop.build,
-            Path::new("Module.symvers"),
-            LARGEST_MODULE,
-        ) {
+        if let Ok(bytes) = read_foreign(&self.workshop.build, Path::new("Module.symvers"), LARGEST_MODULE) {
             put(&ours.join("Module.symvers"), &bytes)?;
         }
         Ok(())
@@ -360,37 +268,28 @@ impl<'a> Build<'a> {
 
     /// Drops debugging symbols, in the sandbox: the files are a stranger's still.
     fn strip(&self, modules: &[&Module]) -> Result<()> {
-        let files: Vec<String> = modules
-            .iter()
-            .filter(|module| module.strip)
-            .map(|module| module.built_file())
-            .collect();
+        let files: Vec<String> =
+            modules.iter().filter(|module| module.strip).map(|module| module.built_file()).collect();
         if files.is_empty() {
             return Ok(());
         }
-        let strip = if self.toolchain.cc.as_deref() == Some("clang") {
-            "llvm-strip"
-        } else {
-            "strip"
-        };
+        let strip = if self.toolchain.cc.as_deref() == Some("clang") { "llvm-strip" } else { "strip" };
         let build_dir = self.work.site.tree.build_dir(self.work.id);
         let mut command = Command::new(strip);
-        command
-            .arg("-g")
-            .args(files.iter().map(|file| build_dir.join(file)));
+        command.arg("-g").args(files.iter().map(|file| build_dir.join(file)));
         self.workshop.confine(&self.work, None, &mut command)?;
-        let (_, said) =
-            process::merged_output(&mut command).doing(|| format!("Cannot run {strip}"))?;
-        self.work.say.complain(said);
+        // Unstripped modules work as well.
+        match process::merged_output(&mut command) {
+            Ok((_, said)) => self.work.say.complain(said),
+            Err(error) => self.work.say.warn(format!("Cannot run {strip}: {error}")),
+        }
         Ok(())
     }
 }
 
 /// Writes a file of ours, mode 644.
 fn put(file: &Path, bytes: &[u8]) -> Result<()> {
-    file.parent()
-        .map_or(Ok(()), fs::create_dir_all)
-        .doing(cannot("make the directory of", file))?;
+    file.parent().map_or(Ok(()), fs::create_dir_all).doing(cannot("make the directory of", file))?;
     fs::write(file, bytes).doing(cannot("write", file))?;
     fs::set_permissions(file, fs::Permissions::from_mode(0o644)).doing(cannot("write", file))
 }
@@ -401,14 +300,7 @@ fn build_environment(file: &str) -> Result<BTreeMap<String, String>> {
         return Ok(BTreeMap::new());
     }
     let output = Command::new("bash")
-        .args([
-            "--norc",
-            "--noprofile",
-            "-c",
-            ". \"$1\" >&2 && exec env -0",
-            "dkms",
-            file,
-        ])
+        .args(["--norc", "--noprofile", "-c", ". \"$1\" >&2 && exec env -0", "dkms", file])
         .env_remove("BASH_ENV")
         .stderr(std::process::Stdio::inherit())
         .output()

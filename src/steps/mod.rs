@@ -40,17 +40,8 @@ pub struct Work<'a> {
 }
 
 /// Compiler settings of the caller's shell are not meant for kernel modules.
-const NOT_INHERITED: [&str; 9] = [
-    "CC",
-    "CXX",
-    "CFLAGS",
-    "CXXFLAGS",
-    "LDFLAGS",
-    "MAKEFLAGS",
-    "MFLAGS",
-    "MAKELEVEL",
-    "KERNEL_CC",
-];
+const NOT_INHERITED: [&str; 9] =
+    ["CC", "CXX", "CFLAGS", "CXXFLAGS", "LDFLAGS", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "KERNEL_CC"];
 
 /// Takes the caller's compiler settings out of a command's environment.
 pub fn plain_environment(command: &mut Command) -> &mut Command {

@@ -34,9 +34,7 @@ pub struct Workshop {
 impl Workshop {
     /// Copies the source and the administrator's patches.
     pub fn set_up(work: &Work) -> Result<Self> {
-        let Work {
-            site, id, kernel, ..
-        } = work;
+        let Work { site, id, kernel, .. } = work;
         let kernel_dir = site.tree.version_dir(id).join(&kernel.target.release);
         fs::create_dir_all(&kernel_dir).doing(cannot("make", &kernel_dir))?;
         let dir = tempfile::Builder::new()
@@ -47,21 +45,13 @@ impl Workshop {
         let tmp = site.scratch()?;
         let inner = tmp.path().join("tmp");
         fs::create_dir(&inner).doing(cannot("make", &inner))?;
-        fs::set_permissions(&inner, fs::Permissions::from_mode(0o1777))
-            .doing(cannot("open", &inner))?;
+        fs::set_permissions(&inner, fs::Permissions::from_mode(0o1777)).doing(cannot("open", &inner))?;
         let isolation = site.isolation_of(id);
         // Root's own word for this module, or a system that cannot even change the user: as dkms always did.
-        let user = if isolation == Isolation::None && site.isolation != Isolation::None {
-            None
-        } else {
-            site.build_user()
-        };
+        let user =
+            if isolation == Isolation::None && site.isolation != Isolation::None { None } else { site.build_user() };
         // Without a private view of the file system the build must stand where it believes to be.
-        let build = if isolation == Isolation::Namespaces {
-            dir.path().join("build")
-        } else {
-            site.tree.build_dir(id)
-        };
+        let build = if isolation == Isolation::Namespaces { dir.path().join("build") } else { site.tree.build_dir(id) };
         let workshop = Self {
             log: dir.path().join("make.log"),
             result: dir.path().join("result"),
@@ -72,29 +62,24 @@ impl Workshop {
             isolation,
         };
         remove_any(&workshop.build).doing(cannot("clear", &workshop.build))?;
-        let source = fs::canonicalize(site.tree.source_link(id))
-            .doing(cannot("find", &site.tree.source_link(id)))?;
+        let source = fs::canonicalize(site.tree.source_link(id)).doing(cannot("find", &site.tree.source_link(id)))?;
         let owner = workshop.owner();
         copy_tree(&source, &workshop.build, owner).doing(|| "Cannot copy the source".into())?;
         fs::set_permissions(&workshop.build, fs::Permissions::from_mode(0o755))
             .doing(cannot("open", &workshop.build))?;
         let patches = site.paths.etc().join(&id.name).join("patches");
         if patches.is_dir() {
-            copy_tree(&patches, &workshop.build.join("patches"), owner)
-                .doing(|| "Cannot copy the patches".into())?;
+            copy_tree(&patches, &workshop.build.join("patches"), owner).doing(|| "Cannot copy the patches".into())?;
         }
         if workshop.isolation == Isolation::Namespaces {
             // One of Debian's packages writes into its own source while it builds.
-            copy_tree(&source, &workshop.source_copy(), owner)
-                .doing(|| "Cannot copy the source".into())?;
+            copy_tree(&source, &workshop.source_copy(), owner).doing(|| "Cannot copy the source".into())?;
         }
         Ok(workshop)
     }
 
     fn owner(&self) -> Owner {
-        self.user
-            .as_ref()
-            .map_or(Owner::Same, |user| Owner::Is(user.uid, user.gid))
+        self.user.as_ref().map_or(Owner::Same, |user| Owner::Is(user.uid, user.gid))
     }
 
     fn source_copy(&self) -> PathBuf {
@@ -114,34 +99,23 @@ impl Workshop {
     pub fn open_result(&self) -> Result<PathBuf> {
         let dir = self.dir.path().join("post");
         self.open_to_build(&dir)?;
-        copy_tree(
-            &self.result.join("module"),
-            &dir.join("module"),
-            self.owner(),
-        )
-        .doing(|| "Cannot copy the modules".into())?;
+        copy_tree(&self.result.join("module"), &dir.join("module"), self.owner())
+            .doing(|| "Cannot copy the modules".into())?;
         Ok(dir)
     }
 
     /// Confines `command` to this workshop; `result` is what it sees as `TREE/M/V/K/A`, if anything.
     pub fn confine(&self, work: &Work, result: Option<&Path>, command: &mut Command) -> Result<()> {
-        let Work {
-            site, id, kernel, ..
-        } = work;
+        let Work { site, id, kernel, .. } = work;
         plain_environment(command);
         let mut mounts = Vec::new();
-        let writable = |from: &Path, at: PathBuf| Mount::Bind {
-            from: from.to_owned(),
-            at,
-            writable: true,
-        };
+        let writable = |from: &Path, at: PathBuf| Mount::Bind { from: from.to_owned(), at, writable: true };
         let build_dir = site.tree.build_dir(id);
         if self.isolation == Isolation::Namespaces {
             let module_root = site.tree.module_root(&id.name);
-            let source = fs::canonicalize(site.tree.source_link(id))
-                .doing(cannot("find", &site.tree.source_link(id)))?;
-            let headers =
-                fs::canonicalize(&kernel.build_dir).unwrap_or_else(|_| kernel.build_dir.clone());
+            let source =
+                fs::canonicalize(site.tree.source_link(id)).doing(cannot("find", &site.tree.source_link(id)))?;
+            let headers = fs::canonicalize(&kernel.build_dir).unwrap_or_else(|_| kernel.build_dir.clone());
             if let Some(user) = &self.user {
                 for path in [&module_root, &source, &headers] {
                     mounts.append(&mut sandbox::expose(path, user));
@@ -150,15 +124,10 @@ impl Workshop {
             mounts.push(writable(&self.source_copy(), source));
             // A view of the module's own part of the tree in which nothing but this build exists.
             mounts.push(Mount::Empty { at: module_root });
-            mounts.push(Mount::Dir {
-                at: build_dir.clone(),
-            });
+            mounts.push(Mount::Dir { at: build_dir.clone() });
             mounts.push(writable(&self.build, build_dir.clone()));
             if let Ok(target) = fs::read_link(site.tree.source_link(id)) {
-                mounts.push(Mount::Link {
-                    at: site.tree.source_link(id),
-                    target,
-                });
+                mounts.push(Mount::Link { at: site.tree.source_link(id), target });
             }
             if let Some(result) = result {
                 let at = site.tree.built_dir(id, &kernel.target);
@@ -169,16 +138,9 @@ impl Workshop {
             mounts.push(writable(&self.build, build_dir.clone()));
             mounts.extend(result.map(|result| writable(result, result.to_owned())));
         }
-        let sandbox = Sandbox {
-            user: self.user,
-            mounts,
-            cwd: build_dir,
-            tmp: Some(self.tmp.path().join("tmp")),
-        };
+        let sandbox = Sandbox { user: self.user, mounts, cwd: build_dir, tmp: Some(self.tmp.path().join("tmp")) };
         command.env("TMPDIR", "/tmp");
-        sandbox
-            .confine(self.isolation, command)
-            .doing(|| "Cannot set up the sandbox for the build".into())
+        sandbox.confine(self.isolation, command).doing(|| "Cannot set up the sandbox for the build".into())
     }
 
     /// Leaves what the failed build made, and its log, where people look for them: `TREE/M/V/build`.
@@ -193,10 +155,6 @@ impl Workshop {
         let log = place.join("make.log");
         remove_any(&log).doing(cannot("clear", &log))?;
         fs::rename(&self.log, &log).doing(cannot("keep", &log))?;
-        let kernel_dir = self.dir.path().parent().map(Path::to_owned);
-        drop(self);
-        // Empty, where this was the first build for that kernel.
-        kernel_dir.map(fs::remove_dir);
         Ok(())
     }
 
@@ -210,6 +168,11 @@ impl Workshop {
         let build = work.site.tree.build_dir(work.id);
         remove_any(&build).doing(cannot("clear", &build))
     }
+}
+
+/// Removes the directory of the kernel where nothing was ever built for it.
+pub fn tidy(work: &Work) {
+    let _ = fs::remove_dir(work.site.tree.version_dir(work.id).join(&work.kernel.target.release));
 }
 
 /// Refuses a source that cannot be one: fewer than two files.

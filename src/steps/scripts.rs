@@ -78,33 +78,18 @@ impl Found {
 /// Looks a script up in the package's directory, which is at `real` and told of as `told`, and before that in
 /// /etc/dkms, where the administrator may have his own. Says so if it cannot be run.
 pub fn find(work: &Work, script: Script, real: &Path, told: &Path) -> Option<Found> {
-    let mut words = work
-        .conf
-        .get(script.directive())
-        .split_whitespace()
-        .map(str::to_owned);
+    let mut words = work.conf.get(script.directive()).split_whitespace().map(str::to_owned);
     let name = words.next()?;
     let arguments = words.collect();
     let theirs = work.site.paths.etc().join(&work.id.name);
     if is_executable(&theirs.join(&name)) {
-        return Some(Found {
-            file: theirs.join(&name),
-            dir: theirs,
-            arguments,
-        });
+        return Some(Found { file: theirs.join(&name), dir: theirs, arguments });
     }
     if !is_executable(&real.join(&name)) {
-        work.say.complain(format!(
-            "\nWarning: The {} script is not executable.\n",
-            script.name()
-        ));
+        work.say.complain(format!("\nWarning: The {} script is not executable.\n", script.name()));
         return None;
     }
-    Some(Found {
-        dir: told.to_owned(),
-        file: told.join(&name),
-        arguments,
-    })
+    Some(Found { dir: told.to_owned(), file: told.join(&name), arguments })
 }
 
 /// Runs one of the four scripts that act on the system, as root; gives its exit code, 0 if there is none.
@@ -113,22 +98,16 @@ pub fn run(work: &Work, script: Script) -> i32 {
     let Some(found) = find(work, script, &source, &source) else {
         return 0;
     };
-    work.say
-        .say(format!("Running the {} script:", script.name()));
+    work.say.say(format!("Running the {} script:", script.name()));
     let mut command = Command::new(&found.file);
-    command
-        .args(&found.arguments)
-        .current_dir(&found.dir)
-        .arg0(&found.file);
+    command.args(&found.arguments).current_dir(&found.dir).arg0(&found.file);
     plain_environment(&mut command);
     command
         .env(lock::HELD, std::process::id().to_string())
         .env("module", &work.id.name)
         .env("module_version", &work.id.version);
     if !matches!(script, Script::PostAdd) {
-        command
-            .env("kernelver", &work.kernel.target.release)
-            .env("arch", &work.kernel.target.arch);
+        command.env("kernelver", &work.kernel.target.release).env("arch", &work.kernel.target.arch);
     }
     inherit(&mut command, work.say)
 }
@@ -137,11 +116,7 @@ pub fn run(work: &Work, script: Script) -> i32 {
 pub fn post_transaction(site: &Site, script: &str, say: &Block) {
     let log = site.tree.root().join("post_transaction.log");
     let verbose = site.framework.verbose;
-    say.print(if verbose {
-        format!("{script}\n")
-    } else {
-        "Executing post-transaction command...".to_owned()
-    });
+    say.print(if verbose { format!("{script}\n") } else { "Executing post-transaction command...".to_owned() });
     let mut command = Command::new("bash");
     command.args(["-c", script]);
     plain_environment(&mut command);
@@ -157,9 +132,7 @@ pub fn post_transaction(site: &Site, script: &str, say: &Block) {
     match (code, verbose) {
         (0, _) => say.print(" done.\n"),
         (_, true) => say.print(format!("(bad exit status: {code})")),
-        (_, false) => say.print(format!(
-            "(bad exit status: {code})\nFailed command:\n{script}\n"
-        )),
+        (_, false) => say.print(format!("(bad exit status: {code})\nFailed command:\n{script}\n")),
     }
 }
 
@@ -171,10 +144,7 @@ pub fn inherit(command: &mut Command, say: &Block) -> i32 {
         process::merged(command, |output| say.print(output))
     };
     status.unwrap_or_else(|error| {
-        say.warn(format!(
-            "Cannot run {}: {error}",
-            command.get_program().to_string_lossy()
-        ));
+        say.warn(format!("Cannot run {}: {error}", command.get_program().to_string_lossy()));
         126
     })
 }

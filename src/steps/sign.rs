@@ -36,42 +36,26 @@ impl Signing {
         let mut said = String::new();
         let signer = decide(site, &framework, kernel, &mut said);
         said.push('\n');
-        Ok(Self {
-            prologue: said,
-            signer,
-        })
+        Ok(Self { prologue: said, signer })
     }
 
     /// Signs `file`, which the build knows as `told`. A failure is told, and the module stays unsigned.
-    pub fn sign(&self, file: &Path, told: &Path, say: &Block) -> Result<()> {
-        let Some(signer) = &self.signer else {
-            return Ok(());
-        };
+    pub fn sign(&self, file: &Path, told: &Path, say: &Block) {
+        let Some(signer) = &self.signer else { return };
         say.say(format!("Signing module {}", told.display()));
         let mut command = Command::new(&signer.tool);
-        command
-            .args([&signer.hash, &signer.key, &signer.certificate])
-            .arg(file);
-        let (code, said) = process::merged_output(&mut command)
-            .doing(|| format!("Cannot run {}", signer.tool.display()))?;
+        command.args([&signer.hash, &signer.key, &signer.certificate]).arg(file);
+        let ended = process::merged_output(&mut command);
+        let (code, said) = ended.unwrap_or_else(|error| (126, error.to_string().into_bytes()));
         if code != 0 {
             let said = String::from_utf8_lossy(&said);
-            say.warn(format!(
-                "Failed to sign module '{}'!\n{}",
-                told.display(),
-                said.trim_end_matches('\n')
-            ));
+            let said = said.trim_end_matches('\n');
+            say.warn(format!("Failed to sign module '{}'!\n{said}", told.display()));
         }
-        Ok(())
     }
 }
 
-fn decide(
-    site: &Site,
-    framework: &Framework,
-    kernel: &Kernel,
-    said: &mut String,
-) -> Option<Signer> {
+fn decide(site: &Site, framework: &Framework, kernel: &Kernel, said: &mut String) -> Option<Signer> {
     let unsigned = |said: &mut String, why: String| {
         said.push_str(&format!("{why}, modules won't be signed\n"));
         None
@@ -83,16 +67,10 @@ fn decide(
         _ => {}
     }
     let Some(config) = kernel.config_text() else {
-        return unsigned(
-            said,
-            format!("Kernel config {} not found", kernel.config.display()),
-        );
+        return unsigned(said, format!("Kernel config {} not found", kernel.config.display()));
     };
     let Some(hash) = setting(&config, "CONFIG_MODULE_SIG_HASH") else {
-        return unsigned(
-            said,
-            "The kernel is built without module signing facility".into(),
-        );
+        return unsigned(said, "The kernel is built without module signing facility".into());
     };
     let tool = sign_tool(site, framework, kernel);
     said.push_str(&format!("Sign command: {}\n", tool.display()));
@@ -102,12 +80,7 @@ fn decide(
         return unsigned(said, format!("Binary {} not found", tool.display()));
     }
     let (key, certificate) = keys(site, framework, said)?;
-    Some(Signer {
-        tool,
-        hash: hash.to_owned(),
-        key,
-        certificate,
-    })
+    Some(Signer { tool, hash: hash.to_owned(), key, certificate })
 }
 
 /// The program that signs: the administrator's, or the distribution's, or what comes with the headers.
@@ -117,34 +90,21 @@ fn sign_tool(site: &Site, framework: &Framework, kernel: &Kernel) -> PathBuf {
     }
     let release = &kernel.target.release;
     let tool = if site.distribution.is_ubuntu() {
-        find_program("kmodsign").unwrap_or_else(|| {
-            site.paths.system(&format!(
-                "/usr/src/linux-headers-{release}/scripts/sign-file"
-            ))
-        })
+        find_program("kmodsign")
+            .unwrap_or_else(|| site.paths.system(&format!("/usr/src/linux-headers-{release}/scripts/sign-file")))
     } else if site.distribution.is_debian() {
-        let series = release
-            .rsplit_once('.')
-            .map_or(release.as_str(), |(series, _)| series);
-        site.paths
-            .system(&format!("/usr/lib/linux-kbuild-{series}/scripts/sign-file"))
+        let series = release.rsplit_once('.').map_or(release.as_str(), |(series, _)| series);
+        site.paths.system(&format!("/usr/lib/linux-kbuild-{series}/scripts/sign-file"))
     } else {
         PathBuf::new()
     };
-    if tool.is_file() {
-        tool
-    } else {
-        site.modules(release).join("build/scripts/sign-file")
-    }
+    if tool.is_file() { tool } else { site.modules(release).join("build/scripts/sign-file") }
 }
 
 /// The key and the certificate, told of in `said`; made if there are none. `None` if there are none still.
 pub fn keys(site: &Site, framework: &Framework, said: &mut String) -> Option<(String, String)> {
     let mut say = |line: String| said.push_str(&format!("{line}\n"));
-    let (mut key, mut certificate) = (
-        framework.mok_signing_key.clone(),
-        framework.mok_certificate.clone(),
-    );
+    let (mut key, mut certificate) = (framework.mok_signing_key.clone(), framework.mok_certificate.clone());
     let shim = site.distribution.is_ubuntu() && (key.is_empty() || certificate.is_empty());
     let (default_key, default_certificate) = if shim {
         let mok = site.paths.system("/var/lib/shim-signed/mok");
@@ -152,17 +112,12 @@ pub fn keys(site: &Site, framework: &Framework, said: &mut String) -> Option<(St
     } else {
         site.paths.default_key()
     };
-    for (value, default) in [
-        (&mut key, default_key),
-        (&mut certificate, default_certificate),
-    ] {
+    for (value, default) in [(&mut key, default_key), (&mut certificate, default_certificate)] {
         if value.is_empty() {
             *value = default.to_string_lossy().into_owned();
         }
     }
-    let complete = |key: &str, certificate: &str| {
-        key.starts_with("pkcs11:") || (exists(key) && exists(certificate))
-    };
+    let complete = |key: &str, certificate: &str| key.starts_with("pkcs11:") || (exists(key) && exists(certificate));
     if shim && !complete(&key, &certificate) && find_program("update-secureboot-policy").is_none() {
         say("Binary update-secureboot-policy not found, modules won't be signed".into());
         return None;
@@ -171,16 +126,10 @@ pub fn keys(site: &Site, framework: &Framework, said: &mut String) -> Option<(St
     say(format!("Public certificate (MOK): {certificate}"));
     if !complete(&key, &certificate) {
         if shim {
-            say(
-                "Certificate or key are missing, generating them using update-secureboot-policy..."
-                    .into(),
-            );
+            say("Certificate or key are missing, generating them using update-secureboot-policy...".into());
             generate_by_shim(Path::new(&certificate));
         } else {
-            say(
-                "Certificate or key are missing, generating self signed certificate for MOK..."
-                    .into(),
-            );
+            say("Certificate or key are missing, generating self signed certificate for MOK...".into());
             if find_program("openssl").is_some() {
                 if let Err(error) = generate(Path::new(&key), Path::new(&certificate)) {
                     log::warn!("{error}");
@@ -192,9 +141,7 @@ pub fn keys(site: &Site, framework: &Framework, said: &mut String) -> Option<(St
     }
     for (what, file) in [("Key", &key), ("Certificate", &certificate)] {
         if !file.starts_with("pkcs11:") && !exists(file) {
-            say(format!(
-                "{what} file {file} not found and can't be generated, modules won't be signed"
-            ));
+            say(format!("{what} file {file} not found and can't be generated, modules won't be signed"));
             return None;
         }
     }
@@ -210,14 +157,15 @@ fn generate(key: &Path, certificate: &Path) -> Result<()> {
     let what = || "Cannot make a signing key".to_owned();
     let place = key.parent().unwrap_or(Path::new("/"));
     // Mode 700.
-    let dir = tempfile::Builder::new()
-        .prefix(".mok")
-        .tempdir_in(place)
-        .doing(what)?;
+    let dir = tempfile::Builder::new().prefix(".mok").tempdir_in(place).doing(what)?;
     let (new_key, new_certificate) = (dir.path().join("key"), dir.path().join("pub"));
     let mut command = Command::new("sh");
     command
-        .args(["-c", "umask 077; exec openssl req -new -x509 -nodes -days 36500 -newkey rsa:2048 -outform DER \"$@\"", "sh"])
+        .args([
+            "-c",
+            "umask 077; exec openssl req -new -x509 -nodes -days 36500 -newkey rsa:2048 -outform DER \"$@\"",
+            "sh",
+        ])
         .args(["-subj", "/CN=DKMS module signing key", "-addext", "extendedKeyUsage=codeSigning"])
         .arg("-keyout")
         .arg(&new_key)
@@ -225,10 +173,7 @@ fn generate(key: &Path, certificate: &Path) -> Result<()> {
         .arg(&new_certificate);
     let (code, said) = process::merged_output(&mut command).doing(what)?;
     if code != 0 {
-        return Err(std::io::Error::other(
-            String::from_utf8_lossy(&said).trim().to_owned(),
-        ))
-        .doing(what);
+        return Err(std::io::Error::other(String::from_utf8_lossy(&said).trim().to_owned())).doing(what);
     }
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     fs::set_permissions(&new_certificate, open)
@@ -252,9 +197,7 @@ fn generate_by_shim(certificate: &Path) {
     };
     let made = policy("--new-key");
     log::debug!("update-secureboot-policy --new-key: {made:?}");
-    let status = Command::new("update-secureboot-policy")
-        .arg("--enroll-key")
-        .status();
+    let status = Command::new("update-secureboot-policy").arg("--enroll-key").status();
     log::debug!("update-secureboot-policy --enroll-key: {status:?}");
 }
 
@@ -272,6 +215,5 @@ fn in_chroot(site: &Site) -> bool {
         }
     }
     let inode = |path: &str| fs::metadata(path).map(|meta| (meta.dev(), meta.ino()));
-    site.root
-        && matches!((inode("/proc/1/root/."), inode("/.")), (Ok(first), Ok(ours)) if first != ours)
+    site.root && matches!((inode("/proc/1/root/."), inode("/.")), (Ok(first), Ok(ours)) if first != ours)
 }

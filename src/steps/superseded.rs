@@ -14,11 +14,7 @@ use crate::system::files::{remove_any, replace_with_text};
 /// The files on record of module `name` for a kernel that are still there.
 pub fn files(site: &Site, name: &str, target: &Target) -> Vec<PathBuf> {
     let record = fs::read_to_string(site.tree.superseded_record(name, target)).unwrap_or_default();
-    record
-        .lines()
-        .map(PathBuf::from)
-        .filter(|file| fs::symlink_metadata(file).is_ok())
-        .collect()
+    record.lines().map(PathBuf::from).filter(|file| fs::symlink_metadata(file).is_ok()).collect()
 }
 
 /// Puts files on record.
@@ -27,10 +23,7 @@ pub fn record(site: &Site, name: &str, target: &Target, new: &[PathBuf]) -> Resu
     all.extend(new.iter().cloned());
     all.sort();
     all.dedup();
-    let lines: String = all
-        .iter()
-        .map(|file| format!("{}\n", file.display()))
-        .collect();
+    let lines: String = all.iter().map(|file| format!("{}\n", file.display())).collect();
     let place = site.tree.superseded_record(name, target);
     replace_with_text(lines.as_bytes(), &place).doing(cannot("write", &place))
 }
@@ -41,10 +34,7 @@ pub fn settle(site: &Site, name: &str, target: &Target, kept: &[PathBuf]) -> Res
     if !place.exists() {
         return Ok(false);
     }
-    let stale: Vec<PathBuf> = files(site, name, target)
-        .into_iter()
-        .filter(|file| !kept.contains(file))
-        .collect();
+    let stale: Vec<PathBuf> = files(site, name, target).into_iter().filter(|file| !kept.contains(file)).collect();
     for file in &stale {
         install::delete(file, &site.modules(&target.release))?;
     }

@@ -11,11 +11,7 @@ impl Log for Stderr {
     }
 
     fn log(&self, record: &Record) {
-        let line = format!(
-            "dkms: {}: {}\n",
-            record.level().as_str().to_lowercase(),
-            record.args()
-        );
+        let line = format!("dkms: {}: {}\n", record.level().as_str().to_lowercase(), record.args());
         // Nobody is left to tell if this fails.
         let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
     }
@@ -25,12 +21,7 @@ impl Log for Stderr {
 
 /// Starts to listen, at the level that `DKMS_LOG` names; nothing without it.
 pub fn start() {
-    start_at(
-        std::env::var("DKMS_LOG")
-            .ok()
-            .and_then(|level| level.parse().ok())
-            .unwrap_or(LevelFilter::Off),
-    );
+    start_at(std::env::var("DKMS_LOG").ok().and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::Off));
 }
 
 /// Starts to listen at `level`, or raises it.

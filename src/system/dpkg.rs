@@ -6,9 +6,7 @@ use std::process::{Command, Stdio};
 
 /// The package that a maintainer script runs for, if one runs us (deb-postinst(5): DPKG_MAINTSCRIPT_PACKAGE).
 pub fn maintainer_script() -> Option<String> {
-    std::env::var("DPKG_MAINTSCRIPT_PACKAGE")
-        .ok()
-        .filter(|name| !name.is_empty())
+    std::env::var("DPKG_MAINTSCRIPT_PACKAGE").ok().filter(|name| !name.is_empty())
 }
 
 /// Whether we were called by the prerm of a package that is being upgraded (`prerm upgrade NEW-VERSION`): its new
@@ -22,25 +20,23 @@ pub fn is_upgrade() -> bool {
     let Some(parent) = rustix::process::getppid() else {
         return false;
     };
-    let command =
-        std::fs::read(format!("/proc/{}/cmdline", parent.as_raw_nonzero())).unwrap_or_default();
-    command
-        .split(|byte| *byte == 0)
-        .any(|word| word == b"upgrade")
+    let command = std::fs::read(format!("/proc/{}/cmdline", parent.as_raw_nonzero())).unwrap_or_default();
+    command.split(|byte| *byte == 0).any(|word| word == b"upgrade")
 }
 
 /// Whether the kernel's preinst runs us for an upgrade of the same kernel package (DEB_MAINT_PARAMS).
 pub fn kernel_upgrade() -> bool {
-    std::env::var("DEB_MAINT_PARAMS")
-        .is_ok_and(|parameters| parameters.split_whitespace().next() == Some("upgrade"))
+    // Newer kernels' hooks quote each parameter.
+    std::env::var("DEB_MAINT_PARAMS").is_ok_and(|parameters| {
+        parameters.split_whitespace().next().is_some_and(|first| first.trim_matches('\'') == "upgrade")
+    })
 }
 
 /// Asks dpkg to run the trigger `name` at the end of its run, once, however often it is asked. Whether it will.
 ///
 /// Only a maintainer script can do that, and only where a package waits for the trigger.
 pub fn activate_trigger(name: &str) -> bool {
-    let awaited = std::fs::read_to_string("/var/lib/dpkg/triggers/File")
-        .is_ok_and(|t| t.contains(name))
+    let awaited = std::fs::read_to_string("/var/lib/dpkg/triggers/File").is_ok_and(|t| t.contains(name))
         || Path::new("/var/lib/dpkg/triggers").join(name).exists();
     awaited
         && Command::new("dpkg-trigger")

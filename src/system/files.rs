@@ -67,13 +67,8 @@ fn take_over_metadata(from: &Path, to: &Path, owner: Owner) -> io::Result<()> {
         Owner::Is(uid, gid) => (uid, gid),
     };
     if rustix::process::geteuid().is_root() {
-        let (uid, gid) = (
-            rustix::process::Uid::from_raw(uid),
-            rustix::process::Gid::from_raw(gid),
-        );
-        chownat(CWD, to, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(io::Error::from)
-            .at(to)?;
+        let (uid, gid) = (rustix::process::Uid::from_raw(uid), rustix::process::Gid::from_raw(gid));
+        chownat(CWD, to, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from).at(to)?;
     }
     if !meta.is_symlink() {
         // After the change of owner, which clears the setuid bit; a copy for somebody else loses it for good.
@@ -85,18 +80,10 @@ fn take_over_metadata(from: &Path, to: &Path, owner: Owner) -> io::Result<()> {
         fs::set_permissions(to, fs::Permissions::from_mode(mode)).at(to)?;
     }
     let times = Timestamps {
-        last_access: Timespec {
-            tv_sec: meta.atime(),
-            tv_nsec: meta.atime_nsec() as _,
-        },
-        last_modification: Timespec {
-            tv_sec: meta.mtime(),
-            tv_nsec: meta.mtime_nsec() as _,
-        },
+        last_access: Timespec { tv_sec: meta.atime(), tv_nsec: meta.atime_nsec() as _ },
+        last_modification: Timespec { tv_sec: meta.mtime(), tv_nsec: meta.mtime_nsec() as _ },
     };
-    utimensat(CWD, to, &times, AtFlags::SYMLINK_NOFOLLOW)
-        .map_err(io::Error::from)
-        .at(to)
+    utimensat(CWD, to, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from).at(to)
 }
 
 /// Makes everything in `dir`, and itself, ours; links are not followed. A setuid bit is lost with its owner.
@@ -106,9 +93,7 @@ pub fn take_ownership(dir: &Path) -> io::Result<()> {
     }
     let ours = |path: &Path| {
         let (uid, gid) = (rustix::process::Uid::ROOT, rustix::process::Gid::ROOT);
-        chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(io::Error::from)
-            .at(path)
+        chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from).at(path)
     };
     ours(dir)?;
     for entry in fs::read_dir(dir).at(dir)? {
@@ -197,36 +182,48 @@ fn beside(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Puts a symbolic link in place of whatever file or link `link` was, in one step.
-pub fn replace_link(target: &Path, link: &Path) -> io::Result<()> {
+/// Makes a symbolic link beside `link`, to be renamed to it; gives its name.
+pub fn stage_link(target: &Path, link: &Path) -> io::Result<PathBuf> {
     let new = beside(link);
     remove_any(&new)?;
     symlink(target, &new).at(&new)?;
-    rename(&new, link)
+    Ok(new)
 }
 
-/// Puts a copy of `from` in place of whatever file `to` was, in one step: old or new at every instant.
-pub fn replace_with_copy(from: &Path, to: &Path) -> io::Result<()> {
+/// Puts a symbolic link in place of whatever file or link `link` was, in one step.
+pub fn replace_link(target: &Path, link: &Path) -> io::Result<()> {
+    rename(&stage_link(target, link)?, link)
+}
+
+/// Makes a copy of `from` beside `to`, on disk, to be renamed to it; gives its name.
+pub fn stage_copy(from: &Path, to: &Path) -> io::Result<PathBuf> {
     let new = beside(to);
     remove_any(&new)?;
     let copied = fs::copy(from, &new)
         .and_then(|_| fs::set_permissions(&new, fs::Permissions::from_mode(0o644)))
         .at(to)
-        .and_then(|()| sync(&new))
-        .and_then(|()| rename(&new, to));
-    if copied.is_err() {
+        .and_then(|()| sync(&new));
+    if let Err(error) = copied {
         let _ = fs::remove_file(&new);
+        return Err(error);
     }
-    copied
+    Ok(new)
+}
+
+/// Puts a copy of `from` in place of whatever file `to` was, in one step: old or new at every instant.
+pub fn replace_with_copy(from: &Path, to: &Path) -> io::Result<()> {
+    rename(&stage_copy(from, to)?, to)
 }
 
 /// Writes `text` in place of whatever file `to` was, in one step.
 pub fn replace_with_text(text: &[u8], to: &Path) -> io::Result<()> {
     let new = beside(to);
     remove_any(&new)?;
-    fs::write(&new, text).at(to)?;
-    sync(&new)?;
-    rename(&new, to)
+    let written = fs::write(&new, text).at(to).and_then(|()| sync(&new)).and_then(|()| rename(&new, to));
+    if written.is_err() {
+        let _ = fs::remove_file(&new);
+    }
+    written
 }
 
 /// Reads a regular file that somebody else wrote: links are not followed, nothing larger than `limit` bytes.
@@ -235,50 +232,26 @@ pub fn replace_with_text(text: &[u8], to: &Path) -> io::Result<()> {
 pub fn read_foreign(base: &Path, relative: &Path, limit: u64) -> io::Result<Vec<u8>> {
     use rustix::fs::{Mode, OFlags, openat};
     let path = base.join(relative);
-    let mut dir = openat(
-        CWD,
-        base,
-        OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .map_err(io::Error::from)
-    .at(base)?;
-    let mut components = relative
-        .components()
-        .filter(|c| *c != Component::CurDir)
-        .peekable();
+    let mut dir = openat(CWD, base, OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .map_err(io::Error::from)
+        .at(base)?;
+    let mut components = relative.components().filter(|c| *c != Component::CurDir).peekable();
     while let Some(component) = components.next() {
         let Component::Normal(name) = component else {
-            return Err(io::Error::other(format!(
-                "{} leaves {}",
-                relative.display(),
-                base.display()
-            )));
+            return Err(io::Error::other(format!("{} leaves {}", relative.display(), base.display())));
         };
-        let kind = if components.peek().is_some() {
-            OFlags::DIRECTORY | OFlags::PATH
-        } else {
-            OFlags::RDONLY
-        };
+        let kind = if components.peek().is_some() { OFlags::DIRECTORY | OFlags::PATH } else { OFlags::RDONLY };
         // Non-blocking: opening a pipe that nobody writes to would wait for ever.
         let flags = kind | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        dir = openat(&dir, name, flags, Mode::empty())
-            .map_err(io::Error::from)
-            .at(&path)?;
+        dir = openat(&dir, name, flags, Mode::empty()).map_err(io::Error::from).at(&path)?;
     }
     let file = File::from(dir);
     let meta = file.metadata().at(&path)?;
     if !meta.is_file() {
-        return Err(io::Error::other(format!(
-            "{} is not a regular file",
-            path.display()
-        )));
+        return Err(io::Error::other(format!("{} is not a regular file", path.display())));
     }
     if meta.len() > limit {
-        return Err(io::Error::other(format!(
-            "{} is larger than {limit} bytes",
-            path.display()
-        )));
+        return Err(io::Error::other(format!("{} is larger than {limit} bytes", path.display())));
     }
     let mut bytes = Vec::with_capacity(meta.len() as usize);
     file.take(limit).read_to_end(&mut bytes).at(&path)?;
@@ -298,8 +271,7 @@ pub fn open_log(path: &Path) -> io::Result<File> {
 
 /// Whether two files hold the same bytes.
 pub fn same_content(a: &Path, b: &Path) -> bool {
-    let same_size =
-        |a: &Path, b: &Path| Some(fs::metadata(a).ok()?.len() == fs::metadata(b).ok()?.len());
+    let same_size = |a: &Path, b: &Path| Some(fs::metadata(a).ok()?.len() == fs::metadata(b).ok()?.len());
     same_size(a, b) == Some(true) && matches!((fs::read(a), fs::read(b)), (Ok(a), Ok(b)) if a == b)
 }
 
@@ -348,14 +320,8 @@ mod tests {
         fs::create_dir(&to)?;
         fs::write(to.join("stays"), "")?;
         copy_tree(&from, &to, Owner::Same)?;
-        let (a, b) = (
-            fs::metadata(from.join("sub/.hidden"))?,
-            fs::metadata(to.join("sub/.hidden"))?,
-        );
-        assert_eq!(
-            (a.mode(), a.mtime(), a.mtime_nsec()),
-            (b.mode(), b.mtime(), b.mtime_nsec())
-        );
+        let (a, b) = (fs::metadata(from.join("sub/.hidden"))?, fs::metadata(to.join("sub/.hidden"))?);
+        assert_eq!((a.mode(), a.mtime(), a.mtime_nsec()), (b.mode(), b.mtime(), b.mtime_nsec()));
         assert_eq!(fs::read_link(to.join("link"))?, Path::new("sub/.hidden"));
         assert!(to.join("stays").exists());
         Ok(())

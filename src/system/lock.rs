@@ -50,10 +50,7 @@ fn holder(file: &File) -> Option<String> {
             .then(|| fields[4].to_owned())
     })?;
     let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let words: Vec<_> = command
-        .split(|byte| *byte == 0)
-        .map(String::from_utf8_lossy)
-        .collect();
+    let words: Vec<_> = command.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
     Some(format!("process {pid} ({})", words.join(" ").trim()))
 }
 
@@ -71,10 +68,7 @@ mod tests {
             Lock::take(&path, |holder| told.send(holder.to_owned()).expect("heard")).map(drop)
         });
         let holder = hears.recv().expect("the waiter says so before it waits");
-        assert!(
-            holder.starts_with(&format!("process {}", std::process::id())),
-            "{holder}"
-        );
+        assert!(holder.starts_with(&format!("process {}", std::process::id())), "{holder}");
         drop(first);
         waiter.join().expect("no panic")
     }

@@ -43,9 +43,7 @@ impl ModInfo {
     pub fn parse(bytes: &[u8]) -> io::Result<ModInfo> {
         let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
         let file = object::File::parse(bytes).map_err(|error| invalid(error.to_string()))?;
-        let section = file
-            .section_by_name(".modinfo")
-            .ok_or_else(|| invalid("no kernel module".into()))?;
+        let section = file.section_by_name(".modinfo").ok_or_else(|| invalid("no kernel module".into()))?;
         let data = section.data().map_err(|error| invalid(error.to_string()))?;
         let mut info = ModInfo::default();
         for field in data.split(|&byte| byte == 0) {
@@ -60,11 +58,7 @@ impl ModInfo {
                 "srcversion" => info.srcversion = value.into(),
                 "vermagic" => info.vermagic = value.into(),
                 "depends" => {
-                    info.depends = value
-                        .split(',')
-                        .filter(|name| !name.is_empty())
-                        .map(String::from)
-                        .collect()
+                    info.depends = value.split(',').filter(|name| !name.is_empty()).map(String::from).collect()
                 }
                 "alias" => info.aliases.push(value.into()),
                 _ => {}
@@ -89,12 +83,8 @@ pub fn contents(path: &Path) -> io::Result<Vec<u8>> {
     };
     // Opened here: a name that begins with a dash is no option, and errors are ours.
     let file = File::open(path)?;
-    let mut child = Command::new(program)
-        .arg("-dc")
-        .stdin(file)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
+    let mut child =
+        Command::new(program).arg("-dc").stdin(file).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let bytes = child.stdout.take().map(limited).transpose();
     if bytes.is_err() {
         // It may be far from done.
@@ -113,30 +103,25 @@ fn limited(source: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     source.take(LIMIT + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LIMIT {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "larger than any kernel module",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "larger than any kernel module"));
     }
     Ok(bytes)
 }
 
 /// Whether these are the bytes of an ELF relocatable, as every uncompressed module is.
 pub fn is_relocatable_elf(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"\x7fELF")
-        && object::File::parse(bytes).is_ok_and(|file| file.kind() == ObjectKind::Relocatable)
+    bytes.starts_with(b"\x7fELF") && object::File::parse(bytes).is_ok_and(|file| file.kind() == ObjectKind::Relocatable)
 }
 
 /// The module and, if one is appended, its signature (PKCS#7, DER).
 pub fn split_signature(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
     // struct module_signature: algo, hash, id_type, signer_len, key_id_len, three of padding, sig_len.
-    let parts = bytes
-        .strip_suffix(MAGIC)
-        .and_then(|rest| rest.split_last_chunk::<12>())
-        .and_then(|(rest, &[.., a, b, c, d])| {
+    let parts = bytes.strip_suffix(MAGIC).and_then(|rest| rest.split_last_chunk::<12>()).and_then(
+        |(rest, &[.., a, b, c, d])| {
             let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).ok()?;
             rest.split_at_checked(rest.len().checked_sub(length)?)
-        });
+        },
+    );
     match parts {
         Some((module, signature)) => (module, Some(signature)),
         None => (bytes, None),
@@ -160,19 +145,12 @@ mod tests {
     fn object(fields: &str, options: &[&str]) -> io::Result<Vec<u8>> {
         let dir = tempfile::tempdir()?;
         let file = dir.path().join("m.ko");
-        let mut gcc = Command::new("gcc")
-            .args(["-x", "c", "-", "-o"])
-            .arg(&file)
-            .args(options)
-            .stdin(Stdio::piped())
-            .spawn()?;
+        let mut gcc =
+            Command::new("gcc").args(["-x", "c", "-", "-o"]).arg(&file).args(options).stdin(Stdio::piped()).spawn()?;
         let source = format!(
             "__attribute__((section(\".modinfo\"), used)) static const char m[] = \"{fields}\"; int main(void) {{ return 0; }}"
         );
-        gcc.stdin
-            .take()
-            .map(|mut stdin| stdin.write_all(source.as_bytes()))
-            .transpose()?;
+        gcc.stdin.take().map(|mut stdin| stdin.write_all(source.as_bytes())).transpose()?;
         assert!(gcc.wait()?.success());
         std::fs::read(file)
     }
@@ -203,19 +181,11 @@ mod tests {
         assert_eq!(ModInfo::parse(&bytes)?, expected());
         assert_eq!(expected().release(), "6.1.0-13-amd64");
         let dir = tempfile::tempdir()?;
-        for (extension, program) in [
-            ("", "cat"),
-            (".gz", "gzip"),
-            (".xz", "xz"),
-            (".zst", "zstd"),
-        ] {
+        for (extension, program) in [("", "cat"), (".gz", "gzip"), (".xz", "xz"), (".zst", "zstd")] {
             let path = dir.path().join(format!("-m.ko{extension}"));
             let plain = dir.path().join("plain");
             std::fs::write(&plain, &bytes)?;
-            let output = Command::new(program)
-                .stdin(File::open(&plain)?)
-                .stdout(File::create(&path)?)
-                .status()?;
+            let output = Command::new(program).stdin(File::open(&plain)?).stdout(File::create(&path)?).status()?;
             assert!(output.success());
             assert_eq!(ModInfo::read(&path)?, expected(), "{program}");
             assert_eq!(contents(&path)?, bytes);
@@ -225,9 +195,7 @@ mod tests {
             }
         }
         assert_eq!(
-            ModInfo::read(Path::new("/nonexistent.ko.xz"))
-                .err()
-                .map(|e| e.kind()),
+            ModInfo::read(Path::new("/nonexistent.ko.xz")).err().map(|e| e.kind()),
             Some(io::ErrorKind::NotFound)
         );
         Ok(())
@@ -237,11 +205,7 @@ mod tests {
     fn only_relocatables_are_modules() -> io::Result<()> {
         assert!(is_relocatable_elf(&object(FIELDS, &["-c"])?));
         assert!(!is_relocatable_elf(&object(FIELDS, &[])?));
-        assert!(
-            !is_relocatable_elf(b"")
-                && !is_relocatable_elf(b"\x7fELF")
-                && !is_relocatable_elf(b"!<arch>\n")
-        );
+        assert!(!is_relocatable_elf(b"") && !is_relocatable_elf(b"\x7fELF") && !is_relocatable_elf(b"!<arch>\n"));
         assert!(ModInfo::parse(b"").is_err());
         Ok(())
     }
@@ -250,10 +214,7 @@ mod tests {
     fn a_signature_is_told_from_its_trailer() {
         assert!(!signed(b"module") && !signed(MAGIC));
         let (module, signature) = (&b"module"[..], &b"0123456789"[..]);
-        assert_eq!(
-            split_signature(&sign(module, 10)),
-            (module, Some(signature))
-        );
+        assert_eq!(split_signature(&sign(module, 10)), (module, Some(signature)));
         // A length that leaves the file.
         for length in [17, u32::MAX] {
             assert!(!signed(&sign(module, length)));
@@ -292,11 +253,7 @@ mod tests {
             if random(4) == 0 {
                 bytes.truncate(random(good.len()));
             }
-            let _ = (
-                ModInfo::parse(&bytes),
-                is_relocatable_elf(&bytes),
-                split_signature(&bytes),
-            );
+            let _ = (ModInfo::parse(&bytes), is_relocatable_elf(&bytes), split_signature(&bytes));
         }
         Ok(())
     }

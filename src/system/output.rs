@@ -97,11 +97,7 @@ impl Output {
     pub fn block(&self) -> Block {
         let mut state = self.lock();
         state.queues.push(Queue::default());
-        Block {
-            output: self.clone(),
-            index: state.queues.len() - 1,
-            errors_only: false,
-        }
+        Block { output: self.clone(), index: state.queues.len() - 1, errors_only: false }
     }
 
     /// A block that says on standard error what there is, and nothing on standard output.
@@ -206,10 +202,7 @@ mod tests {
         let (first, second) = (output.block(), output.block());
         assert!(first.is_live() && !second.is_live());
         second.once("prologue", "");
-        assert!(
-            output.lock().said.is_empty(),
-            "a waiting block has said nothing yet"
-        );
+        assert!(output.lock().said.is_empty(), "a waiting block has said nothing yet");
         drop(first);
         assert!(second.is_live());
         assert!(output.lock().said.contains("prologue"));

@@ -46,10 +46,7 @@ impl Paths {
 
     /// The first os-release that exists, see os-release(5).
     pub fn os_release(&self) -> Option<PathBuf> {
-        ["etc/os-release", "usr/lib/os-release"]
-            .iter()
-            .map(|p| self.at(p))
-            .find(|p| p.exists())
+        ["etc/os-release", "usr/lib/os-release"].iter().map(|p| self.at(p)).find(|p| p.exists())
     }
 
     /// Present where the administrator wants no automatic installation.
@@ -69,10 +66,7 @@ impl Paths {
 
     /// The keys with which modules are signed where nothing else is configured; a fixed place, wherever the tree is.
     pub fn default_key(&self) -> (PathBuf, PathBuf) {
-        (
-            self.at("var/lib/dkms/mok.key"),
-            self.at("var/lib/dkms/mok.pub"),
-        )
+        (self.at("var/lib/dkms/mok.key"), self.at("var/lib/dkms/mok.pub"))
     }
 
     /// Kernel images, configurations and System.map files.
@@ -88,8 +82,7 @@ impl Paths {
 
 /// A name that a shell's `*` does not match.
 pub fn hidden(path: &Path) -> bool {
-    path.file_name()
-        .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
 /// Appends `suffix` to the last component: `a/b.ko` and `.xz` give `a/b.ko.xz`.
@@ -102,9 +95,5 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 /// Joins a path that is written absolute but meant below `base`: `/updates/dkms` below `/lib/modules/K`.
 pub fn below(base: &Path, absolute: &str) -> PathBuf {
     let relative = absolute.trim_matches('/');
-    if relative.is_empty() {
-        base.to_owned()
-    } else {
-        base.join(relative)
-    }
+    if relative.is_empty() { base.to_owned() } else { base.join(relative) }
 }

@@ -9,9 +9,7 @@ use std::process::{Command, ExitStatus, Stdio};
 
 /// The exit code as a shell tells it: 128 and the signal's number where a signal ended the program.
 pub fn code(status: ExitStatus) -> i32 {
-    status
-        .code()
-        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
 /// A pipe that programs started by others do not inherit: (read end, write end).
@@ -23,11 +21,7 @@ fn pipe() -> io::Result<(File, OwnedFd)> {
 /// Runs `command` with both streams going, in order, through `each`; standard input is empty. Gives the exit code.
 pub fn merged(command: &mut Command, mut each: impl FnMut(&[u8])) -> io::Result<i32> {
     let (mut read, write) = pipe()?;
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(write.try_clone()?)
-        .stderr(write)
-        .spawn()?;
+    let mut child = command.stdin(Stdio::null()).stdout(write.try_clone()?).stderr(write).spawn()?;
     // The write ends in `command` would keep the pipe open for ever.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut buffer = [0; 16384];
@@ -51,11 +45,7 @@ pub fn merged_output(command: &mut Command) -> io::Result<(i32, Vec<u8>)> {
 
 /// Sends `input` through `command` and gives what comes out; an exit code other than 0 is an error.
 pub fn filter(command: &mut Command, input: &[u8]) -> io::Result<Vec<u8>> {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let mut stdin = child.stdin.take();
     std::thread::scope(|scope| {
         scope.spawn(move || stdin.as_mut().map(|pipe| pipe.write_all(input)));
@@ -65,11 +55,7 @@ pub fn filter(command: &mut Command, input: &[u8]) -> io::Result<Vec<u8>> {
         if output.status.success() {
             Ok(output.stdout)
         } else {
-            Err(io::Error::other(format!(
-                "{} ended with {}",
-                command.get_program().to_string_lossy(),
-                output.status
-            )))
+            Err(io::Error::other(format!("{} ended with {}", command.get_program().to_string_lossy(), output.status)))
         }
     })
 }
@@ -77,9 +63,7 @@ pub fn filter(command: &mut Command, input: &[u8]) -> io::Result<Vec<u8>> {
 /// The first executable called `name` on PATH.
 pub fn find_program(name: &str) -> Option<std::path::PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|dir| dir.join(name))
-        .find(|file| is_executable(file))
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| is_executable(file))
 }
 
 /// Whether `path` is a file that may be executed.
@@ -93,9 +77,7 @@ mod tests {
 
     #[test]
     fn both_streams_come_in_order_and_the_code_is_the_shells() -> io::Result<()> {
-        let (code, output) = merged_output(
-            Command::new("sh").args(["-c", "echo a; echo b >&2; echo c; kill -9 $$"]),
-        )?;
+        let (code, output) = merged_output(Command::new("sh").args(["-c", "echo a; echo b >&2; echo c; kill -9 $$"]))?;
         assert_eq!((code, output.as_slice()), (137, &b"a\nb\nc\n"[..]));
         Ok(())
     }

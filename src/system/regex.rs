@@ -7,10 +7,7 @@ pub use super::sys::Match;
 /// What bash's `[[ text =~ pattern ]]` says: regcomp(3) and regexec(3) of the C library, which bash calls.
 /// As in bash, nothing follows a NUL.
 pub fn matches(pattern: &str, text: &str) -> Match {
-    sys::regex(
-        &sys::until_nul(pattern.as_bytes()),
-        &sys::until_nul(text.as_bytes()),
-    )
+    sys::regex(&sys::until_nul(pattern.as_bytes()), &sys::until_nul(text.as_bytes()))
 }
 
 #[cfg(test)]
@@ -25,11 +22,7 @@ mod tests {
         ("^(5|6)\\.[0-9]+", "6.12.9", Match::Yes),
         ("^(5|6)\\.[0-9]+$", "6.12.9", Match::No),
         ("^6.(1|6|12)\\b", "6.12.9", Match::Yes),
-        (
-            "^[6-9]\\.[1-9][0-9]*.*-(amd64|arm64)$",
-            "6.10.1-cloud-amd64",
-            Match::Yes,
-        ),
+        ("^[6-9]\\.[1-9][0-9]*.*-(amd64|arm64)$", "6.10.1-cloud-amd64", Match::Yes),
         // What other engines read otherwise.
         ("\\d", "6.1", Match::No),
         ("\\d", "d", Match::Yes),
@@ -50,10 +43,7 @@ mod tests {
     fn patterns_mean_what_they_mean_in_bash() -> std::io::Result<()> {
         for &(pattern, text, expected) in CASES {
             assert_eq!(matches(pattern, text), expected, "{text} =~ {pattern}");
-            let bash = Command::new("bash")
-                .args(["-c", "[[ $1 =~ $2 ]]", "-", text, pattern])
-                .status()?
-                .code();
+            let bash = Command::new("bash").args(["-c", "[[ $1 =~ $2 ]]", "-", text, pattern]).status()?.code();
             let expected = match expected {
                 Match::Yes => 0,
                 Match::No => 1,

@@ -20,26 +20,25 @@ use std::process::{Child, Command};
 use std::sync::OnceLock;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
-    RulesetAttr, RulesetCreatedAttr, Scope,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, Scope,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{self, CWD, FileType, Mode, OFlags};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
-    OpenTreeFlags, UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount,
-    mount_change, move_mount, open_tree, unmount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
+    UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount, mount_change, move_mount, open_tree,
+    unmount,
 };
 use rustix::process::{
-    DumpableBehavior, Gid, Pid, PidfdFlags, Signal, Uid, WaitOptions, chdir, chroot, fchdir,
-    geteuid, getgid, getpid, getppid, getuid, kill_process, kill_process_group, pidfd_open,
-    pivot_root, set_child_subreaper, set_dumpable_behavior, set_parent_process_death_signal,
-    setsid, umask, wait,
+    DumpableBehavior, Gid, Pid, PidfdFlags, Signal, Uid, WaitOptions, chdir, chroot, fchdir, geteuid, getgid, getpid,
+    getppid, getuid, kill_process, kill_process_group, pidfd_open, pivot_root, set_child_subreaper,
+    set_dumpable_behavior, set_parent_process_death_signal, setsid, umask, wait,
 };
 use rustix::thread::{
     CapabilitySet, CapabilitySets, ThreadNameSpaceType, UnshareFlags, clear_ambient_capability_set,
-    move_into_thread_name_spaces, set_capabilities, set_no_new_privs, set_thread_groups,
-    set_thread_res_gid, set_thread_res_uid,
+    move_into_thread_name_spaces, set_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid,
+    set_thread_res_uid,
 };
 
 use super::sys::{self, Fork, NO_DEV, NO_SUID, READ_ONLY, Signals};
@@ -60,10 +59,7 @@ impl Isolation {
     pub fn available() -> Isolation {
         static FOUND: OnceLock<Isolation> = OnceLock::new();
         *FOUND.get_or_init(|| {
-            let view = Sandbox {
-                cwd: PathBuf::from("/"),
-                ..Sandbox::default()
-            };
+            let view = Sandbox { cwd: PathBuf::from("/"), ..Sandbox::default() };
             [Isolation::Namespaces, Isolation::Landlock]
                 .into_iter()
                 .find(|&isolation| view.entry(isolation).and_then(Entry::rehearse).is_ok())
@@ -105,7 +101,8 @@ pub enum Mount {
         /// Whether the command may write there, as far as the file modes allow its user.
         writable: bool,
     },
-    /// An empty directory (tmpfs, mode 755) at `at`. The command itself cannot write to it.
+    /// An empty directory (tmpfs, mode 755) at `at`. The command itself cannot write to it. Asked for twice, it is
+    /// made once, and what was put into it stays.
     Empty {
         /// Path inside.
         at: PathBuf,
@@ -127,10 +124,7 @@ pub enum Mount {
 impl Mount {
     fn at(&self) -> &Path {
         match self {
-            Mount::Bind { at, .. }
-            | Mount::Empty { at }
-            | Mount::Dir { at }
-            | Mount::Link { at, .. } => at,
+            Mount::Bind { at, .. } | Mount::Empty { at } | Mount::Dir { at } | Mount::Link { at, .. } => at,
         }
     }
 }
@@ -173,11 +167,7 @@ impl Sandbox {
     /// Everything that needs memory, before the fork.
     fn entry(&self, isolation: Isolation) -> io::Result<Entry> {
         let root = geteuid().is_root();
-        let steps = if isolation == Isolation::Namespaces {
-            self.steps()?
-        } else {
-            Vec::new()
-        };
+        let steps = if isolation == Isolation::Namespaces { self.steps()? } else { Vec::new() };
         Ok(Entry {
             isolation,
             caller: getpid(),
@@ -187,52 +177,33 @@ impl Sandbox {
             cwd: c_path(&self.cwd)?,
             trees: steps.iter().map(|_| None).collect(),
             steps,
-            ruleset: if isolation == Isolation::Landlock {
-                Some(self.ruleset()?)
-            } else {
-                None
-            },
+            ruleset: if isolation == Isolation::Landlock { Some(self.ruleset()?) } else { None },
         })
     }
 
     fn steps(&self) -> io::Result<Vec<Step>> {
-        let tmpfs = |at: &CStr, mode| Step::Tmpfs {
-            at: at.into(),
-            mode,
-            optional: true,
-            above: Vec::new(),
-            make: Make::No,
-        };
-        let mut steps = vec![
-            tmpfs(c"/run", c"755"),
-            tmpfs(c"/dev/shm", c"1777"),
-            tmpfs(c"/dev/mqueue", c"1777"),
-        ];
+        let tmpfs =
+            |at: &CStr, mode| Step::Tmpfs { at: at.into(), mode, optional: true, above: Vec::new(), make: Make::No };
+        let mut steps = vec![tmpfs(c"/run", c"755"), tmpfs(c"/dev/shm", c"1777"), tmpfs(c"/dev/mqueue", c"1777")];
         let mut places = Places(vec![("/run".into(), true)]);
         if let Some(tmp) = &self.tmp {
             for at in ["/tmp", "/var/tmp"] {
                 let (from, at_c) = (c_path(tmp)?, c_path(Path::new(at))?);
                 let (above, make) = (Vec::new(), Make::No);
-                steps.push(Step::Tree {
-                    from,
-                    at: at_c,
-                    writable: true,
-                    optional: true,
-                    above,
-                    make,
-                });
+                steps.push(Step::Tree { from, at: at_c, writable: true, optional: true, above, make });
                 places.0.push((at.into(), true));
             }
         }
         for mount in &self.mounts {
             let at = c_path(mount.at())?;
             let (inside, above) = places.above(mount.at())?;
+            if matches!(mount, Mount::Empty { at } if places.is_open(at)) {
+                continue;
+            }
             steps.push(match mount {
                 Mount::Bind { from, writable, .. } => {
                     let is_dir = std::fs::metadata(from)
-                        .map_err(|error| {
-                            io::Error::new(error.kind(), format!("{}: {error}", from.display()))
-                        })?
+                        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", from.display())))?
                         .is_dir();
                     let make = match (inside, is_dir) {
                         (false, _) => Make::No,
@@ -240,31 +211,15 @@ impl Sandbox {
                         (true, false) => Make::File,
                     };
                     places.0.push((mount.at().into(), false));
-                    Step::Tree {
-                        from: c_path(from)?,
-                        at,
-                        writable: *writable,
-                        optional: false,
-                        above,
-                        make,
-                    }
+                    Step::Tree { from: c_path(from)?, at, writable: *writable, optional: false, above, make }
                 }
                 Mount::Empty { .. } => {
                     places.0.push((mount.at().into(), true));
                     let make = if inside { Make::Dir } else { Make::No };
-                    Step::Tmpfs {
-                        at,
-                        mode: c"755",
-                        optional: false,
-                        above,
-                        make,
-                    }
+                    Step::Tmpfs { at, mode: c"755", optional: false, above, make }
                 }
                 Mount::Dir { .. } | Mount::Link { .. } if !inside => {
-                    let text = format!(
-                        "{} is in no empty directory of the sandbox",
-                        mount.at().display()
-                    );
+                    let text = format!("{} is in no empty directory of the sandbox", mount.at().display());
                     return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
                 }
                 Mount::Dir { .. } => Step::Dir { at, above },
@@ -280,8 +235,7 @@ impl Sandbox {
     /// Reading everywhere, writing in the writable places, no TCP, no signals or abstract sockets outwards.
     fn ruleset(&self) -> io::Result<OwnedFd> {
         const KNOWN: ABI = ABI::V6;
-        let refused =
-            |error: landlock::RulesetError| io::Error::new(io::ErrorKind::Unsupported, error);
+        let refused = |error: landlock::RulesetError| io::Error::new(io::ErrorKind::Unsupported, error);
         let open = |path: &Path| PathFd::new(path).map_err(io::Error::other);
         let mut rules = Ruleset::default()
             .set_compatibility(CompatLevel::HardRequirement)
@@ -296,24 +250,13 @@ impl Sandbox {
             .map_err(refused)?
             .create()
             .map_err(refused)?
-            .add_rule(PathBeneath::new(
-                open(Path::new("/"))?,
-                AccessFs::from_read(KNOWN),
-            ))
+            .add_rule(PathBeneath::new(open(Path::new("/"))?, AccessFs::from_read(KNOWN)))
             .map_err(refused)?;
-        for device in [
-            "null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts",
-        ] {
+        for device in ["null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts"] {
             let path = Path::new("/dev").join(device);
             if let Ok(fd) = PathFd::new(&path) {
-                let access = if path.is_dir() {
-                    AccessFs::from_all(KNOWN)
-                } else {
-                    AccessFs::from_file(KNOWN)
-                };
-                rules = rules
-                    .add_rule(PathBeneath::new(fd, access))
-                    .map_err(refused)?;
+                let access = if path.is_dir() { AccessFs::from_all(KNOWN) } else { AccessFs::from_file(KNOWN) };
+                rules = rules.add_rule(PathBeneath::new(fd, access)).map_err(refused)?;
             }
         }
         for mount in &self.mounts {
@@ -321,28 +264,16 @@ impl Sandbox {
                 continue;
             };
             if from != at {
-                let text = format!(
-                    "{} cannot be shown at {} without namespaces",
-                    from.display(),
-                    at.display()
-                );
+                let text = format!("{} cannot be shown at {} without namespaces", from.display(), at.display());
                 return Err(io::Error::new(io::ErrorKind::Unsupported, text));
             }
             if *writable {
-                let access = if from.is_dir() {
-                    AccessFs::from_all(KNOWN)
-                } else {
-                    AccessFs::from_file(KNOWN)
-                };
-                rules = rules
-                    .add_rule(PathBeneath::new(open(from)?, access))
-                    .map_err(refused)?;
+                let access = if from.is_dir() { AccessFs::from_all(KNOWN) } else { AccessFs::from_file(KNOWN) };
+                rules = rules.add_rule(PathBeneath::new(open(from)?, access)).map_err(refused)?;
             }
         }
         if let Some(tmp) = &self.tmp {
-            rules = rules
-                .add_rule(PathBeneath::new(open(tmp)?, AccessFs::from_all(KNOWN)))
-                .map_err(refused)?;
+            rules = rules.add_rule(PathBeneath::new(open(tmp)?, AccessFs::from_all(KNOWN))).map_err(refused)?;
         }
         let fd: Option<OwnedFd> = rules.into();
         let fd = fd.ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;
@@ -369,19 +300,11 @@ pub fn expose(path: &Path, user: &User) -> Vec<Mount> {
         let Some(closed) = above.into_iter().find(closed) else {
             continue;
         };
-        let mut mounts = vec![Mount::Empty {
-            at: closed.to_owned(),
-        }];
+        let mut mounts = vec![Mount::Empty { at: closed.to_owned() }];
         if let Some(parent) = path.parent().filter(|&parent| parent != closed) {
-            mounts.push(Mount::Dir {
-                at: parent.to_owned(),
-            });
+            mounts.push(Mount::Dir { at: parent.to_owned() });
         }
-        mounts.push(Mount::Bind {
-            from: path.to_owned(),
-            at: path.to_owned(),
-            writable: false,
-        });
+        mounts.push(Mount::Bind { from: path.to_owned(), at: path.to_owned(), writable: false });
         return mounts;
     }
     Vec::new()
@@ -404,27 +327,21 @@ fn c_path(path: &Path) -> io::Result<CString> {
 struct Places(Vec<(PathBuf, bool)>);
 
 impl Places {
+    /// Whether `at` is such a place itself.
+    fn is_open(&self, at: &Path) -> bool {
+        let seen = self.0.iter().rev().find(|(place, _)| at.starts_with(place));
+        seen.is_some_and(|(place, open)| *open && at == place)
+    }
+
     /// Whether `at` is in such a place, and the directories between the two. The last mount above `at` is what
     /// will be seen there.
     fn above(&self, at: &Path) -> io::Result<(bool, Vec<CString>)> {
-        let Some((place, true)) = self
-            .0
-            .iter()
-            .rev()
-            .find(|(place, _)| at.starts_with(place) && at != place)
-        else {
+        let Some((place, true)) = self.0.iter().rev().find(|(place, _)| at.starts_with(place) && at != place) else {
             return Ok((false, Vec::new()));
         };
-        let mut dirs: Vec<&Path> = at
-            .ancestors()
-            .skip(1)
-            .take_while(|dir| dir != place)
-            .collect();
+        let mut dirs: Vec<&Path> = at.ancestors().skip(1).take_while(|dir| dir != place).collect();
         dirs.reverse();
-        Ok((
-            true,
-            dirs.into_iter().map(c_path).collect::<io::Result<_>>()?,
-        ))
+        Ok((true, dirs.into_iter().map(c_path).collect::<io::Result<_>>()?))
     }
 }
 
@@ -439,30 +356,10 @@ enum Make {
 /// A [`Mount`], ready for a process that cannot allocate.
 #[derive(Debug)]
 enum Step {
-    Tree {
-        from: CString,
-        at: CString,
-        writable: bool,
-        optional: bool,
-        above: Vec<CString>,
-        make: Make,
-    },
-    Tmpfs {
-        at: CString,
-        mode: &'static CStr,
-        optional: bool,
-        above: Vec<CString>,
-        make: Make,
-    },
-    Dir {
-        at: CString,
-        above: Vec<CString>,
-    },
-    Link {
-        at: CString,
-        target: CString,
-        above: Vec<CString>,
-    },
+    Tree { from: CString, at: CString, writable: bool, optional: bool, above: Vec<CString>, make: Make },
+    Tmpfs { at: CString, mode: &'static CStr, optional: bool, above: Vec<CString>, make: Make },
+    Dir { at: CString, above: Vec<CString> },
+    Link { at: CString, target: CString, above: Vec<CString> },
 }
 
 /// What could not be done on the way in.
@@ -491,14 +388,9 @@ impl Failed<'_> {
             digits[first] = b'0' + (number % 10) as u8;
             number /= 10;
         }
-        for part in [
-            b"dkms: sandbox: ",
-            self.what.as_bytes(),
-            b" ",
-            self.path.to_bytes(),
-            b": error ",
-            &digits[first..],
-        ] {
+        for part in
+            [b"dkms: sandbox: ", self.what.as_bytes(), b" ", self.path.to_bytes(), b": error ", &digits[first..]]
+        {
             add(part);
         }
         add(b"\n");
@@ -513,11 +405,7 @@ trait Doing<T> {
 
 impl<T, E: Into<io::Error>> Doing<T> for Result<T, E> {
     fn doing<'a>(self, what: &'static str, path: &'a CStr) -> Result<T, Failed<'a>> {
-        self.map_err(|error| Failed {
-            what,
-            path,
-            error: error.into(),
-        })
+        self.map_err(|error| Failed { what, path, error: error.into() })
     }
 }
 
@@ -576,8 +464,7 @@ impl Entry {
     /// With namespaces.
     fn go_apart(&mut self, signals: &Signals) -> Result<(), Failed<'_>> {
         let chrooted = self.leave_namespaces()?;
-        let (read, write) =
-            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).doing("pipe", c"")?;
+        let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).doing("pipe", c"")?;
         if let Fork::Parent(init) = sys::fork().doing("fork", c"")? {
             sys::close_all_but(Some(&read));
             guard(init, Some(&read));
@@ -592,14 +479,7 @@ impl Entry {
         // This had to wait for the change of user, which forgets it; the guard may have gone in between.
         set_parent_process_death_signal(Some(Signal::KILL)).doing("guard", c"")?;
         let mut guard = [PollFd::new(&write, PollFlags::empty())];
-        poll(
-            &mut guard,
-            Some(&Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            }),
-        )
-        .doing("guard", c"")?;
+        poll(&mut guard, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).doing("guard", c"")?;
         if guard[0].revents().contains(PollFlags::ERR) {
             sys::exit(1);
         }
@@ -642,14 +522,8 @@ impl Entry {
     /// Pipes are given to the user, who could not open `/dev/stderr` otherwise.
     fn own_streams(&self) {
         let Some(user) = self.user else { return };
-        for stream in [
-            rustix::stdio::stdin(),
-            rustix::stdio::stdout(),
-            rustix::stdio::stderr(),
-        ] {
-            if fs::fstat(stream)
-                .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo)
-            {
+        for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
+            if fs::fstat(stream).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo) {
                 let _ = fs::fchown(stream, Some(Uid::from_raw(user.uid)), None);
             }
         }
@@ -657,10 +531,7 @@ impl Entry {
 
     /// New namespaces, whose mounts nobody else sees. Says whether this process lives in a chroot.
     fn leave_namespaces(&self) -> Result<bool, Failed<'static>> {
-        let mut flags = UnshareFlags::NEWNS
-            | UnshareFlags::NEWPID
-            | UnshareFlags::NEWIPC
-            | UnshareFlags::NEWNET;
+        let mut flags = UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWNET;
         if !self.root {
             flags |= UnshareFlags::NEWUSER;
         }
@@ -670,28 +541,17 @@ impl Entry {
             write_to(c"/proc/self/uid_map", &self.maps[0])?;
             write_to(c"/proc/self/gid_map", &self.maps[1])?;
         }
-        let private = || {
-            mount_change(
-                c"/",
-                MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
-            )
-        };
+        let private = || mount_change(c"/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC);
         if private().is_ok() {
             return Ok(false);
         }
         // The root of a chroot need not be a mount point: the mount it is in has to be reached first.
         // A descriptor, opened here: one from before would be of the old namespace.
-        let root = fs::open(
-            c"/",
-            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
-        .doing("open", c"/")?;
+        let root =
+            fs::open(c"/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).doing("open", c"/")?;
         leave_chroot()?;
         private().doing("private mounts", c"/")?;
-        fchdir(&root)
-            .and_then(|()| chroot(c"."))
-            .doing("chroot", c"/")?;
+        fchdir(&root).and_then(|()| chroot(c".")).doing("chroot", c"/")?;
         Ok(true)
     }
 
@@ -710,11 +570,7 @@ impl Entry {
             set_thread_res_uid(uid, uid, uid).doing("user", c"")?;
         }
         let none = CapabilitySet::empty();
-        let none = CapabilitySets {
-            effective: none,
-            permitted: none,
-            inheritable: none,
-        };
+        let none = CapabilitySets { effective: none, permitted: none, inheritable: none };
         set_capabilities(None, none).doing("capabilities", c"")?;
         sys::leave_keyring();
         Ok(())
@@ -722,35 +578,23 @@ impl Entry {
 }
 
 fn write_to(path: &'static CStr, bytes: &[u8]) -> Result<(), Failed<'static>> {
-    let file =
-        fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).doing("open", path)?;
-    rustix::io::write(&file, bytes)
-        .doing("write", path)
-        .map(drop)
+    let file = fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).doing("open", path)?;
+    rustix::io::write(&file, bytes).doing("write", path).map(drop)
 }
 
 /// Enters this process's own mount namespace once more: that resets the root directory to the namespace's.
 fn leave_chroot() -> Result<(), Failed<'static>> {
     let this = pidfd_open(getpid(), PidfdFlags::empty()).doing("pidfd", c"")?;
-    move_into_thread_name_spaces(this.as_fd(), ThreadNameSpaceType::MOUNT)
-        .doing("leave the chroot", c"/")
+    move_into_thread_name_spaces(this.as_fd(), ThreadNameSpaceType::MOUNT).doing("leave the chroot", c"/")
 }
 
 /// Builds the view and makes it the root. Sources are opened by their paths outside before that, places are found
 /// by their paths inside after it, so that a symbolic link means on each side what it says there.
-fn rearrange<'a>(
-    steps: &'a [Step],
-    trees: &mut [Option<OwnedFd>],
-    chrooted: bool,
-) -> Result<(), Failed<'a>> {
+fn rearrange<'a>(steps: &'a [Step], trees: &mut [Option<OwnedFd>], chrooted: bool) -> Result<(), Failed<'a>> {
     let system = clone_tree(c"/", READ_ONLY | NO_SUID)?;
     for (step, tree) in steps.iter().zip(trees.iter_mut()) {
         *tree = match step {
-            Step::Tree {
-                from,
-                writable: true,
-                ..
-            } => Some(clone_tree(from, NO_SUID | NO_DEV)?),
+            Step::Tree { from, writable: true, .. } => Some(clone_tree(from, NO_SUID | NO_DEV)?),
             Step::Tree { from, .. } => Some(clone_tree(from, READ_ONLY | NO_SUID)?),
             Step::Tmpfs { at, mode, .. } => Some(tmpfs(mode).doing("tmpfs for", at)?),
             Step::Dir { .. } | Step::Link { .. } => None,
@@ -769,8 +613,7 @@ fn rearrange<'a>(
     }
     chdir(c"/").doing("chdir to", c"/")?;
     // A fresh /proc shows the new process namespace only. Containers may refuse it: the old one is read-only.
-    let proc_flags =
-        MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    let proc_flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     let _ = mount(c"proc", c"/proc", c"proc", proc_flags, None);
     for (step, tree) in steps.iter().zip(trees.iter()) {
         place(step, tree.as_ref())?;
@@ -822,9 +665,7 @@ fn place<'a>(step: &'a Step, tree: Option<&OwnedFd>) -> Result<(), Failed<'a>> {
     let parents = || above.iter().try_for_each(|path| dir(path));
     match (step, tree) {
         (Step::Dir { .. }, _) => parents().and_then(|()| dir(at)).doing("make", at),
-        (Step::Link { target, .. }, _) => parents()
-            .and_then(|()| fs::symlink(&**target, &**at))
-            .doing("link", at),
+        (Step::Link { target, .. }, _) => parents().and_then(|()| fs::symlink(&**target, &**at)).doing("link", at),
         (Step::Tree { make, optional, .. } | Step::Tmpfs { make, optional, .. }, Some(tree)) => {
             let made = match (attach(tree, at), make) {
                 (Err(rustix::io::Errno::NOENT), Make::No) if *optional => return Ok(()),
@@ -867,13 +708,7 @@ fn guard(main: Pid, report: Option<&OwnedFd>) -> ! {
             Ok(None) => {}
             Err(_) => sys::exit(1),
         }
-        match sys::wait_signal(&[
-            libc::SIGCHLD,
-            libc::SIGTERM,
-            libc::SIGINT,
-            libc::SIGHUP,
-            libc::SIGQUIT,
-        ]) {
+        match sys::wait_signal(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT]) {
             libc::SIGCHLD => {}
             signal => {
                 told = Some(signal);
@@ -900,22 +735,14 @@ fn guard(main: Pid, report: Option<&OwnedFd>) -> ! {
 fn end_orphans(command: Pid) {
     loop {
         let mut text = [0; 4096];
-        let children = fs::open(
-            c"/proc/thread-self/children",
-            OFlags::RDONLY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
-        .and_then(|file| rustix::io::read(file, &mut text));
+        let children = fs::open(c"/proc/thread-self/children", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .and_then(|file| rustix::io::read(file, &mut text));
         let options = match children {
             Ok(length) => {
-                let ended = text[..length]
-                    .split_inclusive(|&byte| byte == b' ')
-                    .filter(|word| word.ends_with(b" "));
-                ended
-                    .filter_map(|word| std::str::from_utf8(word).ok()?.trim().parse().ok())
-                    .for_each(|pid| {
-                        Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::KILL));
-                    });
+                let ended = text[..length].split_inclusive(|&byte| byte == b' ').filter(|word| word.ends_with(b" "));
+                ended.filter_map(|word| std::str::from_utf8(word).ok()?.trim().parse().ok()).for_each(|pid| {
+                    Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::KILL));
+                });
                 WaitOptions::empty()
             }
             // No /proc here: those that did not leave the command's process group, at least.
@@ -942,22 +769,14 @@ mod tests {
     use std::time::{Duration, Instant};
     use tempfile::TempDir;
 
-    const USER: User = User {
-        uid: 4242,
-        gid: 4243,
-    };
+    const USER: User = User { uid: 4242, gid: 4243 };
     const ALL: [Isolation; 3] = [Isolation::Namespaces, Isolation::Landlock, Isolation::None];
     const BOTH: [Isolation; 2] = [Isolation::Namespaces, Isolation::Landlock];
 
     /// A directory that everyone may search. These tests are nothing without root.
     fn place() -> io::Result<TempDir> {
-        assert!(
-            geteuid().is_root(),
-            "the tests of the sandbox have to run as root"
-        );
-        let dir = tempfile::Builder::new()
-            .permissions(Permissions::from_mode(0o755))
-            .tempdir_in("/var/tmp")?;
+        assert!(geteuid().is_root(), "the tests of the sandbox have to run as root");
+        let dir = tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir_in("/var/tmp")?;
         Ok(dir)
     }
 
@@ -966,28 +785,16 @@ mod tests {
     }
 
     fn bind(path: &Path, writable: bool) -> Mount {
-        Mount::Bind {
-            from: path.into(),
-            at: path.into(),
-            writable,
-        }
+        Mount::Bind { from: path.into(), at: path.into(), writable }
     }
 
     fn view(mounts: Vec<Mount>) -> Sandbox {
-        Sandbox {
-            user: Some(USER),
-            mounts,
-            cwd: "/".into(),
-            tmp: None,
-        }
+        Sandbox { user: Some(USER), mounts, cwd: "/".into(), tmp: None }
     }
 
     fn shell(script: &str) -> Command {
         let mut command = Command::new("/bin/bash");
-        command
-            .args(["-c", script])
-            .env("LC_ALL", "C")
-            .stdin(Stdio::null());
+        command.args(["-c", script]).env("LC_ALL", "C").stdin(Stdio::null());
         command
     }
 
@@ -1004,28 +811,16 @@ mod tests {
         });
         view.confine(isolation, &mut command)?;
         let output = command.output()?;
-        let code = output
-            .status
-            .code()
-            .or(output.status.signal().map(|signal| 128 + signal))
-            .unwrap_or(-1);
-        Ok((
-            code,
-            String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-        ))
+        let code = output.status.code().or(output.status.signal().map(|signal| 128 + signal)).unwrap_or(-1);
+        Ok((code, String::from_utf8_lossy(&output.stdout).trim().to_owned()))
     }
 
     /// Whether a process with this argument is alive anywhere.
     fn alive(argument: &str) -> bool {
         let word = format!("\0{argument}\0");
-        fs::read_dir("/proc")
-            .into_iter()
-            .flatten()
-            .flatten()
-            .any(|entry| {
-                fs::read(entry.path().join("cmdline"))
-                    .is_ok_and(|line| String::from_utf8_lossy(&line).contains(&word))
-            })
+        fs::read_dir("/proc").into_iter().flatten().flatten().any(|entry| {
+            fs::read(entry.path().join("cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(&word))
+        })
     }
 
     fn wait_until(what: impl Fn() -> bool) -> bool {
@@ -1044,33 +839,16 @@ mod tests {
         let program = dir.join("tests");
         // By another process: a descriptor of ours, open for writing, would be inherited by the children of other
         // tests, and the copy be "busy".
-        assert!(
-            Command::new("cp")
-                .arg(std::env::current_exe()?)
-                .arg(&program)
-                .status()?
-                .success()
-        );
+        assert!(Command::new("cp").arg(std::env::current_exe()?).arg(&program).status()?.success());
         fs::set_permissions(&program, Permissions::from_mode(0o755))?;
         let module = module_path!().split_once("::").map_or("", |(_, path)| path);
         let name = format!("{module}::{name}");
-        Ok([
-            &program.display().to_string(),
-            "--ignored",
-            "--exact",
-            &name,
-            "--nocapture",
-        ]
-        .map(String::from)
-        .into())
+        Ok([&program.display().to_string(), "--ignored", "--exact", &name, "--nocapture"].map(String::from).into())
     }
 
     #[test]
     fn here_are_namespaces() {
-        assert!(
-            geteuid().is_root(),
-            "the tests of the sandbox have to run as root"
-        );
+        assert!(geteuid().is_root(), "the tests of the sandbox have to run as root");
         assert_eq!(Isolation::available(), Isolation::Namespaces);
     }
 
@@ -1083,51 +861,22 @@ mod tests {
         }
         let (work, seen) = (dir.path().join("work"), dir.path().join("seen"));
         for isolation in BOTH {
-            let view = Sandbox {
-                cwd: work.clone(),
-                ..view(vec![bind(&work, true), bind(&seen, false)])
-            };
-            let script = format!(
-                "echo a > file && mkdir -p d && mv file d/f && rm d/f && echo {isolation:?} > done; pwd"
-            );
-            assert_eq!(
-                run(isolation, &view, &script)?,
-                (0, work.display().to_string())
-            );
-            assert_eq!(
-                fs::read_to_string(work.join("done"))?.trim(),
-                format!("{isolation:?}")
-            );
+            let view = Sandbox { cwd: work.clone(), ..view(vec![bind(&work, true), bind(&seen, false)]) };
+            let script =
+                format!("echo a > file && mkdir -p d && mv file d/f && rm d/f && echo {isolation:?} > done; pwd");
+            assert_eq!(run(isolation, &view, &script)?, (0, work.display().to_string()));
+            assert_eq!(fs::read_to_string(work.join("done"))?.trim(), format!("{isolation:?}"));
             // As root without privileges, too: not the modes alone protect the rest.
             for user in [Some(USER), None] {
-                let view = Sandbox {
-                    user,
-                    ..view.clone()
-                };
-                for path in [
-                    &seen.join("file"),
-                    Path::new("/etc/dkms-rs-test"),
-                    &dir.path().join("file"),
-                ] {
-                    let (code, text) =
-                        run(isolation, &view, &format!("echo > {}", path.display()))?;
-                    assert!(
-                        code != 0 && !path.exists(),
-                        "{isolation:?} {user:?} {}: {text}",
-                        path.display()
-                    );
+                let view = Sandbox { user, ..view.clone() };
+                for path in [&seen.join("file"), Path::new("/etc/dkms-rs-test"), &dir.path().join("file")] {
+                    let (code, text) = run(isolation, &view, &format!("echo > {}", path.display()))?;
+                    assert!(code != 0 && !path.exists(), "{isolation:?} {user:?} {}: {text}", path.display());
                 }
             }
         }
-        let (code, text) = run(
-            Isolation::Namespaces,
-            &view(vec![]),
-            &format!("touch {}/x", seen.display()),
-        )?;
-        assert!(
-            code != 0 && text.contains("Read-only file system"),
-            "{text}"
-        );
+        let (code, text) = run(Isolation::Namespaces, &view(vec![]), &format!("touch {}/x", seen.display()))?;
+        assert!(code != 0 && text.contains("Read-only file system"), "{text}");
         Ok(())
     }
 
@@ -1141,36 +890,16 @@ mod tests {
             let status = format!(
                 "SigBlk:\t{none}\nCapInh:\t{none}\nCapPrm:\t{none}\nCapEff:\t{none}\nCapBnd:\t{none}\nCapAmb:\t{none}\nNoNewPrivs:\t1\n0022"
             );
-            assert_eq!(
-                (code, text),
-                (0, format!("4242\n4243\n{status}")),
-                "{isolation:?}"
-            );
+            assert_eq!((code, text), (0, format!("4242\n4243\n{status}")), "{isolation:?}");
             if isolation != Isolation::None {
-                let root = Sandbox {
-                    user: None,
-                    ..view(vec![])
-                };
+                let root = Sandbox { user: None, ..view(vec![]) };
                 let (_, text) = run(isolation, &root, script)?;
-                assert!(
-                    text.starts_with("0\n") && text.ends_with(&status),
-                    "{isolation:?}: {text}"
-                );
+                assert!(text.starts_with("0\n") && text.ends_with(&status), "{isolation:?}: {text}");
             }
         }
         // What is to run as root without isolation keeps what root has.
-        let (_, text) = run(
-            Isolation::None,
-            &Sandbox {
-                user: None,
-                ..view(vec![])
-            },
-            script,
-        )?;
-        assert!(
-            text.contains("NoNewPrivs:\t0") && !text.contains(&format!("CapEff:\t{none}")),
-            "{text}"
-        );
+        let (_, text) = run(Isolation::None, &Sandbox { user: None, ..view(vec![]) }, script)?;
+        assert!(text.contains("NoNewPrivs:\t0") && !text.contains(&format!("CapEff:\t{none}")), "{text}");
         Ok(())
     }
 
@@ -1181,23 +910,9 @@ mod tests {
         assert_eq!((code, text.as_str()), (0, "/proc/1 /proc/2 2"));
         for user in [Some(USER), None] {
             let script = "grep -h CapPrm /proc/1/status; cat /proc/1/environ; echo > /proc/1/comm";
-            let (code, text) = run(
-                Isolation::Namespaces,
-                &Sandbox {
-                    user,
-                    ..view(vec![])
-                },
-                script,
-            )?;
-            assert!(
-                code != 0 && text.starts_with("CapPrm:\t0000000000000000\n"),
-                "{text}"
-            );
-            assert_eq!(
-                text.matches("denied").count() + text.matches("Read-only").count(),
-                2,
-                "{text}"
-            );
+            let (code, text) = run(Isolation::Namespaces, &Sandbox { user, ..view(vec![]) }, script)?;
+            assert!(code != 0 && text.starts_with("CapPrm:\t0000000000000000\n"), "{text}");
+            assert_eq!(text.matches("denied").count() + text.matches("Read-only").count(), 2, "{text}");
         }
         Ok(())
     }
@@ -1209,10 +924,7 @@ mod tests {
         for isolation in ALL {
             // 0 would be a session of a process that cannot be seen.
             let (code, session) = run(isolation, &view(vec![]), "cut -d' ' -f6 /proc/self/stat")?;
-            assert!(
-                code == 0 && session != "0" && session != outside,
-                "{isolation:?}: {session}"
-            );
+            assert!(code == 0 && session != "0" && session != outside, "{isolation:?}: {session}");
         }
         Ok(())
     }
@@ -1220,25 +932,12 @@ mod tests {
     #[test]
     fn no_network() -> io::Result<()> {
         place()?;
-        let (_, text) = run(
-            Isolation::Namespaces,
-            &view(vec![]),
-            "tail -n +3 /proc/net/dev | cut -d: -f1",
-        )?;
+        let (_, text) = run(Isolation::Namespaces, &view(vec![]), "tail -n +3 /proc/net/dev | cut -d: -f1")?;
         assert_eq!(text, "lo");
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-        let script = format!(
-            "exec 3<>/dev/tcp/127.0.0.1/{}",
-            listener.local_addr()?.port()
-        );
-        assert_eq!(
-            run(Isolation::None, &view(vec![]), &script)?,
-            (0, String::new())
-        );
-        for (isolation, words) in [
-            (Isolation::Namespaces, "Network is unreachable"),
-            (Isolation::Landlock, "denied"),
-        ] {
+        let script = format!("exec 3<>/dev/tcp/127.0.0.1/{}", listener.local_addr()?.port());
+        assert_eq!(run(Isolation::None, &view(vec![]), &script)?, (0, String::new()));
+        for (isolation, words) in [(Isolation::Namespaces, "Network is unreachable"), (Isolation::Landlock, "denied")] {
             let (code, text) = run(isolation, &view(vec![]), &script)?;
             assert!(code != 0 && text.contains(words), "{isolation:?}: {text}");
         }
@@ -1262,24 +961,14 @@ mod tests {
     fn a_setuid_program_gives_nothing() -> io::Result<()> {
         let dir = place()?;
         let program = dir.path().join("id");
-        assert!(
-            Command::new("cp")
-                .arg("/usr/bin/id")
-                .arg(&program)
-                .status()?
-                .success()
-        );
+        assert!(Command::new("cp").arg("/usr/bin/id").arg(&program).status()?.success());
         fs::set_permissions(&program, Permissions::from_mode(0o4755))?;
         let script = format!("{} -u", program.display());
         let plain = shell(&script).output()?;
         assert_eq!(plain.stdout, b"0\n");
         for isolation in ALL {
             for mounts in [vec![], vec![bind(dir.path(), true)]] {
-                assert_eq!(
-                    run(isolation, &view(mounts), &script)?,
-                    (0, "4242".into()),
-                    "{isolation:?}"
-                );
+                assert_eq!(run(isolation, &view(mounts), &script)?, (0, "4242".into()), "{isolation:?}");
             }
         }
         Ok(())
@@ -1306,9 +995,7 @@ mod tests {
         place()?;
         for (n, isolation) in ALL.into_iter().enumerate() {
             let mark = format!("{}.{n}", 80_000 + std::process::id() % 1000);
-            let mut command = shell(&format!(
-                "trap '' TERM; setsid sleep {mark} & sleep {mark}; sleep {mark}"
-            ));
+            let mut command = shell(&format!("trap '' TERM; setsid sleep {mark} & sleep {mark}; sleep {mark}"));
             view(vec![]).confine(isolation, &mut command)?;
             let mut child = command.spawn()?;
             assert!(wait_until(|| alive(&mark)));
@@ -1334,10 +1021,7 @@ mod tests {
             assert!(wait_until(|| alive(&mark)), "{isolation:?} did not start");
             caller.kill()?;
             caller.wait()?;
-            assert!(
-                wait_until(|| !alive(&mark)),
-                "{isolation:?} outlived its caller"
-            );
+            assert!(wait_until(|| !alive(&mark)), "{isolation:?} outlived its caller");
         }
         Ok(())
     }
@@ -1347,9 +1031,7 @@ mod tests {
     fn inner_caller() -> io::Result<()> {
         let wanted = std::env::var("ISOLATION").unwrap_or_default();
         let mark = std::env::var("MARK").unwrap_or_default();
-        let isolation = ALL
-            .into_iter()
-            .find(|isolation| format!("{isolation:?}") == wanted);
+        let isolation = ALL.into_iter().find(|isolation| format!("{isolation:?}") == wanted);
         let mut command = shell(&format!("setsid sleep {mark} & sleep {mark}; :"));
         view(vec![]).confine(isolation.unwrap_or(Isolation::None), &mut command)?;
         command.status().map(drop)
@@ -1368,11 +1050,7 @@ mod tests {
                 ("kill -SEGV $$", 139),
                 ("kill -INT $$; exit 3", 130),
             ] {
-                assert_eq!(
-                    run(isolation, &view(vec![]), script)?.0,
-                    code,
-                    "{isolation:?}: {script}"
-                );
+                assert_eq!(run(isolation, &view(vec![]), script)?.0, code, "{isolation:?}: {script}");
             }
         }
         Ok(())
@@ -1384,36 +1062,16 @@ mod tests {
         for isolation in ALL {
             let mut command = Command::new("/nonexistent/program");
             view(vec![]).confine(isolation, &mut command)?;
-            assert_eq!(
-                command.spawn().err().map(|error| error.kind()),
-                Some(io::ErrorKind::NotFound),
-                "{isolation:?}"
-            );
+            assert_eq!(command.spawn().err().map(|error| error.kind()), Some(io::ErrorKind::NotFound), "{isolation:?}");
             let mut command = shell("exit 0");
-            Sandbox {
-                cwd: "/nonexistent".into(),
-                ..view(vec![])
-            }
-            .confine(isolation, &mut command)?;
+            Sandbox { cwd: "/nonexistent".into(), ..view(vec![]) }.confine(isolation, &mut command)?;
             let error = command.stderr(Stdio::null()).spawn().err();
-            assert_eq!(
-                error.map(|error| error.kind()),
-                Some(io::ErrorKind::NotFound),
-                "{isolation:?}"
-            );
+            assert_eq!(error.map(|error| error.kind()), Some(io::ErrorKind::NotFound), "{isolation:?}");
         }
         let missing = view(vec![bind(Path::new("/nonexistent"), false)]);
-        assert!(
-            missing
-                .confine(Isolation::Namespaces, &mut shell(""))
-                .is_err()
-        );
+        assert!(missing.confine(Isolation::Namespaces, &mut shell("")).is_err());
         let relative = view(vec![bind(Path::new("etc"), false)]);
-        assert!(
-            relative
-                .confine(Isolation::Namespaces, &mut shell(""))
-                .is_err()
-        );
+        assert!(relative.confine(Isolation::Namespaces, &mut shell("")).is_err());
         Ok(())
     }
 
@@ -1423,17 +1081,10 @@ mod tests {
         let log = dir.path().join("log");
         let mut command = shell("exit 0");
         let at = PathBuf::from("/etc/nothing/here");
-        view(vec![Mount::Bind {
-            from: dir.path().into(),
-            at,
-            writable: false,
-        }])
-        .confine(Isolation::Namespaces, &mut command)?;
+        view(vec![Mount::Bind { from: dir.path().into(), at, writable: false }])
+            .confine(Isolation::Namespaces, &mut command)?;
         assert!(command.stderr(fs::File::create(&log)?).spawn().is_err());
-        assert_eq!(
-            fs::read_to_string(&log)?,
-            "dkms: sandbox: mount /etc/nothing/here: error 2\n"
-        );
+        assert_eq!(fs::read_to_string(&log)?, "dkms: sandbox: mount /etc/nothing/here: error 2\n");
         Ok(())
     }
 
@@ -1450,26 +1101,11 @@ mod tests {
             cwd: at("/usr/src/some/where"),
             ..view(vec![
                 Mount::Empty { at: at("/usr/src") },
-                Mount::Dir {
-                    at: at("/usr/src/deep/er"),
-                },
-                Mount::Bind {
-                    from: tree.clone(),
-                    at: at("/usr/src/some/where/tree"),
-                    writable: true,
-                },
-                Mount::Bind {
-                    from: file,
-                    at: at("/usr/src/one"),
-                    writable: false,
-                },
-                Mount::Link {
-                    at: at("/usr/src/links/l"),
-                    target: at("/usr/src/one"),
-                },
-                Mount::Empty {
-                    at: at("/usr/src/again"),
-                },
+                Mount::Dir { at: at("/usr/src/deep/er") },
+                Mount::Bind { from: tree.clone(), at: at("/usr/src/some/where/tree"), writable: true },
+                Mount::Bind { from: file, at: at("/usr/src/one"), writable: false },
+                Mount::Link { at: at("/usr/src/links/l"), target: at("/usr/src/one") },
+                Mount::Empty { at: at("/usr/src/again") },
             ])
         };
         let script = "ls -A /usr/src; stat -c %a /usr/src /usr/src/deep/er; cat tree/a /usr/src/links/l; echo x > tree/b; touch /usr/src/n /usr/src/again/n";
@@ -1487,43 +1123,19 @@ mod tests {
     fn nothing_is_made_outside() -> io::Result<()> {
         let dir = place()?;
         let at = |path: &str| PathBuf::from(path);
-        let tree = |at| Mount::Bind {
-            from: dir.path().into(),
-            at,
-            writable: true,
-        };
+        let tree = |at| Mount::Bind { from: dir.path().into(), at, writable: true };
         let empty = Mount::Empty { at: at("/usr/src") };
-        for last in [
-            tree(at("/usr/src/t/new")),
-            Mount::Empty {
-                at: at("/usr/src/t/new"),
-            },
-        ] {
+        for last in [tree(at("/usr/src/t/new")), Mount::Empty { at: at("/usr/src/t/new") }] {
             let mut command = shell("exit 0");
-            view(vec![empty.clone(), tree(at("/usr/src/t")), last])
-                .confine(Isolation::Namespaces, &mut command)?;
+            view(vec![empty.clone(), tree(at("/usr/src/t")), last]).confine(Isolation::Namespaces, &mut command)?;
             assert_eq!(
-                command
-                    .stderr(Stdio::null())
-                    .spawn()
-                    .err()
-                    .map(|error| error.kind()),
+                command.stderr(Stdio::null()).spawn().err().map(|error| error.kind()),
                 Some(io::ErrorKind::NotFound)
             );
         }
-        for last in [
-            Mount::Dir { at: at("/mnt/d") },
-            Mount::Link {
-                at: at("/mnt/d"),
-                target: at("x"),
-            },
-        ] {
+        for last in [Mount::Dir { at: at("/mnt/d") }, Mount::Link { at: at("/mnt/d"), target: at("x") }] {
             let mounts = vec![empty.clone(), tree(at("/mnt")), last];
-            assert!(
-                view(mounts)
-                    .confine(Isolation::Namespaces, &mut shell(""))
-                    .is_err()
-            );
+            assert!(view(mounts).confine(Isolation::Namespaces, &mut shell("")).is_err());
         }
         assert_eq!(fs::read_dir(dir.path())?.count(), 0);
         Ok(())
@@ -1538,23 +1150,10 @@ mod tests {
         }
         symlink(dir.path().join("real"), dir.path().join("link"))?;
         let (link, private) = (dir.path().join("link"), dir.path().join("private"));
-        for (from, at) in [
-            (private.clone(), link.clone()),
-            (private.join("sub"), link.join("sub")),
-        ] {
-            let view = view(vec![Mount::Bind {
-                from,
-                at,
-                writable: false,
-            }]);
-            let script = format!(
-                "cat {0}/link/sub/name; echo; cat {0}/real/sub/name",
-                dir.path().display()
-            );
-            assert_eq!(
-                run(Isolation::Namespaces, &view, &script)?,
-                (0, "private\nprivate".into())
-            );
+        for (from, at) in [(private.clone(), link.clone()), (private.join("sub"), link.join("sub"))] {
+            let view = view(vec![Mount::Bind { from, at, writable: false }]);
+            let script = format!("cat {0}/link/sub/name; echo; cat {0}/real/sub/name", dir.path().display());
+            assert_eq!(run(Isolation::Namespaces, &view, &script)?, (0, "private\nprivate".into()));
         }
         Ok(())
     }
@@ -1567,29 +1166,15 @@ mod tests {
         fs::set_permissions(&tmp, Permissions::from_mode(0o1777))?;
         let work = TempDir::new_in("/tmp")?;
         own(work.path())?;
-        let view = Sandbox {
-            tmp: Some(tmp.clone()),
-            cwd: work.path().into(),
-            ..view(vec![bind(work.path(), true)])
-        };
-        let script =
-            "echo a > /tmp/a && cat /var/tmp/a && mktemp -u | cut -c-5 && echo b > b && pwd";
+        let view = Sandbox { tmp: Some(tmp.clone()), cwd: work.path().into(), ..view(vec![bind(work.path(), true)]) };
+        let script = "echo a > /tmp/a && cat /var/tmp/a && mktemp -u | cut -c-5 && echo b > b && pwd";
         let (code, text) = run(Isolation::Namespaces, &view, script)?;
-        assert_eq!(
-            (code, text),
-            (0, format!("a\n/tmp/\n{}", work.path().display()))
-        );
+        assert_eq!((code, text), (0, format!("a\n/tmp/\n{}", work.path().display())));
         assert_eq!(fs::read_to_string(tmp.join("a"))?, "a\n");
         assert!(!Path::new("/tmp/a").exists() && work.path().join("b").exists());
         // In place, without namespaces.
-        assert_eq!(
-            run(Isolation::Landlock, &view, "dirname $(mktemp)")?,
-            (0, tmp.display().to_string())
-        );
-        assert_ne!(
-            run(Isolation::Landlock, &view, "echo > /tmp/dkms-rs-landlock")?.0,
-            0
-        );
+        assert_eq!(run(Isolation::Landlock, &view, "dirname $(mktemp)")?, (0, tmp.display().to_string()));
+        assert_ne!(run(Isolation::Landlock, &view, "echo > /tmp/dkms-rs-landlock")?.0, 0);
         Ok(())
     }
 
@@ -1597,9 +1182,8 @@ mod tests {
     fn streams_and_devices_work() -> io::Result<()> {
         place()?;
         for isolation in ALL {
-            let mut command = shell(
-                "echo a > /dev/stderr; echo b > /dev/stdout; cat /dev/stdin > /dev/null; : < /dev/zero",
-            );
+            let mut command =
+                shell("echo a > /dev/stderr; echo b > /dev/stdout; cat /dev/stdin > /dev/null; : < /dev/zero");
             view(vec![]).confine(isolation, &mut command)?;
             let output = command
                 .stdin(Stdio::piped())
@@ -1636,25 +1220,17 @@ mod tests {
     fn closed_streams_do_no_harm() -> io::Result<()> {
         place()?;
         for isolation in ALL {
-            let mut command =
-                shell("[ ! -e /proc/$$/fd/0 ] && [ ! -e /proc/$$/fd/2 ] && echo fine");
-            sys::before_exec(
-                command.stdin(Stdio::inherit()).stdout(Stdio::piped()),
-                || {
-                    for stream in [0, 2] {
-                        // Closes one of the child's own streams.
-                        sys::close_one(stream);
-                    }
-                    Ok(())
-                },
-            );
+            let mut command = shell("[ ! -e /proc/$$/fd/0 ] && [ ! -e /proc/$$/fd/2 ] && echo fine");
+            sys::before_exec(command.stdin(Stdio::inherit()).stdout(Stdio::piped()), || {
+                for stream in [0, 2] {
+                    // Closes one of the child's own streams.
+                    sys::close_one(stream);
+                }
+                Ok(())
+            });
             view(vec![]).confine(isolation, &mut command)?;
             let output = command.spawn()?.wait_with_output()?;
-            assert_eq!(
-                (output.status.code(), output.stdout.as_slice()),
-                (Some(0), &b"fine\n"[..]),
-                "{isolation:?}"
-            );
+            assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b"fine\n"[..]), "{isolation:?}");
         }
         Ok(())
     }
@@ -1668,11 +1244,7 @@ mod tests {
             let mut child = command.stdout(Stdio::piped()).spawn()?;
             let mut text = String::new();
             // Neither the guard nor process 1 holds the pipe.
-            child
-                .stdout
-                .take()
-                .map(|mut pipe| pipe.read_to_string(&mut text))
-                .transpose()?;
+            child.stdout.take().map(|mut pipe| pipe.read_to_string(&mut text)).transpose()?;
             assert_eq!(text, "a\n", "{isolation:?}");
             stop(&child)?;
             child.wait()?;
@@ -1691,15 +1263,8 @@ mod tests {
                     scope.spawn(move || -> io::Result<()> {
                         fs::create_dir(&own_dir)?;
                         own(&own_dir)?;
-                        let place = Mount::Bind {
-                            from: own_dir,
-                            at: "/mnt".into(),
-                            writable: true,
-                        };
-                        let view = Sandbox {
-                            cwd: "/mnt".into(),
-                            ..view(vec![place])
-                        };
+                        let place = Mount::Bind { from: own_dir, at: "/mnt".into(), writable: true };
+                        let view = Sandbox { cwd: "/mnt".into(), ..view(vec![place]) };
                         for round in 0..6 {
                             let (code, text) = run(
                                 Isolation::Namespaces,
@@ -1712,11 +1277,9 @@ mod tests {
                     })
                 })
                 .collect();
-            threads.into_iter().try_for_each(|thread| {
-                thread
-                    .join()
-                    .unwrap_or_else(|_| Err(io::Error::other("panicked")))
-            })
+            threads
+                .into_iter()
+                .try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(io::Error::other("panicked"))))
         })?;
         assert_eq!(fs::read_to_string("/proc/self/mountinfo")?, before);
         Ok(())
@@ -1731,11 +1294,7 @@ mod tests {
                 command.env(format!("V{n}"), "x".repeat(100_000));
             }
             view(vec![]).confine(isolation, &mut command)?;
-            assert_eq!(
-                command.output()?.stdout,
-                b"100000 100000\n",
-                "{isolation:?}"
-            );
+            assert_eq!(command.output()?.stdout, b"100000 100000\n", "{isolation:?}");
         }
         Ok(())
     }
@@ -1745,11 +1304,7 @@ mod tests {
         let dir = place()?;
         let mut command = shell("cat /mnt/file");
         fs::write(dir.path().join("file"), "text")?;
-        let place = Mount::Bind {
-            from: dir.path().into(),
-            at: "/mnt".into(),
-            writable: false,
-        };
+        let place = Mount::Bind { from: dir.path().into(), at: "/mnt".into(), writable: false };
         view(vec![place]).confine(Isolation::Namespaces, &mut command)?;
         for _ in 0..2 {
             assert_eq!(command.output()?.stdout, b"text");
@@ -1760,16 +1315,8 @@ mod tests {
     #[test]
     fn binds_elsewhere_need_namespaces() -> io::Result<()> {
         let dir = place()?;
-        let elsewhere = view(vec![Mount::Bind {
-            from: dir.path().into(),
-            at: "/mnt".into(),
-            writable: false,
-        }]);
-        assert!(
-            elsewhere
-                .confine(Isolation::Landlock, &mut shell(""))
-                .is_err()
-        );
+        let elsewhere = view(vec![Mount::Bind { from: dir.path().into(), at: "/mnt".into(), writable: false }]);
+        assert!(elsewhere.confine(Isolation::Landlock, &mut shell("")).is_err());
         Ok(())
     }
 
@@ -1793,15 +1340,10 @@ mod tests {
             root.display(),
             words[1..].join(" ")
         );
-        let output = Command::new("unshare")
-            .args(["--mount", "--propagation", "shared", "sh", "-c", &script])
-            .output()?;
-        let text =
-            String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success() && text.contains("1 passed"),
-            "{text}"
-        );
+        let output =
+            Command::new("unshare").args(["--mount", "--propagation", "shared", "sh", "-c", &script]).output()?;
+        let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
         Ok(())
     }
 
@@ -1810,24 +1352,17 @@ mod tests {
     fn inner_chroot() -> io::Result<()> {
         let before = fs::read_to_string("/proc/self/mountinfo")?;
         assert!(
-            !before
-                .lines()
-                .any(|line| line.split(' ').nth(4) == Some("/")),
+            !before.lines().any(|line| line.split(' ').nth(4) == Some("/")),
             "the chroot is a mount point: {before}"
         );
         assert!(before.contains("shared:"), "{before}");
         assert_eq!(Isolation::available(), Isolation::Namespaces);
-        let place = Mount::Bind {
-            from: "/etc".into(),
-            at: "/run/etc".into(),
-            writable: true,
-        };
+        let place = Mount::Bind { from: "/etc".into(), at: "/run/etc".into(), writable: true };
         let script = "cat /etc/name; echo; ls /; echo /proc/[0-9]*; echo > /etc/x; ls /run; ls /../..; exit 4";
         let (code, text) = run(Isolation::Namespaces, &view(vec![place]), script)?;
         let list = "bin\ndev\netc\nlib\nlib64\nproc\nrun\nsbin\ntests\ntmp\nusr\nvar";
-        let expected = format!(
-            "chroot\n{list}\n/proc/1 /proc/2\n/bin/bash: line 1: /etc/x: Read-only file system\netc\n{list}"
-        );
+        let expected =
+            format!("chroot\n{list}\n/proc/1 /proc/2\n/bin/bash: line 1: /etc/x: Read-only file system\netc\n{list}");
         assert_eq!((code, text), (4, expected));
         assert_eq!(fs::read_to_string("/proc/self/mountinfo")?, before);
         Ok(())
@@ -1847,12 +1382,8 @@ mod tests {
             .env("WORK", &work)
             .current_dir("/")
             .output()?;
-        let text =
-            String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success() && text.contains("1 passed"),
-            "{text}"
-        );
+        let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
         Ok(())
     }
 
@@ -1864,29 +1395,18 @@ mod tests {
         let work = PathBuf::from(std::env::var_os("WORK").unwrap_or_default());
         let other = User { uid: 1, gid: 1 };
         for isolation in BOTH {
-            let view = Sandbox {
-                user: Some(other),
-                cwd: work.clone(),
-                ..view(vec![bind(&work, true)])
-            };
-            let script =
-                "id -u; id -g; echo a > a; grep -h CapEff /proc/self/status; echo > ../b; exit 6";
+            let view = Sandbox { user: Some(other), cwd: work.clone(), ..view(vec![bind(&work, true)]) };
+            let script = "id -u; id -g; echo a > a; grep -h CapEff /proc/self/status; echo > ../b; exit 6";
             let (code, text) = run(isolation, &view, script)?;
             assert_eq!(code, 6, "{text}");
-            assert!(
-                text.starts_with("4242\n4243\nCapEff:\t0000000000000000\n"),
-                "{isolation:?}: {text}"
-            );
+            assert!(text.starts_with("4242\n4243\nCapEff:\t0000000000000000\n"), "{isolation:?}: {text}");
         }
         let (_, text) = run(
             Isolation::Namespaces,
             &view(vec![]),
             "echo /proc/[0-9]*; tail -n +3 /proc/net/dev | cut -d: -f1; touch /etc/x",
         )?;
-        assert!(
-            text.starts_with("/proc/1 /proc/2\n    lo\ntouch: "),
-            "{text}"
-        );
+        assert!(text.starts_with("/proc/1 /proc/2\n    lo\ntouch: "), "{text}");
         Ok(())
     }
 
@@ -1902,54 +1422,32 @@ mod tests {
         symlink(&tree, &link)?;
         assert_eq!(expose(&tree, &USER), [], "nothing is closed yet");
         fs::set_permissions(&closed, Permissions::from_mode(0o750))?;
-        assert_eq!(
-            expose(&tree, &User { uid: 0, gid: 0 }),
-            [],
-            "root is never locked out"
-        );
+        assert_eq!(expose(&tree, &User { uid: 0, gid: 0 }), [], "root is never locked out");
         for path in [&tree, &link] {
             let script = format!("cat {}/file", path.display());
             assert_ne!(run(Isolation::Namespaces, &view(vec![]), &script)?.0, 0);
             let mounts = expose(path, &USER);
             assert_eq!(mounts.len(), 3);
-            assert_eq!(
-                run(Isolation::Namespaces, &view(mounts.clone()), &script)?,
-                (0, "text".into())
-            );
-            let (_, text) = run(
-                Isolation::Namespaces,
-                &view(mounts),
-                &format!("ls {}", closed.display()),
-            )?;
+            assert_eq!(run(Isolation::Namespaces, &view(mounts.clone()), &script)?, (0, "text".into()));
+            let (_, text) = run(Isolation::Namespaces, &view(mounts), &format!("ls {}", closed.display()))?;
             assert_eq!(text, "a");
+            // One after the other does not hide the first.
+            let both = [expose(path, &USER), expose(&closed.join("secret"), &USER)].concat();
+            let script = format!("{script}; cat {}/secret", closed.display());
+            assert_eq!(run(Isolation::Namespaces, &view(both), &script)?, (0, "texttext".into()));
         }
         std::os::unix::fs::chown(&closed, None, Some(USER.gid))?;
         assert_eq!(expose(&tree, &USER), [], "the group may pass");
         std::os::unix::fs::chown(&closed, Some(USER.uid), None)?;
         fs::set_permissions(&closed, Permissions::from_mode(0o055))?;
-        assert_eq!(
-            expose(&tree, &USER).len(),
-            3,
-            "the owner may not, although others may"
-        );
+        assert_eq!(expose(&tree, &USER).len(), 3, "the owner may not, although others may");
         // The closed directory is the parent.
         fs::set_permissions(&closed, Permissions::from_mode(0o700))?;
         own(dir.path())?;
         fs::set_permissions(dir.path(), Permissions::from_mode(0o700))?;
-        let stranger = User {
-            uid: 4244,
-            gid: 4244,
-        };
+        let stranger = User { uid: 4244, gid: 4244 };
         let mounts = expose(&closed, &stranger);
-        assert_eq!(
-            mounts,
-            [
-                Mount::Empty {
-                    at: dir.path().into()
-                },
-                bind(&closed, false)
-            ]
-        );
+        assert_eq!(mounts, [Mount::Empty { at: dir.path().into() }, bind(&closed, false)]);
         Ok(())
     }
 }

@@ -25,27 +25,17 @@ impl Values {
 
     /// All values of `name`, by index.
     pub fn all(&self, name: &str) -> impl Iterator<Item = (usize, &str)> {
-        self.0
-            .get(name)
-            .into_iter()
-            .flatten()
-            .map(|(index, value)| (*index, value.as_str()))
+        self.0.get(name).into_iter().flatten().map(|(index, value)| (*index, value.as_str()))
     }
 
     /// The values that are not empty of `name`, in the order of their indices.
     pub fn list(&self, name: &str) -> Vec<String> {
-        self.all(name)
-            .map(|(_, value)| value.to_owned())
-            .filter(|value| !value.is_empty())
-            .collect()
+        self.all(name).map(|(_, value)| value.to_owned()).filter(|value| !value.is_empty()).collect()
     }
 
     /// The highest index over the given names.
     pub fn last_index(&self, names: &[&str]) -> Option<usize> {
-        names
-            .iter()
-            .filter_map(|name| self.0.get(*name)?.keys().next_back().copied())
-            .max()
+        names.iter().filter_map(|name| self.0.get(*name)?.keys().next_back().copied()).max()
     }
 
     /// Whether anything is set under `name`.
@@ -55,20 +45,13 @@ impl Values {
 
     /// Sets one value.
     pub fn set(&mut self, name: &str, index: usize, value: &str) {
-        self.0
-            .entry(name.to_owned())
-            .or_default()
-            .insert(index, value.to_owned());
+        self.0.entry(name.to_owned()).or_default().insert(index, value.to_owned());
     }
 
     fn parse(records: &[u8]) -> Self {
         let mut values = Self::default();
-        let mut fields = records
-            .split(|byte| *byte == 0)
-            .map(String::from_utf8_lossy);
-        while let (Some(name), Some(index), Some(value)) =
-            (fields.next(), fields.next(), fields.next())
-        {
+        let mut fields = records.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+        while let (Some(name), Some(index), Some(value)) = (fields.next(), fields.next(), fields.next()) {
             if let Ok(index) = index.parse() {
                 // Files with DOS line ends are read as their authors meant them.
                 values.set(&name, index, value.strip_suffix('\r').unwrap_or(&value));
@@ -99,17 +82,9 @@ impl Evaluation {
         let (values, records) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let (errors, stderr) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let mut args = vec![self.names.join(" "), self.variables.len().to_string()];
-        args.extend(
-            self.variables
-                .iter()
-                .map(|(name, value)| format!("{name}={value}")),
-        );
+        args.extend(self.variables.iter().map(|(name, value)| format!("{name}={value}")));
         args.push(self.files.len().to_string());
-        args.extend(
-            self.files
-                .iter()
-                .map(|file| file.to_string_lossy().into_owned()),
-        );
+        args.extend(self.files.iter().map(|file| file.to_string_lossy().into_owned()));
         args.extend(self.last.iter().cloned());
         let mut child = command
             .args(["--norc", "--noprofile", "-c", DRIVER, "dkms"])
@@ -123,16 +98,11 @@ impl Evaluation {
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let read_all = |pipe| {
             let mut bytes = Vec::new();
-            std::fs::File::from(pipe)
-                .read_to_end(&mut bytes)
-                .map(|_| bytes)
+            std::fs::File::from(pipe).read_to_end(&mut bytes).map(|_| bytes)
         };
         let (values, errors) = std::thread::scope(|scope| {
             let errors = scope.spawn(|| read_all(errors));
-            (
-                read_all(values),
-                errors.join().unwrap_or_else(|_| Ok(Vec::new())),
-            )
+            (read_all(values), errors.join().unwrap_or_else(|_| Ok(Vec::new())))
         });
         child.wait()?;
         Ok((Values::parse(&values?), errors?))
@@ -160,9 +130,7 @@ mod tests {
             files,
             last: last.iter().map(|s| s.to_string()).collect(),
         };
-        let (values, errors) = evaluation
-            .run(Command::new("bash").current_dir(dir.path()))
-            .expect("bash runs");
+        let (values, errors) = evaluation.run(Command::new("bash").current_dir(dir.path())).expect("bash runs");
         (values, String::from_utf8_lossy(&errors).into_owned())
     }
 
@@ -190,13 +158,8 @@ mod tests {
 
     #[test]
     fn arrays_keep_their_indices_and_later_files_see_earlier_values() {
-        let (values, _) = evaluate(
-            &[
-                "MAKE[0]=a\nMAKE[7]=b\nOTHER=c",
-                "CLEAN=${MAKE[7]}${OTHER-none}",
-            ],
-            &["NAME=$kernelver"],
-        );
+        let (values, _) =
+            evaluate(&["MAKE[0]=a\nMAKE[7]=b\nOTHER=c", "CLEAN=${MAKE[7]}${OTHER-none}"], &["NAME=$kernelver"]);
         assert_eq!(values.all("MAKE").collect::<Vec<_>>(), [(0, "a"), (7, "b")]);
         assert_eq!(values.get("CLEAN"), "bnone");
         assert_eq!(values.get("NAME"), "6.1.0-1");

@@ -31,12 +31,7 @@ pub fn regex(pattern: &CStr, text: &CStr) -> Match {
     let mut compiled = MaybeUninit::<libc::regex_t>::uninit();
     // SAFETY: both strings end in NUL; `compiled` is read only where regcomp says that it filled it, and freed once.
     unsafe {
-        if libc::regcomp(
-            compiled.as_mut_ptr(),
-            pattern.as_ptr(),
-            libc::REG_EXTENDED | libc::REG_NOSUB,
-        ) != 0
-        {
+        if libc::regcomp(compiled.as_mut_ptr(), pattern.as_ptr(), libc::REG_EXTENDED | libc::REG_NOSUB) != 0 {
             return Match::Invalid;
         }
         let found = libc::regexec(compiled.as_ptr(), text.as_ptr(), 0, std::ptr::null_mut(), 0);
@@ -46,10 +41,7 @@ pub fn regex(pattern: &CStr, text: &CStr) -> Match {
 }
 
 /// Runs `hook` in the new process before it executes the program. `hook` must not allocate or take a lock.
-pub fn before_exec(
-    command: &mut Command,
-    hook: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
-) {
+pub fn before_exec(command: &mut Command, hook: impl FnMut() -> io::Result<()> + Send + Sync + 'static) {
     // SAFETY: all callers are in sandbox.rs, whose hook works on memory prepared beforehand and makes system calls only.
     unsafe { command.pre_exec(hook) };
 }
@@ -138,10 +130,7 @@ pub fn wait_signal(numbers: &[c_int]) -> c_int {
 
 /// Ends this process as signal `number` would, without a core file.
 pub fn die_by(number: c_int) -> ! {
-    let none = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: pointers to locals that outlive the calls; SIG_DFL runs none of our code.
     unsafe {
@@ -160,11 +149,7 @@ fn close_range(first: c_int, last: c_int, at_exec: bool) {
     if first > last {
         return;
     }
-    let flags = if at_exec {
-        libc::CLOSE_RANGE_CLOEXEC
-    } else {
-        0
-    };
+    let flags = if at_exec { libc::CLOSE_RANGE_CLOEXEC } else { 0 };
     // SAFETY: only for processes that end by `exit` or execute a program: nobody uses a File whose number is closed here.
     unsafe {
         if libc::syscall(libc::SYS_close_range, first, last, flags) == 0 {
@@ -224,23 +209,13 @@ pub fn restrict_mount(fd: impl AsFd, attributes: u64, recursive: bool) -> io::Re
             size_of_val(&attr),
         )
     };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// landlock_restrict_self(2): the crate's own way allocates, and this has to happen after the change of user.
 pub fn restrict_self(ruleset: impl AsFd) -> io::Result<()> {
     // SAFETY: no memory is passed.
-    match unsafe {
-        libc::syscall(
-            libc::SYS_landlock_restrict_self,
-            ruleset.as_fd().as_raw_fd(),
-            0,
-        )
-    } {
+    match unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_fd().as_raw_fd(), 0) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
@@ -250,21 +225,12 @@ pub fn restrict_self(ruleset: impl AsFd) -> io::Result<()> {
 pub fn leave_keyring() {
     const KEYCTL_JOIN_SESSION_KEYRING: c_int = 1;
     // SAFETY: a null name is allowed and means a new, nameless keyring. Without keyrings it fails, and nothing is lost.
-    unsafe {
-        libc::syscall(
-            libc::SYS_keyctl,
-            KEYCTL_JOIN_SESSION_KEYRING,
-            std::ptr::null::<libc::c_char>(),
-        )
-    };
+    unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>()) };
 }
 
 /// `text` up to its first NUL, as a C string.
 pub fn until_nul(text: &[u8]) -> CString {
-    let end = text
-        .iter()
-        .position(|&byte| byte == 0)
-        .unwrap_or(text.len());
+    let end = text.iter().position(|&byte| byte == 0).unwrap_or(text.len());
     CString::new(&text[..end]).unwrap_or_default()
 }
 
@@ -289,13 +255,9 @@ mod tests {
                     die_by(number)
                 }
                 Fork::Parent(pid) => {
-                    let status =
-                        waitpid(Some(pid), WaitOptions::empty())?.map(|(_, status)| status);
+                    let status = waitpid(Some(pid), WaitOptions::empty())?.map(|(_, status)| status);
                     assert_eq!(status.and_then(|s| s.exit_status()), code);
-                    assert_eq!(
-                        status.and_then(|s| s.terminating_signal()),
-                        (number != 0).then_some(number)
-                    );
+                    assert_eq!(status.and_then(|s| s.terminating_signal()), (number != 0).then_some(number));
                 }
             }
         }
@@ -321,10 +283,7 @@ mod tests {
         let number = read.as_raw_fd();
         assert!(number > 2);
         let test = format!("test -e /proc/self/fd/{number}");
-        assert!(
-            Command::new("sh").args(["-c", &test]).status()?.success(),
-            "the pipe is inherited without more"
-        );
+        assert!(Command::new("sh").args(["-c", &test]).status()?.success(), "the pipe is inherited without more");
         let mut command = Command::new("sh");
         before_exec(&mut command, || {
             close_at_exec();

@@ -39,17 +39,9 @@ pub fn sort_versions(items: &mut Vec<String>) {
         return;
     }
     let input = items.join("\n");
-    let sorted = crate::system::process::filter(
-        Command::new("sort").arg("-V").env("LC_ALL", "C"),
-        input.as_bytes(),
-    );
+    let sorted = crate::system::process::filter(Command::new("sort").arg("-V").env("LC_ALL", "C"), input.as_bytes());
     match sorted {
-        Ok(text) => {
-            *items = String::from_utf8_lossy(&text)
-                .lines()
-                .map(str::to_owned)
-                .collect()
-        }
+        Ok(text) => *items = String::from_utf8_lossy(&text).lines().map(str::to_owned).collect(),
         Err(_) => items.sort(),
     }
 }
@@ -57,12 +49,7 @@ pub fn sort_versions(items: &mut Vec<String>) {
 /// Whether dpkg holds `a` for later than `b` (`dpkg --compare-versions a gt b`).
 pub fn dpkg_later(a: &str, b: &str) -> bool {
     Command::new("dpkg")
-        .args([
-            OsStr::new("--compare-versions"),
-            a.as_ref(),
-            "gt".as_ref(),
-            b.as_ref(),
-        ])
+        .args([OsStr::new("--compare-versions"), a.as_ref(), "gt".as_ref(), b.as_ref()])
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success())

@@ -30,10 +30,7 @@ const ORIGINAL: [(&str, &str); 1] = [(
 )];
 
 /// Deprecated features that dkms 3.2.2 does not warn of yet.
-const NOT_YET_DEPRECATED: [&str; 2] = [
-    "Deprecated feature: CLEAN ",
-    "Deprecated feature: OBSOLETE_BY ",
-];
+const NOT_YET_DEPRECATED: [&str; 2] = ["Deprecated feature: CLEAN ", "Deprecated feature: OBSOLETE_BY "];
 
 /// Packages of Debian that bring modules, small enough to be built often.
 pub const PACKAGES: [&str; 8] = [
@@ -81,11 +78,7 @@ fn throwaway() -> Command {
 fn kernels() -> &'static [String] {
     static KERNELS: OnceLock<Vec<String>> = OnceLock::new();
     KERNELS.get_or_init(|| {
-        let output = throwaway()
-            .arg("kernels")
-            .stderr(Stdio::inherit())
-            .output()
-            .expect("tests/throwaway should run");
+        let output = throwaway().arg("kernels").stderr(Stdio::inherit()).output().expect("tests/throwaway should run");
         assert!(output.status.success(), "{NO_ROOT}");
         let text = String::from_utf8(output.stdout).expect("releases are ASCII");
         text.lines().map(str::to_owned).collect()
@@ -141,22 +134,14 @@ impl Root {
             .expect("tests/throwaway should run");
         let commands = agent.stdin.take();
         let answers = BufReader::new(agent.stdout.take().expect("stdout is a pipe"));
-        let mut root = Root {
-            layer,
-            agent,
-            commands,
-            answers,
-            transcript: VecDeque::new(),
-        };
+        let mut root = Root { layer, agent, commands, answers, transcript: VecDeque::new() };
         root.read_to_nul();
         root
     }
 
     fn read_to_nul(&mut self) -> String {
         let mut bytes = Vec::new();
-        self.answers
-            .read_until(0, &mut bytes)
-            .expect("the root should answer");
+        self.answers.read_until(0, &mut bytes).expect("the root should answer");
         assert_eq!(bytes.pop(), Some(0), "{NO_ROOT}");
         String::from_utf8_lossy(&bytes).into_owned()
     }
@@ -177,8 +162,7 @@ impl Root {
         if self.transcript.len() == 20 {
             self.transcript.pop_front();
         }
-        self.transcript
-            .push_back(format!("# {command}\n{text}[exit code {code}]\n"));
+        self.transcript.push_back(format!("# {command}\n{text}[exit code {code}]\n"));
         Output { text, code }
     }
 
@@ -186,11 +170,7 @@ impl Root {
     #[track_caller]
     pub fn sh(&mut self, command: &str) -> String {
         let output = self.run(command);
-        assert!(
-            output.code == 0,
-            "`{command}` should succeed\n{}",
-            self.history()
-        );
+        assert!(output.code == 0, "`{command}` should succeed\n{}", self.history());
         output.text
     }
 
