@@ -207,9 +207,14 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// Somebody else said it already: only the exit code is left.
+    /// Somebody said it already: the exit code is left, and what to do next.
     #[error("")]
-    Said(u8),
+    Said {
+        /// The exit code.
+        code: u8,
+        /// See [`Error::hint`].
+        hint: Option<String>,
+    },
 }
 
 impl Error {
@@ -233,7 +238,7 @@ impl Error {
             Self::Excluded { .. } => 77,
             Self::PreInstallFailed => 101,
             Self::BuildScriptFailed { code, .. } | Self::ScriptFailed { code, .. } => u8::try_from(*code).unwrap_or(1),
-            Self::Usage { code, .. } | Self::Said(code) => *code,
+            Self::Usage { code, .. } | Self::Said { code, .. } => *code,
         }
     }
 
@@ -244,15 +249,26 @@ impl Error {
                 Some(format!("To install the headers: apt install {}", crate::system::dpkg::headers_package(release)))
             }
             Self::NotRoot => Some("Try again with sudo.".into()),
+            Self::Said { hint, .. } => hint.clone(),
             _ => None,
         }
+    }
+
+    /// What is left of it when its words are out.
+    pub fn said(&self) -> Self {
+        Self::Said { code: self.code(), hint: self.hint() }
+    }
+
+    /// Only an exit code.
+    pub fn silent(code: u8) -> Self {
+        Self::Said { code, hint: None }
     }
 
     /// Whether it was said already.
     pub fn is_said(&self) -> bool {
         matches!(
             self,
-            Self::Said(_)
+            Self::Said { .. }
                 | Self::Excluded { .. }
                 | Self::Stranded { .. }
                 | Self::BuildScriptFailed { .. }

@@ -7,10 +7,16 @@ use crate::plan::Plan;
 use crate::run::Outcome;
 use crate::system::output::Block;
 
-/// What a command over several kernels ends with: the last kernel's result.
+/// What a command over several kernels ends with: the last kernel's result, and what to do next for each.
 pub fn last_result(outcomes: Vec<Outcome>) -> Result<()> {
+    let mut hints: Vec<String> =
+        outcomes.iter().filter_map(|outcome| outcome.result.as_ref().err().and_then(Error::hint)).collect();
+    hints.dedup();
     match outcomes.into_iter().last().map(|outcome| outcome.result) {
-        Some(Err(error)) => Err(Error::Said(error.code())),
+        Some(Err(error)) => {
+            let hint = (!hints.is_empty()).then(|| hints.join("\n"));
+            Err(Error::Said { code: error.code(), hint })
+        }
         _ => Ok(()),
     }
 }

@@ -175,7 +175,7 @@ impl Shared<'_> {
         self.announce(step, say);
         self.tell_signing(step, say);
         let Some(work) = self.work_on(step, say) else {
-            return Err(Error::Said(1));
+            return Err(Error::silent(1));
         };
         self.check_depends(&work)?;
         let turn = self.turns.get(&step.id).filter(|_| self.site.isolation_of(&step.id) != Isolation::Namespaces);
@@ -261,7 +261,7 @@ impl Shared<'_> {
                 if !error.is_said() {
                     say.error(error);
                 }
-                Err(Error::Said(error.code()))
+                Err(error.said())
             }
             Verdict::Done(state) => {
                 let (verb, place) = if *state == State::Installed { ("installed", "on") } else { ("built", "for") };
@@ -276,7 +276,7 @@ impl Shared<'_> {
                 self.install(step, say, commit)
             }
             Verdict::Build => {
-                let work = self.work_on(step, say).ok_or(Error::Said(1))?;
+                let work = self.work_on(step, say).ok_or(Error::silent(1))?;
                 let built = self.wait_for(index).and_then(|made| self.keep(made, &work, commit));
                 if built.is_err() {
                     prepare::tidy(&work);
@@ -298,7 +298,7 @@ impl Shared<'_> {
     }
 
     fn install(&self, step: &Step, say: &Block, commit: &mut Commit) -> Result<()> {
-        let work = self.work_on(step, say).ok_or(Error::Said(1))?;
+        let work = self.work_on(step, say).ok_or(Error::silent(1))?;
         commit.install(&work)
     }
 

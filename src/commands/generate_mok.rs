@@ -13,5 +13,5 @@ pub fn run(site: &Site) -> Result<()> {
     let mut said = String::new();
     let keys = sign::keys(site, &framework, &mut said);
     site.output.block().print(said);
-    keys.map(drop).ok_or(Error::Said(1))
+    keys.map(drop).ok_or(Error::silent(1))
 }

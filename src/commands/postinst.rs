@@ -32,7 +32,7 @@ pub fn run(site: &Site, arguments: &Arguments) -> Result<()> {
     let say = site.output.block();
     if arguments.name.is_empty() || arguments.version.is_empty() {
         say.say("Need NAME, and VERSION defined\nARCH is optional");
-        return Err(Error::Said(1));
+        return Err(Error::silent(1));
     }
     site.need_root()?;
     if site.paths.no_autoinstall().exists() {
@@ -165,7 +165,7 @@ fn enumerate(items: &[String]) -> String {
 /// The last failure; a kernel that the module is not meant for is none.
 fn last_failure(outcomes: Vec<Outcome>) -> Result<()> {
     let failures = outcomes.into_iter().filter_map(|outcome| outcome.result.err()).filter(|error| error.code() != 77);
-    failures.last().map_or(Ok(()), |error| Err(Error::Said(error.code())))
+    failures.last().map_or(Ok(()), |error| Err(error.said()))
 }
 
 #[cfg(test)]

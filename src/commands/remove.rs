@@ -13,11 +13,10 @@ use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::model::tree::State;
 use crate::plan::read_conf;
-use crate::steps::{Work, install};
+use crate::steps::{Work, install, prepare};
 use crate::system::dpkg;
 use crate::system::files::{names, remove_any};
 use crate::system::output::Block;
-use crate::system::paths::hidden;
 
 /// Directories below `TREE/M/V` that are no kernel's.
 const NOT_KERNELS: [&str; 6] = ["build", "tarball", "driver_disk", "rpm", "deb", "source"];
@@ -97,12 +96,7 @@ pub fn remove(site: &Site, id: &Id, targets: &[Target], options: &Options, say: 
 /// What builds that were cut off left behind, and empty directories of kernels.
 fn clear_leftovers(dir: &std::path::Path) -> Result<()> {
     for kernel in names(dir).into_iter().map(|name| dir.join(name)).filter(|path| path.is_dir() && !path.is_symlink()) {
-        for entry in fs::read_dir(&kernel).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if hidden(&path) && entry.file_name().to_string_lossy().starts_with(".tmp_") {
-                remove_any(&path).doing(cannot("delete", &path))?;
-            }
-        }
+        prepare::clear_leftovers(&kernel, ".tmp_")?;
         let _ = fs::remove_dir(&kernel);
     }
     Ok(())

@@ -10,7 +10,7 @@ use crate::model::kernel::{Kernel, is_set};
 use crate::model::module::{Id, Target};
 use crate::model::site::Site;
 use crate::system::regex::{self, Match};
-use crate::system::sandbox::{self, Sandbox};
+use crate::system::sandbox::{self, Isolation, Sandbox};
 use crate::system::shell::{Evaluation, Values};
 use crate::system::version::padded;
 
@@ -204,7 +204,7 @@ impl Question<'_> {
         let mounts = user.as_ref().map(|user| files.iter().flat_map(|file| sandbox::expose(file, user)).collect());
         let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
         Sandbox { user, mounts: mounts.unwrap_or_default(), cwd, tmp: None }
-            .confine(self.site.isolation, bash)
+            .confine(Isolation::available(), bash)
             .doing(|| "Cannot set up the sandbox for dkms.conf".into())
     }
 }
@@ -271,11 +271,18 @@ impl Conf {
                     ));
                 }
             }
+            // It becomes a file's name in the tree and in the kernel's directory.
+            if module.dest_name.contains('/') || matches!(module.dest_name.as_str(), "." | "..") {
+                problems
+                    .push(format!("dkms.conf: Error! 'DEST_MODULE_NAME' directive is no file name in record #{i}."));
+            }
             let location = &module.original_location;
             if location.is_empty() {
                 problems
                     .push(format!("dkms.conf: Error! No 'DEST_MODULE_LOCATION' directive specified for record #{i}."));
-            } else if !["/kernel", "/updates", "/extra"].iter().any(|start| location.starts_with(start)) {
+            } else if !["/kernel", "/updates", "/extra"].iter().any(|start| location.starts_with(start))
+                || location.split('/').any(|part| part == "..")
+            {
                 problems.push(format!(
                     "dkms.conf: Error! Directive 'DEST_MODULE_LOCATION' does not begin with\n'/kernel', '/updates', or '/extra' \
                      in record #{i}."

@@ -92,14 +92,17 @@ impl Framework {
     pub fn read(paths: &Paths, release: &str) -> Result<(Self, Vec<u8>)> {
         let mut files = paths.framework_confs();
         files.insert(0, paths.system("/etc/sysconfig/module-init-tools"));
-        files.retain(|file| says_something(file));
+        files.retain(|file| file.exists());
         let mut values = Values::default();
         for name in FROM_ENVIRONMENT {
             if let Ok(value) = std::env::var(name) {
                 values.set(name, 0, &value);
             }
         }
-        if files.is_empty() {
+        if let Some(plain) = files.iter().map(|file| plain_assignments(file)).collect::<Option<Vec<_>>>() {
+            for (name, value) in plain.into_iter().flatten().filter(|(name, _)| NAMES.contains(&name.as_str())) {
+                values.set(&name, 0, &value);
+            }
             return Ok((Self::from_values(&values), Vec::new()));
         }
         let mut variables = vec![("kernelver", release.to_owned())];
@@ -155,13 +158,26 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Whether a file holds anything but comments: framework.conf as it is shipped does not, and needs no bash.
-fn says_something(file: &Path) -> bool {
-    std::fs::read(file).is_ok_and(|text| {
-        text.split(|byte| *byte == b'\n')
-            .map(<[u8]>::trim_ascii)
-            .any(|line| !line.is_empty() && !line.starts_with(b"#"))
-    })
+/// The assignments of a file in which nothing stands that only bash understands: comments, `name=word`, `name="words"`.
+///
+/// That is what framework.conf usually is, and saves a bash for every command.
+fn plain_assignments(file: &Path) -> Option<Vec<(String, String)>> {
+    let Ok(text) = std::fs::read_to_string(file) else { return Some(Vec::new()).filter(|_| !file.exists()) };
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let (name, value) = line.split_once('=')?;
+            let quoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+            let plain = |c: char| {
+                c.is_ascii_alphanumeric() || "_-./,:+%@".contains(c) || (quoted.is_some() && "= ".contains(c))
+            };
+            let value = quoted.unwrap_or(value);
+            // Blanks in a row would become one.
+            let as_it_is = value.chars().all(plain) && !value.contains("  ") && value.trim() == value;
+            let named = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            (as_it_is && named).then(|| (name.to_owned(), value.to_owned()))
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -169,12 +185,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_what_bash_would_read_alike_is_read_without_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("f");
+        for (text, plain) in [
+            ("# x\na=b\n c=\"d e\"\n", true),
+            ("a=$b", false),
+            ("a='b'", false),
+            ("a=b c", false),
+            ("a=\"b  c\"", false),
+            ("a=~", false),
+            ("export a=b", false),
+            ("a=\"b\"c\"", false),
+            ("if true; then", false),
+        ] {
+            std::fs::write(&file, text).expect("written");
+            assert_eq!(plain_assignments(&file).is_some(), plain, "{text}");
+        }
+    }
+
+    #[test]
     fn later_files_win_and_comments_cost_nothing() -> Result<()> {
         let dir = tempfile::tempdir().expect("a directory");
         let etc = dir.path().join("etc/dkms/framework.conf.d");
         std::fs::create_dir_all(&etc).expect("made");
         std::fs::write(etc.join("../framework.conf"), "# source_tree=/nowhere\n\n").expect("written");
-        assert!(!says_something(&etc.join("../framework.conf")));
+        assert_eq!(plain_assignments(&etc.join("../framework.conf")), Some(Vec::new()));
         let paths = Paths::new(dir.path());
         assert_eq!(Framework::read(&paths, "")?.0.source_tree, Path::new("/usr/src"));
         std::fs::write(etc.join("a.conf"), "source_tree=/a\nparallel_jobs=3\npost_transaction='do $kernelver'\n")

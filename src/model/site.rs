@@ -77,8 +77,6 @@ pub struct Site {
     pub distribution: Distribution,
     /// Whether we are root.
     pub root: bool,
-    /// How builds and configuration files are kept apart from the system.
-    pub isolation: Isolation,
     /// Where what we say goes.
     pub output: Output,
 }
@@ -115,7 +113,7 @@ impl Site {
         }
         let tree = Tree::new(&framework.dkms_tree, &framework.source_tree, &framework.install_tree);
         let root = rustix::process::geteuid().is_root();
-        Ok(Self { paths, framework, tree, distribution, root, isolation: Isolation::available(), output })
+        Ok(Self { paths, framework, tree, distribution, root, output })
     }
 
     /// Whom builds run as: a user of their own if we are root, else the caller himself.
@@ -144,7 +142,11 @@ impl Site {
                 .filter_map(|line| line.trim().strip_prefix("BUILD_AS_ROOT="))
                 .any(|value| value.trim_matches(['"', '\'']) == "yes")
         };
-        if self.root && [id.name.clone(), id.dashed()].into_iter().any(asks) { Isolation::None } else { self.isolation }
+        if self.root && [id.name.clone(), id.dashed()].into_iter().any(asks) {
+            Isolation::None
+        } else {
+            Isolation::available()
+        }
     }
 
     /// The directory of a kernel's modules.

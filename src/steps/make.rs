@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,6 +18,7 @@ use crate::steps::scripts::{self, Script};
 use crate::steps::sign::Signing;
 use crate::steps::{Work, compress};
 use crate::system::files::{find, open_log, read_foreign};
+use crate::system::modinfo::{ModInfo, is_relocatable_elf};
 use crate::system::process;
 use crate::system::tokens::JobToken;
 
@@ -73,7 +74,6 @@ impl<'a> Build<'a> {
         let mut command = Command::new("bash");
         command.args(["-c", script, "bash"]);
         self.workshop.confine(&self.work, result, &mut command)?;
-        self.token.configure(&mut command);
         command
             .env("PATH", self.path())
             .env("kernelver", &kernel.target.release)
@@ -82,6 +82,8 @@ impl<'a> Build<'a> {
             .env("module_version", &id.version)
             .envs(self.toolchain.variables())
             .envs(&self.environment);
+        // Last: what else would set MAKEFLAGS would take the build out of the pool.
+        self.token.configure(&mut command);
         say.print(if verbose { format!("{text}\n") } else { format!("{description}...") });
         self.log(format!("\n{description}\n# command: {text}\n"))?;
         let mut log = open_log(&self.workshop.log).doing(cannot("write", &self.workshop.log))?;
@@ -255,6 +257,7 @@ impl<'a> Build<'a> {
         for module in modules {
             let bytes = foreign(module).doing(|| format!("Cannot take over {}", module.built_file()))?;
             let file = ours.join(format!("{}.ko", module.dest_name));
+            self.look_at(&module.built_file(), &bytes)?;
             put(&file, &bytes)?;
             signing.sign(&file, &build_dir.join(module.built_file()), say);
             compress::compress(&file, suffix, &site.framework.compress_opts, say);
@@ -264,6 +267,24 @@ impl<'a> Build<'a> {
             put(&ours.join("Module.symvers"), &bytes)?;
         }
         Ok(())
+    }
+
+    /// Notes in the log, and to a person, what no kernel will load. It is kept all the same, as it always was.
+    fn look_at(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let release = fs::read_to_string(self.work.kernel.build_dir.join("include/config/kernel.release"));
+        let made_for = ModInfo::parse(bytes).unwrap_or_default().vermagic;
+        let made_for = made_for.split(' ').next().unwrap_or_default();
+        let problem = if !is_relocatable_elf(bytes) {
+            format!("{name} is no kernel module")
+        } else if let Some(release) = release.ok().filter(|release| release.trim() != made_for) {
+            format!("{name} was made for kernel {made_for}, not for {}", release.trim())
+        } else {
+            return Ok(());
+        };
+        if std::io::stderr().is_terminal() {
+            self.work.say.warn(&problem);
+        }
+        self.log(format!("\n# {problem}\n"))
     }
 
     /// Drops debugging symbols, in the sandbox: the files are a stranger's still.

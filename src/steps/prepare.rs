@@ -37,8 +37,10 @@ impl Workshop {
         let Work { site, id, kernel, .. } = work;
         let kernel_dir = site.tree.version_dir(id).join(&kernel.target.release);
         fs::create_dir_all(&kernel_dir).doing(cannot("make", &kernel_dir))?;
+        let prefix = format!(".tmp_{}_", kernel.target.arch);
+        clear_leftovers(&kernel_dir, &prefix)?;
         let dir = tempfile::Builder::new()
-            .prefix(&format!(".tmp_{}_", kernel.target.arch))
+            .prefix(&prefix)
             .tempdir_in(&kernel_dir)
             .doing(cannot("make a directory in", &kernel_dir))?;
         // Mode 1777, or the compiler, run by another user, puts its temporary files beside the source.
@@ -48,8 +50,11 @@ impl Workshop {
         fs::set_permissions(&inner, fs::Permissions::from_mode(0o1777)).doing(cannot("open", &inner))?;
         let isolation = site.isolation_of(id);
         // Root's own word for this module, or a system that cannot even change the user: as dkms always did.
-        let user =
-            if isolation == Isolation::None && site.isolation != Isolation::None { None } else { site.build_user() };
+        let user = if isolation == Isolation::None && Isolation::available() != Isolation::None {
+            None
+        } else {
+            site.build_user()
+        };
         // Without a private view of the file system the build must stand where it believes to be.
         let build = if isolation == Isolation::Namespaces { dir.path().join("build") } else { site.tree.build_dir(id) };
         let workshop = Self {
@@ -139,7 +144,6 @@ impl Workshop {
             mounts.extend(result.map(|result| writable(result, result.to_owned())));
         }
         let sandbox = Sandbox { user: self.user, mounts, cwd: build_dir, tmp: Some(self.tmp.path().join("tmp")) };
-        command.env("TMPDIR", "/tmp");
         sandbox.confine(self.isolation, command).doing(|| "Cannot set up the sandbox for the build".into())
     }
 
@@ -168,6 +172,16 @@ impl Workshop {
         let build = work.site.tree.build_dir(work.id);
         remove_any(&build).doing(cannot("clear", &build))
     }
+}
+
+/// Removes what builds that were cut off left in a kernel's directory. Whoever holds the tree's lock may.
+pub fn clear_leftovers(kernel_dir: &Path, prefix: &str) -> Result<()> {
+    for entry in fs::read_dir(kernel_dir).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            remove_any(&entry.path()).doing(cannot("delete", &entry.path()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes the directory of the kernel where nothing was ever built for it.

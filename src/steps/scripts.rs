@@ -86,7 +86,8 @@ pub fn find(work: &Work, script: Script, real: &Path, told: &Path) -> Option<Fou
         return Some(Found { file: theirs.join(&name), dir: theirs, arguments });
     }
     if !is_executable(&real.join(&name)) {
-        work.say.complain(format!("\nWarning: The {} script is not executable.\n", script.name()));
+        work.say.say("");
+        work.say.warn(format!("The {} script is not executable.", script.name()));
         return None;
     }
     Some(Found { dir: told.to_owned(), file: told.join(&name), arguments })

@@ -26,10 +26,11 @@ set --
 # Sources file $1 and prints the first evaluation's result, one assignment for each value. Runs in a subshell, so
 # that functions, options and other variables of the file end with it.
 __source() {
-    local __n __i __v __line
+    local __n __i __is __v __line
     . "$1" 4>&- >/dev/null
     for __n in $__names; do
-        for __i in $(eval "echo \${!$__n[@]}"); do
+        eval "__is=(\${!$__n[@]})"
+        for __i in "${__is[@]}"; do
             __v="$__n[$__i]"
             set -- $__n[$__i]=\"${!__v}\"
             __line=
@@ -54,7 +55,8 @@ for __v in "${__last[@]}"; do
 done
 
 for __n in $__names; do
-    for __i in $(eval "echo \${!$__n[@]}"); do
+    eval "__is=(\${!$__n[@]})"
+    for __i in "${__is[@]}"; do
         __v="$__n[$__i]"
         printf '%s\0%s\0%s\0' "$__n" "$__i" "${!__v}" >&3
     done

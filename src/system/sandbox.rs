@@ -136,7 +136,8 @@ pub struct Sandbox {
     pub user: Option<User>,
     /// What differs from the system outside, apart from `/run`, `/dev/shm` and `/dev/mqueue`, which are always empty.
     pub mounts: Vec<Mount>,
-    /// The working directory as seen inside. `Command::current_dir` would mean one outside.
+    /// The working directory as seen inside. `Command::current_dir` would mean one outside. It may be one that is
+    /// closed to the user, who can read nothing in it then.
     pub cwd: PathBuf,
     /// A directory (mode 1777) that appears, writable, as `/tmp` and `/var/tmp`. Without namespaces it stays where it
     /// is, and `TMPDIR` names it.
@@ -473,8 +474,8 @@ impl Entry {
         setsid().doing("session", c"")?;
         umask(Mode::WGRP | Mode::WOTH);
         rearrange(&self.steps, &mut self.trees, chrooted)?;
-        // Before the change of user, who may have no way there: the caller's working directory may be in /root.
         chdir(&*self.cwd).doing("chdir to", &self.cwd)?;
+        // Before the change of user, who may have no way there: the caller's working directory may be in /root.
         self.drop_privileges()?;
         // This had to wait for the change of user, which forgets it; the guard may have gone in between.
         set_parent_process_death_signal(Some(Signal::KILL)).doing("guard", c"")?;
@@ -1072,6 +1073,23 @@ mod tests {
         assert!(missing.confine(Isolation::Namespaces, &mut shell("")).is_err());
         let relative = view(vec![bind(Path::new("etc"), false)]);
         assert!(relative.confine(Isolation::Namespaces, &mut shell("")).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn the_working_directory_may_be_closed_to_the_user() -> io::Result<()> {
+        let dir = place()?;
+        let closed = dir.path().join("closed");
+        fs::create_dir(&closed)?;
+        fs::write(closed.join("file"), "text")?;
+        fs::set_permissions(&closed, Permissions::from_mode(0o700))?;
+        for isolation in ALL {
+            let view = Sandbox { cwd: closed.clone(), ..view(vec![]) };
+            let (code, text) = run(isolation, &view, "pwd; cat file; ls .; echo $?")?;
+            let closed = closed.display();
+            let refused = "cat: file: Permission denied\nls: cannot access '.': Permission denied";
+            assert_eq!((code, text), (0, format!("{closed}\n{refused}\n2")), "{isolation:?}");
+        }
         Ok(())
     }
 
