@@ -12,10 +12,10 @@ use crate::model::site::Site;
 use crate::model::tree::State;
 use crate::plan::{Plan, Step, Verdict};
 use crate::request::{Announced, Goal, Request};
-use crate::steps::Work;
 use crate::steps::make::Build;
 use crate::steps::prepare::{self, Workshop};
 use crate::steps::sign::Signing;
+use crate::steps::{Work, apport};
 use crate::system::output::Block;
 use crate::system::sandbox::Isolation;
 use crate::system::tokens::Pool;
@@ -291,6 +291,7 @@ impl Shared<'_> {
     fn keep(&self, made: Made, work: &Work, commit: &mut Commit) -> Result<()> {
         if let Err(error) = made.build {
             made.workshop.leave_behind(work)?;
+            apport::report(work, &error);
             return Err(error);
         }
         commit.publish(work, made.workshop)?;

@@ -43,7 +43,9 @@ pub fn run(site: &Site, arguments: &Arguments) -> Result<()> {
     if !id.is_sane() {
         return Err(Error::BadName(id.to_string()));
     }
+    say.end();
     let _lock = lock(site)?;
+    let say = site.output.block();
     let options = Options { action: "add".into(), ..Options::default() };
     if site.tree.version_dir(&id).is_dir() {
         say.say(format!("Removing old {id} DKMS files..."));

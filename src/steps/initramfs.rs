@@ -8,10 +8,13 @@ use crate::system::dpkg;
 use crate::system::files::names;
 use crate::system::version::dpkg_later;
 
-/// Refreshes the initramfs of `release` where dpkg runs us and that kernel has one.
+/// The trigger that our own package waits for.
+const OUR_TRIGGER: &str = "dkms-initramfs";
+
+/// Refreshes the initramfs of `release` where dpkg runs us and that kernel has one: once, at the end of dpkg's run,
+/// however many packages ask for it. Without dpkg a person decides.
 ///
-/// initramfs-tools' trigger comes once at the end of dpkg's run, however often it is activated, but serves the newest
-/// kernel alone; for another one update-initramfs is called. Without dpkg a person decides.
+/// initramfs-tools' own trigger serves the newest kernel alone. For another one a mark is left for our package's.
 pub fn refresh(site: &Site, release: &str) {
     let boot = site.paths.boot();
     if dpkg::maintainer_script().is_none() || !boot.join(format!("initrd.img-{release}")).exists() {
@@ -22,6 +25,12 @@ pub fn refresh(site: &Site, release: &str) {
     if newest && dpkg::activate_trigger("update-initramfs") {
         return;
     }
+    let mark = site.tree.root().join(format!(".initramfs-{release}"));
+    if std::fs::write(&mark, "").is_ok() && dpkg::activate_trigger(OUR_TRIGGER) {
+        return;
+    }
+    // Left for nobody otherwise.
+    let _ = std::fs::remove_file(&mark);
     let status = Command::new("update-initramfs")
         .args(["-u", "-k", release])
         .stdin(Stdio::null())

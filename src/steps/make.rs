@@ -190,7 +190,8 @@ impl<'a> Build<'a> {
             if Path::new(patch).components().any(|c| c == std::path::Component::ParentDir) {
                 return Err(Error::PatchOutside(patch.to_owned()));
             }
-            if !self.workshop.build.join("patches").join(patch).is_file() {
+            let relative = Path::new(patch).is_relative();
+            if !relative || !self.workshop.build.join("patches").join(patch).is_file() {
                 let dir = self.work.site.tree.build_dir(self.work.id).join("patches");
                 return Err(Error::NoPatch { patch: patch.to_owned(), dir });
             }

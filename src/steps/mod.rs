@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What is done for one module and one kernel, one thing in each file.
 
+pub mod apport;
 pub mod archive;
 pub mod compress;
 pub mod depmod;

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Crash reports, where the distribution collects them (Ubuntu's apport).
+
+use std::process::{Command, Stdio};
+
+use crate::error::Error;
+use crate::steps::Work;
+use crate::system::process::find_program;
+
+/// Reports a build that failed through the package's own fault, as far as can be told.
+pub fn report(work: &Work, error: &Error) {
+    let paths = &work.site.paths;
+    let hook = paths.system("/usr/share/apport/package-hooks/dkms_packages.py");
+    let wanted = matches!(error.code(), 5 | 6 | 7 | 10) && paths.system("/usr/share/apport/apport").exists();
+    if !wanted || !hook.exists() || find_program("python3").is_none() {
+        return;
+    }
+    let status = Command::new("python3")
+        .arg(hook)
+        .args(["-m", &work.id.name, "-v", &work.id.version, "-k", &work.kernel.target.release])
+        .stdin(Stdio::null())
+        .status();
+    log::debug!("apport's hook: {status:?}");
+}
