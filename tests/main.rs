@@ -10,4 +10,5 @@ mod boot;
 mod same_ko;
 mod signing;
 mod support;
+mod takeover;
 mod walkthrough;

@@ -51,6 +51,14 @@ impl Kernel {
         Err(Error::NoHeaders { release: self.target.release.clone(), modules: self.modules.clone() })
     }
 
+    /// The release that the headers put into every module: with `--kernelsourcedir` not always this kernel's own.
+    ///
+    /// `include/config/kernel.release` does not tell: in Debian's headers it is the upstream version.
+    pub fn built_release(&self) -> Option<String> {
+        let header = fs::read_to_string(self.build_dir.join("include/generated/utsrelease.h")).ok()?;
+        utsrelease(&header).map(str::to_owned)
+    }
+
     /// The configuration's text, if there is one.
     pub fn config_text(&self) -> Option<String> {
         fs::read(&self.config).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
@@ -143,6 +151,11 @@ impl Toolchain {
     }
 }
 
+/// What `UTS_RELEASE` is in utsrelease.h.
+fn utsrelease(header: &str) -> Option<&str> {
+    header.lines().find_map(|line| Some(line.strip_prefix("#define UTS_RELEASE ")?.trim().trim_matches('"')))
+}
+
 /// The value of a setting in a kernel configuration, without quotes.
 pub fn setting<'a>(config: &'a str, name: &str) -> Option<&'a str> {
     config.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix('=')?.trim_matches('"')))
@@ -164,6 +177,12 @@ mod tests {
         for (name, expected) in [("CONFIG_A", false), ("CONFIG_AB", true), ("CONFIG_B", true), ("CONFIG_D", false)] {
             assert_eq!(is_set(config, name), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn the_headers_say_which_release_they_make_modules_for() {
+        assert_eq!(utsrelease("#define UTS_RELEASE \"6.1.0-56-amd64\"\n"), Some("6.1.0-56-amd64"));
+        assert_eq!(utsrelease("// nothing\n"), None);
     }
 
     #[test]

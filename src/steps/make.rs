@@ -272,13 +272,13 @@ impl<'a> Build<'a> {
 
     /// Notes in the log, and to a person, what no kernel will load. It is kept all the same, as it always was.
     fn look_at(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let release = fs::read_to_string(self.work.kernel.build_dir.join("include/config/kernel.release"));
+        let release = self.work.kernel.built_release();
         let made_for = ModInfo::parse(bytes).unwrap_or_default().vermagic;
         let made_for = made_for.split(' ').next().unwrap_or_default();
         let problem = if !is_relocatable_elf(bytes) {
             format!("{name} is no kernel module")
-        } else if let Some(release) = release.ok().filter(|release| release.trim() != made_for) {
-            format!("{name} was made for kernel {made_for}, not for {}", release.trim())
+        } else if let Some(release) = release.filter(|release| release != made_for) {
+            format!("{name} was made for kernel {made_for}, not for {release}")
         } else {
             return Ok(());
         };
