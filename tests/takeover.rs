@@ -35,8 +35,8 @@ fn lived_in(root: &mut Root) {
     // It takes its time, and is not what this is about.
     root.sh("sed -i s/=yes/=no/ /etc/initramfs-tools/update-initramfs.conf");
     edit_settings(root);
-    root.sh("mok_signing_key= mok_certificate= openssl req -new -x509 -nodes -newkey rsa:2048 -outform DER \
-             -subj /CN=enrolled -keyout /var/lib/dkms/mok.key -out /var/lib/dkms/mok.pub 2>&1");
+    // The key that the settings name now is not there: this one stays, all the same.
+    root.sh("echo secret >/var/lib/dkms/mok.key && echo enrolled >/var/lib/dkms/mok.pub");
     root.source("hello-0.1");
     root.source("apple-gmux-0.1");
     root.sh("sed -i /AUTOINSTALL/d /usr/src/apple-gmux-0.1/dkms.conf");
@@ -51,10 +51,15 @@ fn edit_settings(root: &mut Root) {
     root.sh("echo 'options hello answer=42' >>/etc/modprobe.d/dkms.conf");
 }
 
-/// What there was is there, and nothing is left for apt to do.
+#[track_caller]
+fn everything_is_there(root: &mut Root) {
+    root.says(&format!("{TREE} | comm -23 /root/tree -"), "");
+}
+
+/// What there was is there, settings are in force, and nothing is left for apt to do.
 #[track_caller]
 fn everything_was_kept(root: &mut Root) {
-    root.says(&format!("{TREE} | comm -23 /root/tree -"), "");
+    everything_is_there(root);
     root.says("dkms generate_mok | grep key:", "Signing key: /root/mine.key\n");
     root.says("modprobe --showconfig | grep '^options hello'", "options hello answer=42\n");
     root.says("dpkg --audit", "");
@@ -72,35 +77,45 @@ hello, $OLD, $A: installed
 hello, $K, $A: installed
 ",
     );
-    let key = "modinfo -k $K -F sig_key hello";
-    let key = root.sh(key);
+    let key = root.sh("modinfo -k $K -F sig_key hello");
     root.says("modinfo -k $OLD -F sig_key hello", &key);
-    root.says("dpkg --verify dkms-rs", "");
+    root.says("dpkg --verify 'dkms*'", "");
 }
 
-/// The package goes and comes back; `debian` is the command that takes it away.
-fn there_and_back(root: &mut Root, debian: &str) {
-    lived_in(root);
-
-    // A kernel comes in the same run: its hooks fire when the one dkms or the other is half there.
-    root.sh("apt-get -qq -y purge linux-headers-$OLD");
-    root.sh(&format!("INITRD=No {OURS} linux-image-$OLD linux-headers-$OLD"));
-    everything_was_kept(root);
-    hello_came_for_both_kernels(root);
-
+/// The package gives its place to `debian`, and goes.
+fn back(root: &mut Root, debian: &str) {
     root.sh(&format!("{TREE} >/root/tree"));
     root.sh(debian);
     everything_was_kept(root);
-    root.says("dkms --version | grep -c rs", "0\n");
     root.sh("dkms uninstall hello/0.1 -k $OLD && dkms install hello/0.1 -k $OLD");
+    hello_came_for_both_kernels(root);
     root.sh("apt-get -qq -y purge dkms-rs");
     everything_was_kept(root);
     root.sh(HOOKS);
-    everything_was_kept(root);
+    hello_came_for_both_kernels(root);
 }
 
 #[test]
 fn dkms_of_debian_13_gives_its_place_and_takes_it_back() {
     let mut root = peer();
-    there_and_back(&mut root, DEBIAN_13);
+    lived_in(&mut root);
+    root.sh("dpkg --remove --force-depends dkms");
+    root.says(HOOKS, "");
+    everything_is_there(&mut root);
+    root.sh(OURS);
+    everything_was_kept(&mut root);
+    hello_came_for_both_kernels(&mut root);
+    back(&mut root, DEBIAN_13);
+}
+
+#[test]
+fn dkms_of_this_debian_gives_its_place_while_a_kernel_comes() {
+    let mut root = Root::with(Layer::Ours, &[]);
+    root.sh(&format!("apt-get -qq -y purge dkms-rs && {THIS_DEBIAN}"));
+    lived_in(&mut root);
+    root.sh("apt-get -qq -y purge linux-headers-$OLD && sed -i \"/$OLD/d\" /root/tree");
+    root.sh(&format!("INITRD=No {OURS} linux-image-$OLD linux-headers-$OLD"));
+    everything_was_kept(&mut root);
+    hello_came_for_both_kernels(&mut root);
+    back(&mut root, THIS_DEBIAN);
 }

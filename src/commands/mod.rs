@@ -12,7 +12,7 @@ pub mod status;
 
 use std::path::PathBuf;
 
-use crate::error::{Error, Result};
+use crate::error::{Doing, Error, Result, cannot};
 use crate::model::module::{Id, Target};
 use crate::model::options::Options;
 use crate::model::site::Site;
@@ -164,6 +164,8 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
 /// Waits until nobody else changes the tree; says for whom.
 fn lock(site: &Site) -> Result<Lock> {
     let say = site.output.block();
+    let root = site.tree.root();
+    std::fs::create_dir_all(root).doing(cannot("make", root))?;
     Lock::take(site.tree.root(), |holder| say.complain(format!("dkms: waiting for {holder} to finish\n")))
         .map_err(|source| Error::Io { what: format!("Cannot lock {}", site.tree.root().display()), source })
 }

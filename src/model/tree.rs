@@ -179,17 +179,15 @@ impl Tree {
 
     /// Names of all modules that have a directory, sorted.
     pub fn modules(&self) -> Vec<String> {
-        names(&self.root).into_iter().filter(|name| self.root.join(name).is_dir()).collect()
+        directories(&self.root)
     }
 
     /// Versions of a module that are registered or broken, sorted as names are.
     pub fn versions(&self, name: &str) -> Vec<Id> {
         let dir = self.module_root(name);
-        names(&dir)
+        directories(&dir)
             .into_iter()
-            .filter(|version| {
-                version != "original_module" && dir.join(version).is_dir() && !dir.join(version).is_symlink()
-            })
+            .filter(|version| version != "original_module" && !dir.join(version).is_symlink())
             .map(|version| Id::new(name, version))
             .filter(|id| self.is_added(id) || self.is_broken(id))
             .collect()
@@ -204,8 +202,8 @@ impl Tree {
     pub fn all_targets(&self, id: &Id) -> Vec<Target> {
         let dir = self.version_dir(id);
         let mut targets = Vec::new();
-        for release in names(&dir) {
-            for arch in names(&dir.join(&release)) {
+        for release in directories(&dir) {
+            for arch in directories(&dir.join(&release)) {
                 let target = Target::new(&release, arch);
                 if self.module_dir(id, &target).is_dir() {
                     targets.push(target);
@@ -219,6 +217,14 @@ impl Tree {
     pub fn targets(&self, id: &Id) -> Vec<Target> {
         self.all_targets(id).into_iter().filter(|target| looks_like_release(&target.release)).collect()
     }
+}
+
+/// The directories in `dir`, in the order in which a shell lists the paths below them: `zed.b/` before `zed/`.
+fn directories(dir: &Path) -> Vec<String> {
+    let mut found = names(dir);
+    found.retain(|name| dir.join(name).is_dir());
+    found.sort_by_cached_key(|name| format!("{name}/"));
+    found
 }
 
 /// Digits, a dot, and anything: `6.1.0-56-amd64`.
@@ -253,6 +259,16 @@ mod tests {
         assert_eq!((tree.all(), tree.targets(&id)), (vec![id.clone()], vec![target]));
         fs::remove_dir_all(at("src/hello-1.0"))?;
         assert!(tree.is_broken(&id));
+        Ok(())
+    }
+
+    #[test]
+    fn directories_come_in_the_order_of_the_paths_below_them() -> std::io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        for name in ["zed", "zed-a", "zed.b", "zed_c"] {
+            fs::create_dir(dir.path().join(name))?;
+        }
+        assert_eq!(directories(dir.path()), ["zed-a", "zed.b", "zed", "zed_c"]);
         Ok(())
     }
 
