@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use crate::error::{Doing, Result, cannot};
+use crate::error::{Doing, Error, Result, cannot};
 use crate::model::module::Target;
 use crate::model::options::Options;
 use crate::model::site::Site;
@@ -54,10 +54,14 @@ impl<'a> Commit<'a> {
             self.uninstall(work)?;
             say.say("");
         }
+        let ready = install::prepare(work)?;
+        if scripts::run(work, Script::PreInstall) != 0 && !self.options.force {
+            return Err(Error::PreInstallFailed);
+        }
         let mark = site.tree.pending_mark(&id.name, &kernel.target);
         let unfinished = mark.exists();
         fs::write(&mark, format!("{id}\n")).doing(cannot("write", &mark))?;
-        let placed = match install::place(work, unfinished) {
+        let placed = match install::place(work, ready, unfinished) {
             Ok(placed) => placed,
             Err(error) => {
                 // Nothing was changed: every check comes before the first file.

@@ -7,7 +7,7 @@
 //! * `system`: paths, processes, the sandbox, locks, files;
 //! * `model`: `dkms.conf`, `framework.conf`, the tree under `/var/lib/dkms`, kernels;
 //! * `steps`: prepare, make, sign, compress, install, depmod: one thing each, for one module and kernel;
-//! * [`request`], [`plan`], [`run`], [`commit`], [`report`]: the one flow that every entry point takes;
+//! * [`request`], [`plan`], [`commit`], [`run`], [`report`]: the one flow that every entry point takes;
 //! * `commands`: one file per action.
 
 pub mod cli;

@@ -11,14 +11,17 @@ pub mod remove;
 pub mod status;
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use crate::error::{Doing, Error, Result, cannot};
 use crate::model::module::{Id, Target};
 use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::request::{Announced, Goal, Modules, Request};
+use crate::steps::{logged, plain_environment};
 use crate::system::lock::Lock;
 use crate::system::output::Block;
+use crate::system::process;
 
 /// What there is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,6 +192,26 @@ fn post_transaction(site: &Site, target: Option<&Target>, say: &Block) -> Result
     }
     let release = target.map_or("", |target| target.release.as_str());
     let (framework, _) = Framework::read(&site.paths, release)?;
-    crate::steps::scripts::post_transaction(site, &framework.post_transaction, say);
+    run_post_transaction(site, &framework.post_transaction, say);
     Ok(())
+}
+
+/// Runs framework.conf's `post_transaction`, whose output goes to a log of its own; a failure is told, no more.
+fn run_post_transaction(site: &Site, script: &str, say: &Block) {
+    let log = site.tree.root().join("post_transaction.log");
+    let verbose = site.framework.verbose;
+    say.print(if verbose { format!("{script}\n") } else { "Executing post-transaction command...".to_owned() });
+    let mut command = Command::new("bash");
+    command.args(["-c", script]);
+    plain_environment(&mut command);
+    let ended = process::merged_output(&mut command);
+    let (code, output) = ended.unwrap_or_else(|error| (126, error.to_string().into_bytes()));
+    // The log is for people who look for what went wrong; it is no reason to fail.
+    if let Err(error) = std::fs::write(&log, &output) {
+        log::warn!("{}: {error}", log.display());
+    }
+    if verbose {
+        say.print(&output);
+    }
+    logged::tell_end(say, code, verbose, script);
 }

@@ -13,6 +13,12 @@ use crate::system::process::find_program;
 /// Suffixes of compressed modules and the programs that make them, in the order in which they are looked for.
 pub const COMPRESSIONS: [(&str, &str); 3] = [(".gz", "gzip"), (".xz", "xz"), (".zst", "zstd")];
 
+/// Whether a file's name is that of a module, compressed or not.
+pub fn is_module_file(name: &str) -> bool {
+    let compressed = |(suffix, _): &(&str, &str)| name.strip_suffix(suffix).is_some_and(|stem| stem.ends_with(".ko"));
+    name.ends_with(".ko") || COMPRESSIONS.iter().any(compressed)
+}
+
 /// A kernel to build for.
 #[derive(Debug, Clone)]
 pub struct Kernel {

@@ -23,10 +23,3 @@ pub fn compress(file: &Path, suffix: &str, opts: &[String; 3], say: &Block) {
         Err(error) => say.warn(format!("Cannot run {program}: {error}")),
     }
 }
-
-/// Whether a name is that of a module, compressed or not.
-pub fn is_module(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.ends_with(".ko")
-        || COMPRESSIONS.iter().any(|(suffix, _)| name.strip_suffix(suffix).is_some_and(|n| n.ends_with(".ko")))
-}

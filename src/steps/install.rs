@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Doing, Error, Result, cannot};
 use crate::model::conf::Module;
-use crate::model::kernel::COMPRESSIONS;
+use crate::model::kernel::{COMPRESSIONS, is_module_file};
 use crate::model::module::Id;
 use crate::model::site::Site;
 use crate::steps::archive::{self, Original};
-use crate::steps::scripts::{self, Script};
-use crate::steps::{Work, compress, superseded};
+use crate::steps::{Work, superseded};
 use crate::system::files::{
     find, names, remove_any, remove_empty_up_to, rename, replace_link, same_content, stage_copy, stage_link,
 };
@@ -108,9 +107,16 @@ fn forced(site: &Site, id: &Id) -> Forced {
     forced
 }
 
-/// Puts the modules in place. `unfinished`: an earlier run was cut off here, so what stands there may be ours.
-pub fn place(work: &Work, unfinished: bool) -> Result<Placed> {
-    let Work { site, options, id, kernel, conf, say } = work;
+/// What is to be installed, once it is known that it can be.
+#[derive(Debug)]
+pub struct Ready<'a> {
+    forced: Forced,
+    candidates: Vec<Candidate<'a>>,
+}
+
+/// Looks whether kernel and modules are there.
+pub fn prepare<'a>(work: &Work<'a>) -> Result<Ready<'a>> {
+    let Work { site, id, kernel, conf, say, .. } = work;
     let forced = forced(site, id);
     if forced.install {
         say.say(format!("Forcing installation of {}", id.name));
@@ -125,10 +131,14 @@ pub fn place(work: &Work, unfinished: bool) -> Result<Placed> {
     let built = site.tree.module_dir(id, &kernel.target);
     let modules = conf.included(kernel).unwrap_or_default();
     let find = |module| Candidate::find(module, &built, suffix);
-    let mut candidates = modules.into_iter().map(find).collect::<Result<Vec<_>>>()?;
-    if scripts::run(work, Script::PreInstall) != 0 && !options.force {
-        return Err(Error::PreInstallFailed);
-    }
+    let candidates = modules.into_iter().map(find).collect::<Result<Vec<_>>>()?;
+    Ok(Ready { forced, candidates })
+}
+
+/// Puts the modules in place. `unfinished`: an earlier run was cut off here, so what stands there may be ours.
+pub fn place(work: &Work, ready: Ready, unfinished: bool) -> Result<Placed> {
+    let Work { site, options, .. } = work;
+    let Ready { forced, mut candidates } = ready;
     if !(options.force || forced.install || options.force_version || forced.version || unfinished) {
         let some = !candidates.is_empty();
         candidates.retain(|candidate| is_wanted(work, &candidate.built, &candidate.usual_name));
@@ -263,7 +273,7 @@ pub fn modules_of(work: &Work) -> Vec<Module> {
     let destination = site.distribution.destination().unwrap_or("/updates/dkms");
     names(&site.tree.module_dir(id, &kernel.target))
         .iter()
-        .filter(|name| compress::is_module(Path::new(name)))
+        .filter(|name| is_module_file(name))
         .filter_map(|name| name.split_once(".ko"))
         .enumerate()
         .map(|(index, (stem, _))| Module {
@@ -304,7 +314,7 @@ pub fn installed_file(work: &Work, module: &Module) -> Option<PathBuf> {
 }
 
 /// Deletes a module, whatever its compression, and directories that are empty then.
-pub fn delete(file: &Path, modules: &Path) -> Result<()> {
+fn delete(file: &Path, modules: &Path) -> Result<()> {
     let (Some(dir), Some(name)) = (file.parent(), file.file_name().and_then(|name| name.to_str())) else {
         return Ok(());
     };

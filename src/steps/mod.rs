@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What is done for one module and one kernel, one thing in each file.
+//!
+//! They do not stand on each other, but for `install`, which archives what was there before (`archive`) and knows
+//! what an upgrade left in place (`superseded`).
 
 pub mod apport;
 pub mod archive;
@@ -8,7 +11,7 @@ pub mod depmod;
 pub mod initramfs;
 pub mod install;
 pub mod load;
-pub mod make;
+pub mod logged;
 pub mod prepare;
 pub mod scripts;
 pub mod sign;

@@ -5,7 +5,6 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::model::site::Site;
 use crate::steps::{Work, plain_environment};
 use crate::system::lock;
 use crate::system::output::Block;
@@ -111,30 +110,6 @@ pub fn run(work: &Work, script: Script) -> i32 {
         command.env("kernelver", &work.kernel.target.release).env("arch", &work.kernel.target.arch);
     }
     inherit(&mut command, work.say)
-}
-
-/// Runs framework.conf's `post_transaction`, whose output goes to a log of its own; a failure is told, no more.
-pub fn post_transaction(site: &Site, script: &str, say: &Block) {
-    let log = site.tree.root().join("post_transaction.log");
-    let verbose = site.framework.verbose;
-    say.print(if verbose { format!("{script}\n") } else { "Executing post-transaction command...".to_owned() });
-    let mut command = Command::new("bash");
-    command.args(["-c", script]);
-    plain_environment(&mut command);
-    let ended = process::merged_output(&mut command);
-    let (code, output) = ended.unwrap_or_else(|error| (126, error.to_string().into_bytes()));
-    // The log is for people who look for what went wrong; it is no reason to fail.
-    if let Err(error) = std::fs::write(&log, &output) {
-        log::warn!("{}: {error}", log.display());
-    }
-    if verbose {
-        say.print(&output);
-    }
-    match (code, verbose) {
-        (0, _) => say.print(" done.\n"),
-        (_, true) => say.print(format!("(bad exit status: {code})")),
-        (_, false) => say.print(format!("(bad exit status: {code})\nFailed command:\n{script}\n")),
-    }
 }
 
 /// Runs a command whose output is our output; gives its exit code.

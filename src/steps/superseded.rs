@@ -8,8 +8,7 @@ use std::path::PathBuf;
 use crate::error::{Doing, Result, cannot};
 use crate::model::module::Target;
 use crate::model::site::Site;
-use crate::steps::install;
-use crate::system::files::{remove_any, replace_with_text};
+use crate::system::files::{remove_any, remove_empty_up_to, replace_with_text};
 
 /// The files on record of module `name` for a kernel that are still there.
 pub fn files(site: &Site, name: &str, target: &Target) -> Vec<PathBuf> {
@@ -36,7 +35,8 @@ pub fn settle(site: &Site, name: &str, target: &Target, kept: &[PathBuf]) -> Res
     }
     let stale: Vec<PathBuf> = files(site, name, target).into_iter().filter(|file| !kept.contains(file)).collect();
     for file in &stale {
-        install::delete(file, &site.modules(&target.release))?;
+        remove_any(file).doing(cannot("delete", file))?;
+        remove_empty_up_to(file.parent().unwrap_or(file), &site.modules(&target.release));
     }
     remove_any(&place).doing(cannot("remove", &place))?;
     Ok(!stale.is_empty())

@@ -1,32 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Building: patches, PRE_BUILD, make, and bringing the modules back.
+//! One job: patches, PRE_BUILD, make, and bringing the modules out of the sandbox.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
 
 use crate::error::{Doing, Error, Result, cannot};
 use crate::model::conf::Module;
-use crate::model::kernel::Toolchain;
+use crate::model::kernel::{Toolchain, is_module_file};
 use crate::steps::prepare::Workshop;
 use crate::steps::scripts::{self, Script};
 use crate::steps::sign::Signing;
-use crate::steps::{Work, compress};
-use crate::system::files::{find, open_log, read_foreign};
+use crate::steps::{Work, compress, logged};
+use crate::system::files::{find, read_foreign};
 use crate::system::modinfo::{ModInfo, is_relocatable_elf};
 use crate::system::process;
 use crate::system::tokens::JobToken;
 
 /// Larger modules than this are none: nvidia's, unstripped, have some 100 MiB.
 const LARGEST_MODULE: u64 = 1 << 30;
-
-/// How often a person at a terminal sees that a command still runs.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(3);
 
 /// Builds `work`'s modules for its kernel into the workshop's result.
 #[derive(Debug)]
@@ -43,21 +38,8 @@ impl<'a> Build<'a> {
     pub fn new(work: Work<'a>, workshop: &'a Workshop, token: &'a JobToken) -> Result<Self> {
         let environment = build_environment(&work.site.framework.build_environment)?;
         let build = Self { work, workshop, token, toolchain: work.kernel.toolchain(), environment };
-        let date = Command::new("date").output().map(|output| output.stdout).unwrap_or_default();
-        build.log(format!(
-            "DKMS ({}) make.log for {} for kernel {}\n{}\n",
-            crate::VERSION,
-            work.id,
-            work.kernel.target,
-            String::from_utf8_lossy(&date).trim_end()
-        ))?;
+        logged::begin(&work, &workshop.log)?;
         Ok(build)
-    }
-
-    fn log(&self, text: impl AsRef<[u8]>) -> Result<()> {
-        open_log(&self.workshop.log)
-            .and_then(|mut file| file.write_all(text.as_ref()))
-            .doing(cannot("write", &self.workshop.log))
     }
 
     /// Where people will look for the log of a build that failed.
@@ -69,8 +51,7 @@ impl<'a> Build<'a> {
     ///
     /// `result` is what it sees as `TREE/M/V/K/A`, if anything.
     fn command(&self, description: &str, text: &str, script: &str, result: Option<&Path>) -> Result<i32> {
-        let Work { site, id, kernel, say, .. } = self.work;
-        let verbose = site.framework.verbose;
+        let Work { options, id, kernel, .. } = self.work;
         let mut command = Command::new("bash");
         command.args(["-c", script, "bash"]);
         self.workshop.confine(&self.work, result, &mut command)?;
@@ -81,47 +62,11 @@ impl<'a> Build<'a> {
             .env("module", &id.name)
             .env("module_version", &id.version)
             .envs(self.toolchain.variables())
-            .envs(&self.environment);
+            .envs(&self.environment)
+            .envs(options.directives.iter().filter_map(|directive| directive.split_once('=')));
         // Last: what else would set MAKEFLAGS would take the build out of the pool.
         self.token.configure(&mut command);
-        say.print(if verbose { format!("{text}\n") } else { format!("{description}...") });
-        self.log(format!("\n{description}\n# command: {text}\n"))?;
-        let mut log = open_log(&self.workshop.log).doing(cannot("write", &self.workshop.log))?;
-        let mut logged = Ok(());
-        let started = Instant::now();
-        let alive = (!verbose).then(|| SignOfLife::new(self.work));
-        let code = std::thread::scope(|scope| {
-            let (ended, end) = channel::<()>();
-            if let Some(alive) = &alive {
-                scope.spawn(move || alive.until(&end));
-            }
-            let code = process::merged(&mut command, |output| {
-                if logged.is_ok() {
-                    logged = log.write_all(output);
-                }
-                if verbose {
-                    say.print(output);
-                }
-            });
-            drop(ended);
-            code
-        })
-        .doing(|| format!("Cannot run {text}"))?;
-        logged.doing(cannot("write", &self.workshop.log))?;
-        let seconds = started.elapsed().as_secs();
-        self.log(format!(
-            "\n# exit code: {code}\n# elapsed time: {:02}:{:02}:{:02}\n{}\n",
-            seconds / 3600,
-            seconds / 60 % 60,
-            seconds % 60,
-            "-".repeat(64)
-        ))?;
-        match (code, verbose) {
-            (0, _) => say.print(" done.\n"),
-            (_, true) => say.print(format!("(bad exit status: {code})")),
-            (_, false) => say.print(format!("(bad exit status: {code})\nFailed command:\n{text}\n")),
-        }
-        Ok(code)
+        logged::run(&self.work, &self.workshop.log, &mut command, description, text)
     }
 
     /// PATH with our `make` in front, which keeps a package's own `-j` from leaving the pool of job tokens.
@@ -156,13 +101,11 @@ impl<'a> Build<'a> {
         for file in find(&theirs, &mut |_| true) {
             let relative = file.strip_prefix(&theirs).unwrap_or(&file);
             // What it does to the modules' copies stays with it: those are signed already.
-            if file.is_symlink() || relative.extension().is_some_and(|e| e == "ko") || relative.starts_with("log") {
+            let module = is_module_file(&relative.to_string_lossy());
+            if file.is_symlink() || module || relative.starts_with("log") {
                 continue;
             }
             let ours = self.workshop.result.join(relative);
-            if compress::is_module(&ours) {
-                continue;
-            }
             let bytes = read_foreign(&theirs, relative, LARGEST_MODULE).doing(cannot("read", &file))?;
             put(&ours, &bytes)?;
         }
@@ -285,7 +228,7 @@ impl<'a> Build<'a> {
         if std::io::stderr().is_terminal() {
             self.work.say.warn(&problem);
         }
-        self.log(format!("\n# {problem}\n"))
+        logged::append(&self.workshop.log, format!("\n# {problem}\n"))
     }
 
     /// Drops debugging symbols, in the sandbox: the files are a stranger's still.
@@ -336,23 +279,4 @@ fn build_environment(file: &str) -> Result<BTreeMap<String, String>> {
         .filter(|(name, _)| !matches!(*name, "_" | "SHLVL" | "PWD" | "OLDPWD"))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect())
-}
-
-/// Dots for a person who waits.
-struct SignOfLife<'a> {
-    work: Work<'a>,
-}
-
-impl<'a> SignOfLife<'a> {
-    fn new(work: Work<'a>) -> Self {
-        Self { work }
-    }
-
-    fn until(&self, end: &std::sync::mpsc::Receiver<()>) {
-        while let Err(RecvTimeoutError::Timeout) = end.recv_timeout(SIGN_OF_LIFE) {
-            if self.work.say.is_watched() {
-                self.work.say.print(".");
-            }
-        }
-    }
 }

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Runs a plan: builds side by side, on one pool of job tokens; what they made is committed in plan order.
 
+mod build;
+
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use build::Build;
 
 use crate::commit::Commit;
 use crate::error::{Error, Result};
@@ -12,7 +16,6 @@ use crate::model::site::Site;
 use crate::model::tree::State;
 use crate::plan::{Plan, Step, Verdict};
 use crate::request::{Announced, Goal, Request};
-use crate::steps::make::Build;
 use crate::steps::prepare::{self, Workshop};
 use crate::steps::sign::Signing;
 use crate::steps::{Work, apport};

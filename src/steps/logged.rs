@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Commands of a build: told while they run, and written down in make.log.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use crate::error::{Doing, Result, cannot};
+use crate::steps::Work;
+use crate::system::files::open_log;
+use crate::system::output::Block;
+use crate::system::process;
+
+/// How often a person at a terminal sees that a command still runs.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(3);
+
+/// Writes the head of a make.log.
+pub fn begin(work: &Work, log: &Path) -> Result<()> {
+    let date = Command::new("date").output().map(|output| output.stdout).unwrap_or_default();
+    let date = String::from_utf8_lossy(&date);
+    let (id, target) = (work.id, &work.kernel.target);
+    append(log, format!("DKMS ({}) make.log for {id} for kernel {target}\n{}\n", crate::VERSION, date.trim_end()))
+}
+
+/// Adds to a make.log.
+pub fn append(log: &Path, text: impl AsRef<[u8]>) -> Result<()> {
+    open_log(log).and_then(|mut file| file.write_all(text.as_ref())).doing(cannot("write", log))
+}
+
+/// Runs a command that is described as `description` and told and logged as `text`; gives its exit code.
+pub fn run(work: &Work, log: &Path, command: &mut Command, description: &str, text: &str) -> Result<i32> {
+    let say = work.say;
+    let verbose = work.site.framework.verbose;
+    say.print(if verbose { format!("{text}\n") } else { format!("{description}...") });
+    append(log, format!("\n{description}\n# command: {text}\n"))?;
+    let mut file = open_log(log).doing(cannot("write", log))?;
+    let mut written = Ok(());
+    let started = Instant::now();
+    let code = std::thread::scope(|scope| {
+        let (ended, end) = channel::<()>();
+        if !verbose {
+            scope.spawn(move || show_life(say, &end));
+        }
+        let code = process::merged(command, |output| {
+            if written.is_ok() {
+                written = file.write_all(output);
+            }
+            if verbose {
+                say.print(output);
+            }
+        });
+        drop(ended);
+        code
+    })
+    .doing(|| format!("Cannot run {text}"))?;
+    written.doing(cannot("write", log))?;
+    let seconds = started.elapsed().as_secs();
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let line = "-".repeat(64);
+    append(log, format!("\n# exit code: {code}\n# elapsed time: {hours:02}:{minutes:02}:{seconds:02}\n{line}\n"))?;
+    tell_end(say, code, verbose, text);
+    Ok(code)
+}
+
+/// What follows a command that was told as `text`.
+pub fn tell_end(say: &Block, code: i32, verbose: bool, text: &str) {
+    match (code, verbose) {
+        (0, _) => say.print(" done.\n"),
+        (_, true) => say.print(format!("(bad exit status: {code})")),
+        (_, false) => say.print(format!("(bad exit status: {code})\nFailed command:\n{text}\n")),
+    }
+}
+
+/// Dots for a person who waits.
+fn show_life(say: &Block, end: &Receiver<()>) {
+    while let Err(RecvTimeoutError::Timeout) = end.recv_timeout(SIGN_OF_LIFE) {
+        if say.is_watched() {
+            say.print(".");
+        }
+    }
+}
