@@ -43,7 +43,7 @@ impl<'a> Commit<'a> {
     }
 
     /// Makes what was built the module's state.
-    pub fn publish(&mut self, work: &Work, workshop: Workshop) -> Result<()> {
+    pub fn publish(&mut self, work: &Work, workshop: &Workshop) -> Result<()> {
         workshop.publish(work)
     }
 

@@ -6,6 +6,7 @@
 //! `DKMS_UNDER_TEST=original cargo test --test main walkthrough`.
 
 mod apt;
+mod bad_input;
 mod boot;
 mod same_ko;
 mod signing;

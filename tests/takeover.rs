@@ -76,9 +76,8 @@ hello, $OLD, $A: installed
 hello, $K, $A: installed
 ",
     );
-    // The one that settings name.
-    let key = root.sh("modinfo -k $K -F sig_key hello");
-    root.says("modinfo -k $OLD -F sig_key hello", &key);
+    // Signed with one key, the one that the settings name.
+    root.says("modinfo -F sig_key /lib/modules/*/updates/dkms/hello.ko | uniq | wc -l", "1\n");
 }
 
 /// The package gives its place to `debian`, and goes.
@@ -88,7 +87,7 @@ fn back(root: &mut Root, debian: &str) {
     everything_was_kept(root);
     root.sh("apt-get -qq -y purge dkms-rs");
     everything_was_kept(root);
-    root.sh(HOOKS);
+    root.says("dpkg --verify dkms", "??5?????? c /etc/dkms/framework.conf\n??5?????? c /etc/modprobe.d/dkms.conf\n");
     root.sh("dkms remove hello/0.1 -k $OLD && dkms install hello/0.1 -k $OLD");
     hello_came_for_both_kernels(root);
 }
@@ -97,9 +96,6 @@ fn back(root: &mut Root, debian: &str) {
 fn dkms_of_debian_13_gives_its_place_and_takes_it_back() {
     let mut root = peer();
     lived_in(&mut root);
-    root.sh("dpkg --remove --force-depends dkms");
-    root.says(HOOKS, "");
-    everything_is_there(&mut root);
     root.sh(OURS);
     everything_was_kept(&mut root);
     root.says("dpkg --verify dkms-rs", "");
@@ -118,4 +114,88 @@ fn dkms_of_this_debian_gives_its_place_while_a_kernel_comes() {
     root.says("dpkg --verify dkms-rs", "");
     hello_came_for_both_kernels(&mut root);
     back(&mut root, THIS_DEBIAN);
+}
+
+#[test]
+fn settings_of_a_machine_that_only_knows_dkms_rs_outlive_it() {
+    let mut root = Root::with(Layer::Ours, &[]);
+    lived_in(&mut root);
+    root.sh("dkms remove hello/0.1 -k $OLD");
+    root.sh(THIS_DEBIAN);
+    everything_was_kept(&mut root);
+    root.sh("apt-get -qq -y purge dkms-rs && dkms install hello/0.1 -k $OLD");
+    everything_was_kept(&mut root);
+    hello_came_for_both_kernels(&mut root);
+    root.sh(&format!("{OURS} && dpkg --purge dkms"));
+    everything_was_kept(&mut root);
+    hello_came_for_both_kernels(&mut root);
+}
+
+#[test]
+fn hooks_of_a_package_that_was_removed_do_nothing_and_purging_keeps_modules_and_keys() {
+    let mut root = peer();
+    root.sh("dkms generate_mok");
+    root.source("hello-0.1");
+    root.sh("dkms install hello/0.1 -k $K");
+    root.sh(&format!("{TREE} >/root/tree"));
+
+    root.sh("apt-get -qq -y remove dkms");
+    root.says(HOOKS, "");
+    everything_is_there(&mut root);
+
+    root.sh(&format!("{OURS} && mkdir -p /var/cache/dkms/hello && apt-get -qq -y remove dkms-rs"));
+    root.says("ls /etc/kernel/*.d/dkms | wc -l", "4\n");
+    root.says(HOOKS, "");
+    everything_is_there(&mut root);
+
+    root.sh("apt-get -qq -y purge dkms-rs dkms");
+    everything_is_there(&mut root);
+    root.says("find /etc /var/cache -name '*dkms*' -not -name '*.deb'", "");
+    root.says("ls /var/lib/dkms", "hello\nmok.key\nmok.pub\n");
+}
+
+const FILES: &str = "\
+644 root /etc/dkms/framework.conf.d/autoinstall_all_kernels.conf
+755 root /etc/kernel/header_postinst.d/dkms
+755 root /etc/kernel/postinst.d/dkms
+755 root /etc/kernel/preinst.d/dkms
+755 root /etc/kernel/prerm.d/dkms
+755 root /usr/lib/dkms/common.postinst
+755 root /usr/lib/dkms/dkms-autopkgtest
+755 root /usr/lib/dkms/dkms_autoinstaller
+755 root /usr/lib/dkms/header_postinst
+755 root /usr/lib/dkms/kernel_postinst
+755 root /usr/lib/dkms/kernel_preinst
+755 root /usr/lib/dkms/kernel_prerm
+755 root /usr/lib/dkms/sandbox/make
+755 root /usr/lib/kernel/install.d/40-dkms.install
+644 root /usr/lib/systemd/system/dkms.service
+755 root /usr/sbin/dkms
+755 root /usr/share/apport/package-hooks/dkms_packages.py
+644 root /usr/share/bash-completion/completions/dkms
+644 root /usr/share/dkms/etc/dkms/framework.conf
+644 root /usr/share/dkms/etc/modprobe.d/dkms.conf
+644 root /usr/share/doc/dkms-rs/changelog.gz
+644 root /usr/share/doc/dkms-rs/copyright
+644 root /usr/share/fish/vendor_completions.d/dkms.fish
+644 root /usr/share/man/man8/dkms.8.gz
+644 root /usr/share/zsh/vendor-completions/_dkms
+";
+
+#[test]
+fn every_file_is_in_its_place_and_configuring_again_is_quiet() {
+    let mut root = Root::with(Layer::Ours, &[]);
+    // Where units are depends on the release of Debian that made the package; both are one directory.
+    root.says(
+        "dpkg --listfiles dkms-rs | xargs stat -c '%F:%a %U %n' | sed -n 's/^regular file://p' \
+         | sed 's, /lib/, /usr/lib/,' | LC_ALL=C sort -k 3",
+        FILES,
+    );
+    root.says(
+        "stat -c '%a %U %n' /etc/dkms/framework.conf /etc/modprobe.d/dkms.conf /var/lib/dkms",
+        "644 root /etc/dkms/framework.conf\n644 root /etc/modprobe.d/dkms.conf\n755 root /var/lib/dkms\n",
+    );
+    root.says("getent passwd _dkms | cut -d: -f2,5-", "x:dkms builds,,,:/nonexistent:/usr/sbin/nologin\n");
+    root.says("systemctl is-enabled dkms.service", "enabled\n");
+    root.says("DPKG_MAINTSCRIPT_PACKAGE=dkms-rs /var/lib/dpkg/info/dkms-rs.postinst configure 0.1.0", "");
 }

@@ -2,6 +2,8 @@
 //! `dkms.conf`: what a package says of its modules and how they are built.
 
 use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -9,8 +11,9 @@ use crate::error::{Doing, Error, Result};
 use crate::model::kernel::{Kernel, is_set};
 use crate::model::module::{Id, Target};
 use crate::model::site::Site;
+use crate::system::files::{Owner, copy_file, copy_tree};
 use crate::system::regex::{self, Match};
-use crate::system::sandbox::{self, Isolation, Sandbox};
+use crate::system::sandbox::{Isolation, Sandbox, User};
 use crate::system::shell::{Evaluation, Values};
 use crate::system::version::padded;
 
@@ -163,14 +166,17 @@ impl Question<'_> {
         if let Some(id) = self.id {
             variables.extend([("module", id.name.clone()), ("module_version", id.version.clone())]);
         }
-        let evaluation = Evaluation { names: DIRECTIVES, variables, files, last: self.directives.to_vec() };
+        let mut evaluation = Evaluation { names: DIRECTIVES, variables, files, last: self.directives.to_vec() };
         let mut bash = Command::new("bash");
         for name in DIRECTIVES {
             bash.env_remove(name);
         }
-        self.confine(&evaluation.files, &mut bash)?;
-        let (values, noise) =
+        let copies = self.confine(&mut evaluation.files, &mut bash)?;
+        let (values, mut noise) =
             evaluation.run(&mut bash).doing(|| format!("Cannot run bash to read {}", self.file.display()))?;
+        if let Some(copies) = copies {
+            noise = copies.rename(&noise);
+        }
         let destination = match framework.addon_modules_dir.as_str() {
             "" => self.site.distribution.destination().map(str::to_owned),
             dir => Some(format!("/{dir}")),
@@ -199,13 +205,67 @@ impl Question<'_> {
     }
 
     /// A stranger's script is read without rights: another user, no network, nothing writable.
-    fn confine(&self, files: &[PathBuf], bash: &mut Command) -> Result<()> {
+    ///
+    /// What is closed to that user, because it lies below /root or was unpacked with a tight umask, he gets a copy of:
+    /// `files` names it then, and what is given back keeps it.
+    fn confine(&self, files: &mut [PathBuf], bash: &mut Command) -> Result<Option<Copies>> {
         let user = self.site.build_user();
-        let mounts = user.as_ref().map(|user| files.iter().flat_map(|file| sandbox::expose(file, user)).collect());
+        let mut copies = None;
+        if let Some(user) = user {
+            for (index, file) in files.iter_mut().enumerate().filter(|(_, file)| !is_open(file)) {
+                let copies = match &mut copies {
+                    Some(copies) => copies,
+                    none => none.insert(Copies { dir: self.site.scratch()?, of: Vec::new() }),
+                };
+                // The package's own conf may look at what lies beside it; an override stands alone.
+                copies.add(file, index == 0, user)?;
+            }
+        }
         let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
-        Sandbox { user, mounts: mounts.unwrap_or_default(), cwd, tmp: None }
+        Sandbox { user, mounts: Vec::new(), cwd, tmp: None }
             .confine(Isolation::available(), bash)
-            .doing(|| "Cannot set up the sandbox for dkms.conf".into())
+            .doing(|| "Cannot set up the sandbox for dkms.conf".into())?;
+        Ok(copies)
+    }
+}
+
+/// Whether anybody may read a file, by the name it has and by the one that links lead to.
+fn is_open(file: &Path) -> bool {
+    let mode = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.permissions().mode());
+    let reachable = |path: &Path| path.ancestors().skip(1).all(|dir| mode(dir) & 0o001 != 0);
+    mode(file) & 0o004 != 0 && reachable(file) && fs::canonicalize(file).is_ok_and(|real| reachable(&real))
+}
+
+/// Copies of files that only we may read.
+struct Copies {
+    dir: tempfile::TempDir,
+    /// The copy and what it is of.
+    of: Vec<(String, String)>,
+}
+
+impl Copies {
+    fn add(&mut self, file: &mut PathBuf, with_neighbours: bool, user: User) -> Result<()> {
+        let owner = Owner::Is(user.uid, user.gid);
+        let place = self.dir.path().join(self.of.len().to_string());
+        let original = file.parent().unwrap_or(Path::new("/")).to_owned();
+        let copied = if with_neighbours {
+            copy_tree(&original, &place, owner)
+        } else {
+            copy_file(file, &place.join(file.file_name().unwrap_or_default()), owner)
+        };
+        let open = fs::Permissions::from_mode(0o755);
+        copied
+            .and_then(|()| fs::set_permissions(self.dir.path(), open))
+            .doing(|| format!("Cannot copy {} for reading", file.display()))?;
+        *file = place.join(file.file_name().unwrap_or_default());
+        self.of.push((place.to_string_lossy().into_owned(), original.to_string_lossy().into_owned()));
+        Ok(())
+    }
+
+    /// What was said of the copies, said of the originals.
+    fn rename(&self, noise: &[u8]) -> Vec<u8> {
+        let text = String::from_utf8_lossy(noise).into_owned();
+        self.of.iter().fold(text, |text, (copy, original)| text.replace(copy, original)).into_bytes()
     }
 }
 

@@ -97,7 +97,7 @@ impl<'a> Build<'a> {
             return Ok(());
         }
         let theirs = self.workshop.open_result()?;
-        let ended = self.script(Script::PostBuild, Some(&theirs));
+        let ended = self.workshop.show(&self.work, &theirs, |place| self.script(Script::PostBuild, Some(place)));
         for file in find(&theirs, &mut |_| true) {
             let relative = file.strip_prefix(&theirs).unwrap_or(&file);
             // What it does to the modules' copies stays with it: those are signed already.

@@ -297,8 +297,15 @@ impl Shared<'_> {
             apport::report(work, &error);
             return Err(error);
         }
-        commit.publish(work, made.workshop)?;
-        made.after
+        if let Err(error) = made.after {
+            // The modules are complete; what their package wanted to do with them can be looked into.
+            commit.publish(work, &made.workshop)?;
+            made.workshop.leave_behind(work)?;
+            return Err(error);
+        }
+        made.workshop.file_log()?;
+        commit.publish(work, &made.workshop)?;
+        made.workshop.clear(work)
     }
 
     fn install(&self, step: &Step, say: &Block, commit: &mut Commit) -> Result<()> {

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::error::{Doing, Error, Result, cannot};
 use crate::steps::{Work, plain_environment};
-use crate::system::files::{Owner, copy_tree, remove_any, take_ownership};
+use crate::system::files::{self, Owner, copy_tree, remove_any, take_ownership};
 use crate::system::sandbox::{self, Isolation, Mount, Sandbox, User};
 
 /// The place of one build: below `TREE/M/V/K`, so that its result is published by renaming, and with a name that
@@ -147,6 +147,21 @@ impl Workshop {
         sandbox.confine(self.isolation, command).doing(|| "Cannot set up the sandbox for the build".into())
     }
 
+    /// Shows the result to POST_BUILD, which finds it at `TREE/M/V/K/A`, and runs `act`.
+    ///
+    /// Where the build has no view of its own, the copy stands there for real meanwhile.
+    pub fn show<T>(&self, work: &Work, copy: &Path, act: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+        if self.isolation == Isolation::Namespaces {
+            return act(copy);
+        }
+        let place = work.site.tree.built_dir(work.id, &work.kernel.target);
+        let swap = || files::swap(copy, &place).doing(cannot("show", &place));
+        swap()?;
+        let done = act(&place);
+        swap()?;
+        done
+    }
+
     /// Leaves what the failed build made, and its log, where people look for them: `TREE/M/V/build`.
     pub fn leave_behind(self, work: &Work) -> Result<()> {
         let place = work.site.tree.build_dir(work.id);
@@ -158,17 +173,24 @@ impl Workshop {
         take_ownership(&place).doing(cannot("keep", &place))?;
         let log = place.join("make.log");
         remove_any(&log).doing(cannot("clear", &log))?;
-        fs::rename(&self.log, &log).doing(cannot("keep", &log))?;
-        Ok(())
+        fs::rename(&self.log, &log).doing(cannot("keep", &log))
     }
 
-    /// Makes the result the module's state for this kernel, in one step, in place of an older one.
-    pub fn publish(self, work: &Work) -> Result<()> {
+    /// Makes the modules the state for this kernel, in one step, in place of older ones.
+    pub fn publish(&self, work: &Work) -> Result<()> {
         let place = work.site.tree.built_dir(work.id, &work.kernel.target);
+        files::publish(&self.result, &place).doing(cannot("write", &place))
+    }
+
+    /// Puts the log among what is to be published.
+    pub fn file_log(&self) -> Result<()> {
         let log_dir = self.result.join("log");
         fs::create_dir_all(&log_dir).doing(cannot("make", &log_dir))?;
-        fs::rename(&self.log, log_dir.join("make.log")).doing(cannot("keep", &log_dir))?;
-        crate::system::files::publish(&self.result, &place).doing(cannot("write", &place))?;
+        fs::rename(&self.log, log_dir.join("make.log")).doing(cannot("keep", &log_dir))
+    }
+
+    /// The build directory has served, and so has one that an earlier failure left.
+    pub fn clear(self, work: &Work) -> Result<()> {
         let build = work.site.tree.build_dir(work.id);
         remove_any(&build).doing(cannot("clear", &build))
     }

@@ -44,8 +44,8 @@ pub fn copy_tree(from: &Path, to: &Path, owner: Owner) -> io::Result<()> {
             copy_tree(&source, &target, owner)?;
         } else {
             if kind.is_file() {
-                remove_any(&target)?;
-                fs::copy(&source, &target).at(&source)?;
+                copy_file(&source, &target, owner)?;
+                continue;
             } else if kind.is_symlink() {
                 remove_any(&target)?;
                 symlink(fs::read_link(&source).at(&source)?, &target).at(&target)?;
@@ -56,6 +56,14 @@ pub fn copy_tree(from: &Path, to: &Path, owner: Owner) -> io::Result<()> {
             take_over_metadata(&source, &target, owner)?;
         }
     }
+    take_over_metadata(from, to, owner)
+}
+
+/// Copies one regular file in place of whatever `to` was, keeping mode and times; its directory is made if missing.
+pub fn copy_file(from: &Path, to: &Path, owner: Owner) -> io::Result<()> {
+    to.parent().map_or(Ok(()), fs::create_dir_all).at(to)?;
+    remove_any(to)?;
+    fs::copy(from, to).at(from)?;
     take_over_metadata(from, to, owner)
 }
 
@@ -170,6 +178,16 @@ pub fn publish(new: &Path, place: &Path) -> io::Result<()> {
         Err(error) => return Err(io::Error::from(error)).at(place),
     }
     remove_any(new)
+}
+
+/// Exchanges two directories; if there is only one of them, it takes the other's name.
+pub fn swap(a: &Path, b: &Path) -> io::Result<()> {
+    use rustix::fs::{RenameFlags, renameat_with};
+    match (a.exists(), b.exists()) {
+        (true, true) => renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE).map_err(io::Error::from).at(b),
+        (true, false) => fs::rename(a, b).at(b),
+        (false, _) => fs::rename(b, a).at(a),
+    }
 }
 
 /// A name beside `path` under which its successor is made: in the same directory, so that it can be renamed.

@@ -198,6 +198,32 @@ impl Root {
         self.sh(&format!("cp -r /srv/tests/modules/{name} /usr/src/"));
     }
 
+    /// Writes a file of the root, and the directory it is in.
+    #[track_caller]
+    pub fn write(&mut self, path: &str, text: &str) {
+        self.sh(&format!("mkdir -p \"$(dirname {path})\" && cat >{path} <<'END OF FILE'\n{text}\nEND OF FILE"));
+    }
+
+    /// Puts a package of one module, NAME/1, into /usr/src, which is built in no time: its directory has the module
+    /// in it, one of the kernel's own. `conf` comes after the usual directives.
+    #[track_caller]
+    pub fn quick(&mut self, name: &str, conf: &str) {
+        self.write(
+            &format!("/usr/src/{name}-1/dkms.conf"),
+            &format!(
+                "PACKAGE_NAME={name}\nPACKAGE_VERSION=1\nBUILT_MODULE_NAME={name}\n\
+                 DEST_MODULE_LOCATION=/updates\nMAKE=true\n{conf}"
+            ),
+        );
+        self.sh(&format!("xz -dcf /lib/modules/$K/kernel/drivers/net/nlmon.ko* >/usr/src/{name}-1/{name}.ko"));
+    }
+
+    /// Runs a command again and again until it succeeds, for a minute at most.
+    #[track_caller]
+    pub fn wait_until(&mut self, command: &str) {
+        self.sh(&format!("timeout 60 bash -c 'until {command}; do sleep 0.02; done'"));
+    }
+
     /// Literal text, with the names of this root put in, as the dkms in it says it.
     fn expand(&self, text: &str) -> String {
         let [old, newest] = kernels() else {
