@@ -47,11 +47,12 @@ impl<'a> Commit<'a> {
         workshop.publish(work)
     }
 
-    /// Installs what is built; what is installed already goes first.
+    /// Installs what is built; what is installed already goes first, in words: its files stay until ours replace them.
     pub fn install(&mut self, work: &Work) -> Result<()> {
         let Work { site, id, kernel, say, .. } = work;
         if site.tree.state(id, &kernel.target) == State::Installed {
-            self.uninstall(work)?;
+            let options = Options { supersede: true, ..work.options.clone() };
+            self.uninstall(&Work { options: &options, ..*work })?;
             say.say("");
         }
         let ready = install::prepare(work)?;
@@ -90,7 +91,7 @@ impl<'a> Commit<'a> {
         self.touched.entry(kernel.target.release.clone()).or_default();
         scripts::run(work, Script::PostRemove);
         self.tell_depmod(say, &kernel.target.release);
-        if self.options.supersede {
+        if work.options.supersede {
             return Ok(());
         }
         self.forget_superseded(&id.name, &kernel.target)?;

@@ -2,7 +2,7 @@
 
 //! What cannot be done is said once, with the exit code that callers know, and changes nothing.
 
-use crate::support::{Layer, Root};
+use crate::support::Root;
 
 /// All that a command may change: our state, what kernels have, what is registered. The key pair is made beforehand.
 const TRACE: &str = "find /var/lib/dkms /lib/modules/*/updates /tmp -ls 2>/dev/null | \
@@ -10,7 +10,7 @@ const TRACE: &str = "find /var/lib/dkms /lib/modules/*/updates /tmp -ls 2>/dev/n
 
 /// Like a [`TRACE`], without what a failed build leaves for people to look at.
 const STATE: &str = "find /var/lib/dkms /lib/modules/*/updates -not -path '*/build' -not -path '*/build/*' \
-                     -type f 2>/dev/null | sort | xargs md5sum; find /var/lib/dkms -type l | sort";
+                     -type f 2>/dev/null | sort | xargs md5sum; find /var/lib/dkms -type l -not -path '*/build/*' | sort";
 
 fn root() -> Root {
     let mut root = Root::new();
@@ -207,21 +207,10 @@ drwxr-xr-x root
 fn only_a_file_is_a_module() {
     let mut root = root();
     root.quick("quick", "");
-    root.sh("cp /usr/src/quick-1/dkms.conf /root; mkdir /root/elsewhere; echo secret >/root/elsewhere/quick.ko");
-    root.sh("dkms add quick/1");
+    root.sh("mkdir /root/elsewhere; echo secret >/root/elsewhere/quick.ko; dkms add quick/1");
     let before = root.sh(STATE);
-
-    for make in [
-        "rm quick.ko",
-        "rm quick.ko; mkdir quick.ko",
-        "rm quick.ko; mkfifo quick.ko",
-        "ln -sf /root/elsewhere/quick.ko .",
-        "ln -sf /lib/modules/$kernelver/modules.dep quick.ko",
-        "mv quick.ko quick.o",
-    ] {
-        root.write("/usr/src/quick-1/dkms.conf", &format!("source /root/dkms.conf; MAKE='{make}'"));
-        root.sh("cat /root/dkms.conf >/usr/src/quick-1/dkms.conf");
-        root.sh(&format!("echo \"MAKE='{make}'\" >>/usr/src/quick-1/dkms.conf"));
+    let mut refused = |make: &str| {
+        root.quick("quick", &format!("MAKE='{make}'"));
         root.fails(
             "dkms install quick/1",
             7,
@@ -237,5 +226,276 @@ or consult /var/lib/dkms/quick/1/build/make.log for more information.
         );
         root.says("dkms status", "quick/1: added\n");
         assert_eq!(root.sh(STATE), before, "{make}");
+    };
+
+    refused("rm quick.ko");
+    refused("mv quick.ko quick.o");
+    refused("rm quick.ko; mkdir quick.ko");
+    refused("rm quick.ko; mkfifo quick.ko");
+    refused("ln -sf /root/elsewhere/quick.ko .");
+    refused("ln -sf /lib/modules/$kernelver/modules.dep quick.ko");
+    // Who builds as root can make devices, too.
+    root.write("/etc/dkms/quick.conf", "BUILD_AS_ROOT=yes");
+    let mut refused_as_root = |make: &str| {
+        root.quick("quick", &format!("MAKE='{make}'"));
+        let output = root.run("dkms install quick/1");
+        assert_eq!(output.code, 7, "{output:?}");
+        assert!(output.text.ends_with("build/make.log for more information.\n"), "{output:?}");
+        assert_eq!(root.sh(STATE), before, "{make}");
+    };
+    refused_as_root("rm quick.ko; mknod quick.ko c 1 3");
+    refused_as_root("rm quick.ko; mkfifo quick.ko");
+    refused_as_root("ln -sf /root/elsewhere/quick.ko .");
+}
+
+#[test]
+fn a_patch_that_cannot_be_applied_stops_the_build() {
+    let mut root = root();
+    root.write("/usr/src/quick-1/patches/mends.patch", "--- a/text\n+++ b/text\n@@ -1 +1 @@\n-no\n+yes");
+    root.write("/usr/src/quick-1/text", "neither");
+    let mut refused = |conf: &str, code: i32, words: &str| {
+        root.quick("quick", conf);
+        root.fails("dkms add quick/1 >/dev/null 2>&1; dkms install quick/1", code, &format!("$SIGNING\n\n{words}"));
+        root.says("dkms status; find /lib/modules/$K/updates", "quick/1: added\n");
+        root.sh("test -e /var/lib/dkms/quick/1/build/make.log");
+    };
+
+    refused(
+        "PATCH=mends.patch",
+        6,
+        "\
+Applying patch mends.patch...(bad exit status: 1)
+Failed command:
+patch -p1 < ./patches/mends.patch
+
+Error! Application of patch mends.patch failed.
+Consult /var/lib/dkms/quick/1/build/make.log for more information.
+",
+    );
+    for name in ["missing.patch", "sub/mends.patch", "/usr/src/quick-1/patches/mends.patch"] {
+        refused(
+            &format!("PATCH={name}"),
+            5,
+            &format!(
+                "
+Error! Patch {name} as specified in dkms.conf cannot be
+found in /var/lib/dkms/quick/1/build/patches/.
+"
+            ),
+        );
     }
+    for name in ["../mends.patch", "..", "sub/../mends.patch"] {
+        refused(
+            &format!("PATCH={name}"),
+            5,
+            &format!("\nError! Patch {name} as specified in dkms.conf contains '..' path component.\n"),
+        );
+    }
+    // One that leads out of the tree when it is applied.
+    root.write("/usr/src/quick-1/patches/mends.patch", "--- /dev/null\n+++ b/../../x\n@@ -0,0 +1 @@\n+x");
+    let output = root.run("dkms install quick/1 --directive PATCH=mends.patch");
+    assert_eq!(output.code, 6, "{output:?}");
+    root.says("find /var/lib/dkms -name x", "");
+}
+
+#[test]
+fn a_module_whose_source_has_gone_is_broken() {
+    const BROKEN: &str = "
+Error! quick/1 is broken!
+Missing the source directory or the symbolic link pointing to it.
+Manual intervention is required!
+";
+    const STATUS: &str = "\
+quick/1: broken
+
+Error! quick/1: Missing the module source directory or the symbolic link pointing to it.
+Manual intervention is required!
+";
+    let mut root = root();
+    root.quick("quick", "AUTOINSTALL=yes");
+    root.quick("other", "AUTOINSTALL=yes");
+    root.sh("dkms add quick/1 && dkms install quick/1 && dkms add other/1");
+    root.sh("mv /usr/src/quick-1 /root");
+    let before = root.sh(TRACE);
+
+    root.says("dkms status quick", STATUS);
+    for command in ["build", "install", "unbuild", "uninstall", "remove", "remove --all", "build --force"] {
+        root.fails(&format!("dkms {command} quick/1"), 4, BROKEN);
+    }
+    root.fails(
+        "dkms add quick/1",
+        2,
+        "
+Error! Could not find module source directory.
+Directory: /usr/src/quick-1 does not exist.
+",
+    );
+    assert_eq!(root.sh(TRACE), before);
+    root.sh("lsmod >/dev/null; test -e /lib/modules/$K/updates/dkms/quick.ko");
+
+    // It is no obstacle to the others.
+    root.says(
+        "/etc/kernel/postinst.d/dkms $K",
+        "
+Error! quick/1 is broken! Missing the source directory or the symbolic link pointing to it.
+Manual intervention is required!
+$SIGNING
+
+Autoinstall of module other/1 for kernel $K ($A)
+Building module(s)... done.
+Signing module /var/lib/dkms/other/1/build/other.ko
+Installing /lib/modules/$K/updates/dkms/other.ko
+Running depmod... done.
+
+Autoinstall on $K succeeded for module(s) other.
+",
+    );
+
+    // The link has gone, the source has not: adding it mends that.
+    root.sh("mv /root/quick-1 /usr/src && rm /var/lib/dkms/quick/1/source");
+    root.says("dkms status quick", STATUS);
+    root.fails("dkms remove quick/1 --all", 4, BROKEN);
+    root.says("dkms add quick/1", "Creating symlink /var/lib/dkms/quick/1/source -> /usr/src/quick-1\n");
+    root.says("dkms status quick", "quick/1, $K, $A: installed\n");
+}
+
+#[test]
+fn who_is_not_root_is_told_so() {
+    let mut root = root();
+    root.quick("quick", "");
+    root.sh("dkms add quick/1 && dkms install quick/1");
+    let before = root.sh(TRACE);
+    let nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups";
+
+    let not_root = "\nError! You must be root to use this command.\n";
+    for action in [
+        "install quick/1",
+        "uninstall quick/1",
+        "autoinstall",
+        "kernel_postinst -k $K",
+        "kernel_preinst -k $K",
+        "kernel_prerm -k $K",
+    ] {
+        root.fails(&format!("{nobody} dkms {action}"), 1, not_root);
+    }
+    for action in ["build quick/1 -k $OLD", "build quick/1 --force", "unbuild quick/1", "remove quick/1 --all"] {
+        root.fails(
+            &format!("{nobody} dkms {action}"),
+            1,
+            "\nError! No write access to DKMS tree at /var/lib/dkms\n",
+        );
+    }
+    // Those of the kernel's hooks that must not fail do not.
+    let hint = format!("{not_root}Try again with sudo.\n");
+    for (hook, code) in [("postinst.d", 1), ("header_postinst.d", 1), ("preinst.d", 0), ("prerm.d", 0)] {
+        root.fails(&format!("{nobody} /etc/kernel/{hook}/dkms $K"), code, &hint);
+    }
+    root.fails(&format!("{nobody} /usr/lib/dkms/common.postinst quick 1 /usr/share/quick '' ''"), 1, &hint);
+    assert_eq!(root.sh(TRACE), before);
+    root.says(&format!("{nobody} dkms status"), "quick/1, $K, $A: installed\n");
+}
+
+#[test]
+fn a_second_run_waits_and_says_for_whom() {
+    let mut root = root();
+    // It builds until it is told to end.
+    root.quick("slow", "MAKE='until [ -e /srv/end ]; do sleep 0.02; done'");
+    root.quick("quick", "AUTOINSTALL=yes");
+    root.sh("dkms add slow/1 && dkms add quick/1");
+
+    for (second, said) in [
+        ("dkms install quick/1", "Installing /lib/modules/$K/updates/dkms/quick.ko\n"),
+        ("dkms install slow/1", "Module slow/1 already installed on kernel $K ($A), skip."),
+        ("dkms remove slow/1 --all", "Deleting module slow/1 completely from the DKMS tree.\n"),
+        ("/etc/kernel/postinst.d/dkms $K", "Autoinstall on $K succeeded for module(s) quick.\n"),
+        ("/usr/lib/dkms/common.postinst quick 1 /usr/share/quick '' 1", "\nBuilding initial module quick/1 for $K\n"),
+    ] {
+        root.sh("rm -f /srv/end; dkms add slow/1; dkms uninstall quick/1; (dkms install slow/1 >/srv/first 2>&1; echo $? >>/srv/first) &");
+        root.wait_until("grep -q 'Building module' /srv/first");
+        root.sh(&format!("({second} >/srv/second 2>&1; echo $? >>/srv/second) &"));
+        root.wait_until("grep -q 'waiting for' /srv/second");
+        // What only looks does not wait.
+        root.says("dkms status slow", "slow/1: added\n");
+        root.says(
+            "sed -E 's/process [0-9]+/process N/' /srv/second",
+            "dkms: waiting for process N (dkms install slow/1) to finish\n",
+        );
+        root.sh("touch /srv/end");
+        root.wait_until("tail -qn 1 /srv/first /srv/second | grep -c '^0$' | grep -qx 2");
+        let text = root.sh("cat /srv/second");
+        let said = root.expand(said);
+        assert!(text.contains(&said), "{text}");
+        root.sh("dkms uninstall slow/1; dkms unbuild slow/1 || dkms add slow/1");
+    }
+}
+
+#[test]
+fn names_do_not_lead_out_of_the_tree() {
+    let mut root = root();
+    root.quick("quick", "");
+    let before = root.sh(TRACE);
+
+    for (named, told) in [
+        ("../quick/1", "../quick/1"),
+        ("-m .. -v quick", "../quick"),
+        ("-m quick -v ..", "quick/.."),
+        ("-m quick -v ../../etc", "quick/../../etc"),
+        ("-m quick/../1", "quick/../1"),
+        ("./1", "./1"),
+        ("-m . -v .", "./."),
+        ("-m quick -v /etc", "quick//etc"),
+    ] {
+        for action in ["add", "build", "install", "uninstall", "unbuild", "remove --all", "remove"] {
+            root.fails(
+                &format!("dkms {action} {named}"),
+                1,
+                &format!("\nError! {told} is no module and version: neither may be empty, . or .., or contain a slash.\n"),
+            );
+        }
+    }
+    root.fails("/usr/lib/dkms/common.postinst .. 1 /usr/share/x '' ''", 1, "\nError! ../1 is no module and version: neither may be empty, . or .., or contain a slash.\n");
+    assert_eq!(root.sh(TRACE), before);
+
+    // A dkms.conf that would have root write elsewhere.
+    for (directive, words) in [
+        ("DEST_MODULE_NAME=../../../../../../root/quick", "'DEST_MODULE_NAME' directive is no file name in record #0."),
+        ("DEST_MODULE_NAME=/root/quick", "'DEST_MODULE_NAME' directive is no file name in record #0."),
+        ("DEST_MODULE_NAME=..", "'DEST_MODULE_NAME' directive is no file name in record #0."),
+        ("BUILT_MODULE_NAME=../../../quick", "'DEST_MODULE_NAME' directive is no file name in record #0."),
+    ] {
+        root.quick("quick", directive);
+        root.fails(
+            "dkms add quick/1",
+            8,
+            &format!(
+                "\
+dkms.conf: Error! {words}
+
+Error! Bad conf file.
+File: /usr/src/quick-1/dkms.conf does not represent a valid dkms.conf file.
+"
+            ),
+        );
+    }
+    assert_eq!(root.sh(TRACE), before);
+    // What it names is only looked for in its own directory.
+    root.quick("quick", "BUILT_MODULE_LOCATION=../../../../../lib/modules/$kernelver/kernel/drivers/net/\nBUILT_MODULE_NAME=nlmon");
+    let output = root.run("dkms install quick/1");
+    assert_eq!(output.code, 7, "{output:?}");
+    root.says("dkms remove quick/1 --all", "Deleting module quick/1 completely from the DKMS tree.\n");
+
+    // A leading dash is only a letter to whom it is given as a value.
+    root.fails(
+        "dkms add -x/1 | head -n 1; exit ${PIPESTATUS[0]}",
+        2,
+        "\nError! Unknown option: -x/1\nUsage: dkms [action] [options]\n",
+    );
+    root.quick("-x", "DEST_MODULE_NAME=-f");
+    root.sh("dkms install -m -x -v 1");
+    root.says(
+        "dkms status -m -x; ls /lib/modules/$K/updates/dkms",
+        "-x/1, $K, $A: installed\n-f.ko\n",
+    );
+    root.sh("dkms remove -m -x/1 --all");
+    assert_eq!(root.sh(TRACE), before);
 }

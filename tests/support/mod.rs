@@ -201,7 +201,7 @@ impl Root {
     /// Writes a file of the root, and the directory it is in.
     #[track_caller]
     pub fn write(&mut self, path: &str, text: &str) {
-        self.sh(&format!("mkdir -p \"$(dirname {path})\" && cat >{path} <<'END OF FILE'\n{text}\nEND OF FILE"));
+        self.sh(&format!("mkdir -p $(dirname -- {path}) && cat >{path} <<'END OF FILE'\n{text}\nEND OF FILE"));
     }
 
     /// Puts a package of one module, NAME/1, into /usr/src, which is built in no time: its directory has the module
@@ -225,7 +225,7 @@ impl Root {
     }
 
     /// Literal text, with the names of this root put in, as the dkms in it says it.
-    fn expand(&self, text: &str) -> String {
+    pub fn expand(&self, text: &str) -> String {
         let [old, newest] = kernels() else {
             unreachable!("checked when the root was made");
         };
