@@ -18,13 +18,13 @@ use crate::model::module::Target;
 use crate::model::options::Options;
 use crate::model::site::{Site, Trees};
 use crate::system::output::Output;
-use crate::system::version::sort_versions;
 
 /// Build, sign and install kernel modules from registered sources, for every kernel.
 #[derive(Debug, Parser)]
 #[command(
     name = "dkms",
     disable_version_flag = true,
+    args_override_self = true,
     override_usage = "dkms ACTION [MODULE/VERSION | DIRECTORY] [OPTIONS]",
     after_help = HELP_ACTIONS
 )]
@@ -356,7 +356,7 @@ impl Arguments {
                 initramfs_follows: false,
             },
         };
-        self.choose_kernels(site, &mut invocation)?;
+        self.choose_kernels(&mut invocation)?;
         commands::run(site, &invocation)
     }
 
@@ -424,7 +424,7 @@ impl Arguments {
     }
 
     /// The kernels: those named, all that something is built for, or the running one.
-    fn choose_kernels(&mut self, site: &Site, invocation: &mut Invocation) -> Result<()> {
+    fn choose_kernels(&mut self, invocation: &mut Invocation) -> Result<()> {
         let mut arches = std::mem::take(&mut self.arch);
         let mut kernels = Vec::new();
         for said in std::mem::take(&mut self.kernelver) {
@@ -441,7 +441,6 @@ impl Arguments {
             return Ok(());
         }
         if self.all {
-            invocation.targets = built_for(site, invocation);
             return Ok(());
         }
         let running = Target::running();
@@ -458,21 +457,13 @@ impl Arguments {
                     return Err(Error::Usage { text: format!("{value} is no {what}."), code: 16 });
                 }
             }
-            invocation.targets.push(Target::new(release, arch));
+            let target = Target::new(release, arch);
+            if !invocation.targets.contains(&target) {
+                invocation.targets.push(target);
+            }
         }
         Ok(())
     }
-}
-
-/// The kernels that the named module is built for, oldest first.
-fn built_for(site: &Site, invocation: &Invocation) -> Vec<Target> {
-    let (Some(name), Some(version)) = (&invocation.name, &invocation.version) else {
-        return Vec::new();
-    };
-    let targets = site.tree.targets(&crate::model::module::Id::new(name, version));
-    let mut pairs: Vec<String> = targets.iter().map(|target| format!("{}/{}", target.release, target.arch)).collect();
-    sort_versions(&mut pairs);
-    pairs.iter().filter_map(|pair| pair.split_once('/')).map(|(release, arch)| Target::new(release, arch)).collect()
 }
 
 #[cfg(test)]
@@ -512,6 +503,9 @@ mod tests {
         for flag in FLAGS {
             assert!(Arguments::try_parse_from(["dkms", flag]).is_ok(), "{flag}");
         }
+        let twice = Arguments::try_parse_from(["dkms", "--force", "--force", "-k=a", "-k=b", "-m=a", "-m=b"])
+            .expect("understood");
+        assert_eq!((twice.kernelver.len(), twice.module.as_deref()), (2, Some("b")), "the last one counts");
         Arguments::command().debug_assert();
     }
 }

@@ -5,7 +5,6 @@
 //! as not installed, so the same command mends it.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::PathBuf;
 
 use crate::error::{Doing, Error, Result, cannot};
@@ -61,13 +60,13 @@ impl<'a> Commit<'a> {
         }
         let mark = site.tree.pending_mark(&id.name, &kernel.target);
         let unfinished = mark.exists();
-        fs::write(&mark, format!("{id}\n")).doing(cannot("write", &mark))?;
+        site.tree.note(&mark, &format!("{id}\n")).doing(cannot("write", &mark))?;
         let placed = match install::place(work, ready, unfinished) {
             Ok(placed) => placed,
             Err(error) => {
                 // Nothing was changed: every check comes before the first file.
                 if !unfinished {
-                    remove_any(&mark).doing(cannot("remove", &mark))?;
+                    site.tree.forget(&mark).doing(cannot("remove", &mark))?;
                 }
                 return Err(error);
             }
@@ -84,11 +83,10 @@ impl<'a> Commit<'a> {
     /// Takes a module out of its kernel's directory, if it is there; says which, or that it is not.
     pub fn uninstall(&mut self, work: &Work) -> Result<()> {
         let Work { site, id, kernel, say, .. } = work;
-        install::withdraw(work)?;
-        // An installation that was cut off is undone with the rest.
         let mark = site.tree.pending_mark(&id.name, &kernel.target);
-        remove_any(&mark).doing(cannot("remove", &mark))?;
-        self.touched.entry(kernel.target.release.clone()).or_default();
+        site.tree.note(&mark, &format!("{id}\n")).doing(cannot("write", &mark))?;
+        self.touched.entry(kernel.target.release.clone()).or_default().marks.push(mark);
+        install::withdraw(work)?;
         scripts::run(work, Script::PostRemove);
         self.tell_depmod(say, &kernel.target.release);
         if work.options.supersede {
@@ -155,7 +153,7 @@ impl<'a> Commit<'a> {
             depmod::run(self.site, release);
         }
         for mark in &touched.marks {
-            if let Err(error) = remove_any(mark).doing(cannot("remove", mark)) {
+            if let Err(error) = self.site.tree.forget(mark).doing(cannot("remove", mark)) {
                 say.error(&error);
             }
         }

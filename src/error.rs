@@ -200,7 +200,7 @@ pub enum Error {
         modules: String,
     },
     /// Something of the operating system's.
-    #[error("{what}: {source}")]
+    #[error("{}", io_text(what, source))]
     Io {
         /// What we were doing, on what.
         what: String,
@@ -275,6 +275,13 @@ impl Error {
                 | Self::ScriptFailed { .. }
         )
     }
+}
+
+/// What we were doing and what the system said, with the path in both of them told once.
+fn io_text(what: &str, source: &io::Error) -> String {
+    let said = source.to_string();
+    let once = said.split_once(": ").filter(|(path, _)| what.ends_with(path)).map_or(said.as_str(), |(_, rest)| rest);
+    format!("{what}: {once}")
 }
 
 /// Says what was being done when the operating system refused.

@@ -31,7 +31,7 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
     for name in site.tree.modules() {
         for version in names(&site.tree.module_root(&name)) {
             let id = crate::model::module::Id::new(&name, version);
-            if site.tree.state(&id, target) == State::Added {
+            if site.tree.state(&id, target) == State::Added && !site.tree.is_unfinished(&id, target) {
                 continue;
             }
             let kernel = Kernel::new(site, target, options.headers.as_deref(), options.config.as_deref());

@@ -19,7 +19,7 @@ use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::request::{Announced, Goal, Modules, Request};
 use crate::steps::{logged, plain_environment};
-use crate::system::lock::Lock;
+use crate::system::lock::{self, Lock};
 use crate::system::output::Block;
 use crate::system::process;
 
@@ -107,7 +107,7 @@ pub struct Invocation {
     pub version: Option<String>,
     /// A source tree that was named.
     pub source: Option<PathBuf>,
-    /// The kernels; empty only for `status`, and for `--all` where nothing is built.
+    /// The kernels; none for `status` and with `--all`.
     pub targets: Vec<Target>,
     /// Whether all kernels are meant for which something is built.
     pub all: bool,
@@ -152,9 +152,11 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
         Action::Install => build::run(site, invocation, Goal::Installed),
         Action::Uninstall | Action::Unbuild | Action::Remove => remove::run(site, invocation),
         Action::Status => status::run(site, invocation),
-        Action::Autoinstall | Action::KernelPostinst => {
-            autoinstall::run(site, &invocation.targets, &invocation.options)
+        Action::Autoinstall => {
+            autoinstall::run(site, &invocation.targets, &invocation.options)?;
+            post_transaction(site, invocation.targets.last(), &site.output.block())
         }
+        Action::KernelPostinst => autoinstall::run(site, &invocation.targets, &invocation.options),
         Action::KernelPreinst | Action::KernelPrerm => kernel::run(site, invocation),
         Action::GenerateMok => generate_mok::run(site),
         Action::Match | Action::Mktarball | Action::Ldtarball => Err(Error::Usage {
@@ -202,7 +204,7 @@ fn run_post_transaction(site: &Site, script: &str, say: &Block) {
     let verbose = site.framework.verbose;
     say.print(if verbose { format!("{script}\n") } else { "Executing post-transaction command...".to_owned() });
     let mut command = Command::new("bash");
-    command.args(["-c", script]);
+    command.args(["-c", script]).env(lock::HELD, std::process::id().to_string());
     plain_environment(&mut command);
     let ended = process::merged_output(&mut command);
     let (code, output) = ended.unwrap_or_else(|error| (126, error.to_string().into_bytes()));

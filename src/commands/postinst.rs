@@ -50,7 +50,7 @@ pub fn run(site: &Site, arguments: &Arguments) -> Result<()> {
     if site.tree.version_dir(&id).is_dir() {
         say.say(format!("Removing old {id} DKMS files..."));
         let options = Options { supersede: true, ..options.clone() };
-        remove::remove(site, &id, &site.tree.targets(&id), &options, &say)?;
+        remove::remove(site, &id, &remove::built_for(site, &id), &options, &say)?;
     }
     if site.tree.source_dir(&id).is_dir() {
         say.say(format!("Loading new {id} DKMS files..."));

@@ -17,6 +17,7 @@ use crate::steps::{Work, install, prepare};
 use crate::system::dpkg;
 use crate::system::files::{names, remove_any};
 use crate::system::output::Block;
+use crate::system::version::sort_versions;
 
 /// Directories below `TREE/M/V` that are no kernel's.
 const NOT_KERNELS: [&str; 6] = ["build", "tarball", "driver_disk", "rpm", "deb", "source"];
@@ -31,15 +32,17 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
     }
     let _lock = lock(site)?;
     let say = site.output.block();
+    // Looked up with the lock held: another run may just have built.
+    let targets = if invocation.all { built_for(site, &id) } else { invocation.targets.clone() };
     match invocation.action {
         Action::Remove => {
             // A package's prerm removes before its new version builds.
             let options = Options { supersede: dpkg::is_upgrade(), ..invocation.options.clone() };
-            remove(site, &id, &invocation.targets, &options, &say)?;
+            remove(site, &id, &targets, &options, &say)?;
         }
         action => {
             let mut commit = Commit::new(site, &invocation.options);
-            for (index, target) in invocation.targets.iter().enumerate() {
+            for (index, target) in targets.iter().enumerate() {
                 if index > 0 {
                     say.say("");
                 }
@@ -55,7 +58,16 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
             }
         }
     }
-    post_transaction(site, invocation.targets.last(), &say)
+    post_transaction(site, targets.last(), &say)
+}
+
+/// The kernels that a module is built for, or where something cut its installation or removal off; oldest first.
+pub fn built_for(site: &Site, id: &Id) -> Vec<Target> {
+    let targets = site.tree.targets(id).into_iter().chain(site.tree.unfinished(id));
+    let mut pairs: Vec<String> = targets.map(|target| format!("{}/{}", target.release, target.arch)).collect();
+    sort_versions(&mut pairs);
+    pairs.dedup();
+    pairs.iter().filter_map(|pair| pair.split_once('/')).map(|(release, arch)| Target::new(release, arch)).collect()
 }
 
 /// Forgets a module on some kernels, and altogether if it is built for none then.
@@ -120,12 +132,7 @@ fn with_work<T>(
 /// Whether the module is installed for the kernel, or was about to be when something cut it off.
 pub fn is_active(work: &Work) -> bool {
     let Work { site, id, kernel, .. } = work;
-    match site.tree.state(id, &kernel.target) {
-        State::Installed => true,
-        State::Built => fs::read_to_string(site.tree.pending_mark(&id.name, &kernel.target))
-            .is_ok_and(|text| text.trim() == id.to_string()),
-        State::Added => false,
-    }
+    site.tree.state(id, &kernel.target) == State::Installed || site.tree.is_unfinished(id, &kernel.target)
 }
 
 fn uninstall(work: &Work, commit: &mut Commit) -> Result<()> {

@@ -94,6 +94,19 @@ pub struct Module {
 }
 
 impl Module {
+    /// A module that only its file tells of.
+    pub fn found(index: usize, name: &str, location: &str) -> Self {
+        Self {
+            index,
+            built_name: name.to_owned(),
+            built_location: String::new(),
+            dest_name: name.to_owned(),
+            original_location: location.to_owned(),
+            dest_location: location.to_owned(),
+            strip: true,
+        }
+    }
+
     /// The file a build makes, below its directory.
     pub fn built_file(&self) -> String {
         format!("{}{}.ko", self.built_location, self.built_name)
@@ -210,6 +223,10 @@ impl Question<'_> {
     /// `files` names it then, and what is given back keeps it.
     fn confine(&self, files: &mut [PathBuf], bash: &mut Command) -> Result<Option<Copies>> {
         let user = self.site.build_user();
+        let tree = &self.site.tree;
+        let own =
+            |id: &Id| [tree.source_link(id), tree.source_dir(id)].map(|dir| dir.join("dkms.conf")).contains(&self.file);
+        let registered = self.id.is_some_and(own);
         let mut copies = None;
         if let Some(user) = user {
             for (index, file) in files.iter_mut().enumerate().filter(|(_, file)| !is_open(file)) {
@@ -217,8 +234,9 @@ impl Question<'_> {
                     Some(copies) => copies,
                     none => none.insert(Copies { dir: self.site.scratch()?, of: Vec::new() }),
                 };
-                // The package's own conf may look at what lies beside it; an override stands alone.
-                copies.add(file, index == 0, user)?;
+                // A registered package's conf may look at what lies beside it, which its build is given anyway; whatever
+                // else is closed stands alone.
+                copies.add(file, index == 0 && registered, user)?;
             }
         }
         let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());

@@ -8,15 +8,16 @@
 //! TREE/M/V/K/A/log/make.log
 //! TREE/M/kernel-K-A           link to V/K/A: installed
 //! TREE/M/original_module/K/A/ what was installed before us
-//! TREE/.pending-M-K-A         an installation that has not ended
-//! TREE/.superseded-M-K-A      installed files whose successors are on their way
+//! TREE/.pending/M/K/A         a change that has not ended
+//! TREE/.superseded/M/K/A      installed files whose successors are on their way
 //! ```
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::model::module::{Id, Target};
-use crate::system::files::names;
+use crate::system::files::{names, remove_any, remove_empty_up_to, replace_with_text};
 
 /// Where things are, and what state they say a module is in.
 #[derive(Debug, Clone)]
@@ -98,42 +99,64 @@ impl Tree {
         self.module_root(name).join("original_module").join(&target.release).join(&target.arch)
     }
 
-    /// The mark of an installation that is under way. Not inside `TREE/M`, where it would look like a version.
+    /// The mark of an installation or its undoing that is under way. Not inside `TREE/M`, where it would look like a
+    /// version.
     pub fn pending_mark(&self, name: &str, target: &Target) -> PathBuf {
-        self.root.join(format!(".pending-{name}-{}-{}", target.release, target.arch))
+        self.root.join(".pending").join(name).join(&target.release).join(&target.arch)
     }
 
     /// The record of installed files whose successors are on their way.
     pub fn superseded_record(&self, name: &str, target: &Target) -> PathBuf {
-        self.root.join(format!(".superseded-{name}-{}-{}", target.release, target.arch))
+        self.root.join(".superseded").join(name).join(&target.release).join(&target.arch)
     }
 
     /// The modules for which there is such a record on one kernel.
     pub fn superseded_on(&self, target: &Target) -> Vec<String> {
-        let suffix = format!("-{}-{}", target.release, target.arch);
-        let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
-        let mut modules: Vec<String> = entries
-            .filter_map(|entry| {
-                let file = entry.file_name().into_string().ok()?;
-                Some(file.strip_prefix(".superseded-")?.strip_suffix(&suffix)?.to_owned())
-            })
-            .collect();
-        modules.sort();
+        let mut modules = names(&self.root.join(".superseded"));
+        modules.retain(|name| self.superseded_record(name, target).exists());
         modules
     }
 
     /// The kernels for which there is such a record of module `name`.
     pub fn superseded(&self, name: &str) -> Vec<Target> {
-        let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
-        let mut targets: Vec<Target> = entries
-            .filter_map(|entry| {
-                let file = entry.file_name().into_string().ok()?;
-                let (release, arch) = file.strip_prefix(&format!(".superseded-{name}-"))?.rsplit_once('-')?;
-                Some(Target::new(release, arch))
-            })
-            .collect();
-        targets.sort();
+        self.noted(".superseded", name)
+    }
+
+    /// The kernels on which a change of `id` was begun and not ended.
+    pub fn unfinished(&self, id: &Id) -> Vec<Target> {
+        let mut targets = self.noted(".pending", &id.name);
+        targets.retain(|target| self.is_unfinished(id, target));
         targets
+    }
+
+    /// Whether a change of `id` on one kernel was begun and not ended.
+    pub fn is_unfinished(&self, id: &Id, target: &Target) -> bool {
+        let mark = fs::read_to_string(self.pending_mark(&id.name, target)).unwrap_or_default();
+        mark.trim() == id.to_string()
+    }
+
+    fn noted(&self, kind: &str, name: &str) -> Vec<Target> {
+        let dir = self.root.join(kind).join(name);
+        let archs =
+            |release: String| names(&dir.join(&release)).into_iter().map(move |arch| Target::new(&release, arch));
+        names(&dir).into_iter().flat_map(archs).collect()
+    }
+
+    /// Writes a mark or a record, in one step.
+    pub fn note(&self, place: &Path, text: &str) -> io::Result<()> {
+        place.parent().map_or(Ok(()), fs::create_dir_all)?;
+        let written = replace_with_text(text.as_bytes(), place);
+        if written.is_err() {
+            self.forget(place)?;
+        }
+        written
+    }
+
+    /// Removes a mark or a record, and the directories that held nothing else.
+    pub fn forget(&self, place: &Path) -> io::Result<()> {
+        remove_any(place)?;
+        remove_empty_up_to(place.parent().unwrap_or(place), &self.root);
+        Ok(())
     }
 
     /// The directory of a kernel's modules.
@@ -254,8 +277,10 @@ mod tests {
         assert_eq!(tree.state(&id, &target), State::Built);
         symlink(tree.link_target(&id, &target), tree.link("hello", &target))?;
         assert_eq!(tree.state(&id, &target), State::Installed);
-        fs::write(tree.pending_mark("hello", &target), "")?;
+        tree.note(&tree.pending_mark("hello", &target), "hello/1.0\n")?;
         assert_eq!(tree.state(&id, &target), State::Built, "a pending installation is none");
+        tree.forget(&tree.pending_mark("hello", &target))?;
+        assert!(!at("tree/.pending").exists(), "nothing is left of a mark");
         assert_eq!((tree.all(), tree.targets(&id)), (vec![id.clone()], vec![target]));
         fs::remove_dir_all(at("src/hello-1.0"))?;
         assert!(tree.is_broken(&id));

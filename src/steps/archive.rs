@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Doing, Result, cannot};
 use crate::steps::Work;
-use crate::system::files::{At, names, remove_any, remove_empty_up_to, rename, replace_with_text};
+use crate::system::files::{names, remove_any, remove_empty_up_to, rename, replace_with_text, stage_same};
 use crate::system::paths::with_suffix;
 
 /// A module that stands where ours will be taken for it.
@@ -14,27 +14,31 @@ use crate::system::paths::with_suffix;
 pub struct Original {
     path: PathBuf,
     archived: PathBuf,
+    /// Whether there was no archive of it before.
+    new: bool,
 }
 
 /// Archives the module at `path`: a second name for the file now; [`Original::give_way`] takes the first one away
 /// when ours is in place, so that there is always one of them.
+///
+/// What stands there counts: an older archive, of the kernel as it was before an upgrade, is replaced.
 pub fn keep(work: &Work, path: &Path) -> Result<Original> {
     let dir = work.site.tree.original_dir(&work.id.name, &work.kernel.target);
     fs::create_dir_all(&dir).doing(cannot("make", &dir))?;
     let archived = dir.join(path.file_name().unwrap_or_default());
-    let kept = fs::hard_link(path, &archived)
-        .or_else(|error| match error.kind() {
-            std::io::ErrorKind::AlreadyExists => Ok(()),
-            // Another file system, or one without links.
-            _ => fs::copy(path, &archived).map(drop),
-        })
-        .at(&archived)
-        .and_then(|()| {
-            let origin = format!("{}\n", path.display());
-            replace_with_text(origin.as_bytes(), &with_suffix(&archived, ".origin"))
-        });
-    kept.doing(cannot("archive", path))?;
-    Ok(Original { path: path.to_owned(), archived })
+    let original = Original { path: path.to_owned(), new: !archived.exists(), archived };
+    let origin = format!("{}\n", path.display());
+    let kept = stage_same(path, &original.archived)
+        .and_then(|staged| rename(&staged, &original.archived))
+        .and_then(|()| replace_with_text(origin.as_bytes(), &with_suffix(&original.archived, ".origin")))
+        .doing(cannot("archive", path));
+    match kept {
+        Ok(()) => Ok(original),
+        Err(error) => {
+            original.forget();
+            Err(error)
+        }
+    }
 }
 
 impl Original {
@@ -45,6 +49,9 @@ impl Original {
 
     /// Undoes [`keep`].
     pub fn forget(&self) {
+        if !self.new {
+            return;
+        }
         let _ = fs::remove_file(&self.archived);
         let _ = fs::remove_file(with_suffix(&self.archived, ".origin"));
         let parents = self.archived.ancestors().skip(1).take(3);

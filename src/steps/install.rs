@@ -49,9 +49,11 @@ impl Placed {
             Ok(())
         });
         if let Err(error) = result {
-            for (new, file) in &staged {
+            for (new, _) in &staged {
                 let _ = fs::remove_file(new);
-                remove_empty_up_to(file.parent().unwrap_or(file), &work.kernel.modules);
+            }
+            for candidate in candidates {
+                remove_empty_up_to(&candidate.place(work), &work.kernel.modules);
             }
             self.originals.iter().for_each(Original::forget);
             return Err(error);
@@ -85,6 +87,11 @@ impl<'a> Candidate<'a> {
         let missing = || Error::MissingModule { module: module.dest_name.clone(), dir: dir.to_owned() };
         let name = name.ok_or_else(missing)?;
         Ok(Self { module, built: dir.join(&name), name, usual_name })
+    }
+
+    /// The directory that it is installed into.
+    fn place(&self, work: &Work) -> PathBuf {
+        below(&work.kernel.modules, &self.module.dest_location)
     }
 }
 
@@ -154,19 +161,19 @@ pub fn place(work: &Work, ready: Ready, unfinished: bool) -> Result<Placed> {
 /// Says what is about to be done, and archives a module that stands in the way; gives the place of ours.
 fn announce(work: &Work, candidate: &Candidate) -> Result<(PathBuf, Option<Original>)> {
     let Work { site, id, kernel, say, .. } = work;
-    let dir = below(&kernel.modules, &candidate.module.dest_location);
+    let dir = candidate.place(work);
     let file = dir.join(&candidate.name);
     let name = &candidate.usual_name;
     let mut archived = None;
     if fs::symlink_metadata(site.tree.link(&id.name, &kernel.target)).is_err() {
         let ours = superseded::files(site, &id.name, &kernel.target);
-        // Archived before an upgrade, and still so.
+        // What stands there counts: the kernel may have been unpacked anew. Else what was archived before an upgrade.
+        let there = find_original(&kernel.modules, &dir, name, &ours);
         let kept = archive::kept(work, name).filter(|_| !ours.is_empty()).map(|(_, original)| original);
-        let found = kept.clone().or_else(|| find_original(&kernel.modules, &dir, name, &ours));
-        if let Some(original) = found {
+        if let Some(original) = there.as_ref().or(kept.as_ref()) {
             say.say(format!("Found pre-existing {}, archiving for uninstallation", original.display()));
-            archived = if kept.is_none() { Some(archive::keep(work, &original)?) } else { None };
         }
+        archived = there.map(|original| archive::keep(work, &original)).transpose()?;
     } else if archive::has(work, name) {
         say.say("An original module was already stored during a previous install");
     }
@@ -264,53 +271,50 @@ pub fn restore_originals(work: &Work) -> Result<()> {
     Ok(())
 }
 
-/// The modules that were built: dkms.conf's, or where it is gone those that lie in the tree.
+/// The modules that were built for this kernel: what dkms.conf says, and what else lies in the tree, built when it
+/// said something different or before it was lost.
 pub fn modules_of(work: &Work) -> Vec<Module> {
     let Work { site, id, kernel, conf, .. } = work;
-    if !conf.modules.is_empty() {
-        return conf.included(kernel).map(|modules| modules.into_iter().cloned().collect()).unwrap_or_default();
-    }
-    let destination = site.distribution.destination().unwrap_or("/updates/dkms");
-    names(&site.tree.module_dir(id, &kernel.target))
+    let lying: Vec<String> = names(&site.tree.module_dir(id, &kernel.target))
         .iter()
         .filter(|name| is_module_file(name))
-        .filter_map(|name| name.split_once(".ko"))
-        .enumerate()
-        .map(|(index, (stem, _))| Module {
-            index,
-            built_name: stem.into(),
-            built_location: String::new(),
-            dest_name: stem.into(),
-            original_location: destination.into(),
-            dest_location: destination.into(),
-            strip: true,
-        })
-        .collect()
+        .filter_map(|name| Some(name.split_once(".ko")?.0.to_owned()))
+        .collect();
+    // Excluded ones were not built, unless they lie there all the same.
+    let included = conf.included(kernel).unwrap_or_default();
+    let built = |module: &&Module| included.contains(module) || lying.contains(&module.dest_name);
+    let mut modules: Vec<Module> = conf.modules.iter().filter(built).cloned().collect();
+    let destination = site.distribution.destination().unwrap_or("/updates/dkms");
+    for (index, name) in lying.into_iter().enumerate() {
+        if !modules.iter().any(|module| module.dest_name == name) {
+            modules.push(Module::found(index, &name, destination));
+        }
+    }
+    modules
 }
 
 /// Where a built module is installed: at the distribution's place or at its own, whichever has that version.
 pub fn installed_file(work: &Work, module: &Module) -> Option<PathBuf> {
     let Work { site, id, kernel, .. } = work;
-    let built = site.tree.module_dir(id, &kernel.target);
+    let built_dir = site.tree.module_dir(id, &kernel.target);
     let version = |file: &Path| ModInfo::read(file).unwrap_or_default().version;
+    // With the kernel's suffix first, then whatever there is.
+    let suffixes = || std::iter::once(kernel.compression()).chain([""]).chain(COMPRESSIONS.iter().map(|kind| kind.0));
+    let name = |suffix| format!("{}.ko{suffix}", module.dest_name);
+    let built = suffixes().map(|suffix| built_dir.join(name(suffix))).find(|file| file.exists());
+    let built_version = built.as_deref().map(version).unwrap_or_default();
+    let same = |file: &Path| built.as_ref().is_some_and(|built| same_content(file, built));
+    let is_ours = |place: &str, file: &Path| {
+        let foreign = place != module.dest_location;
+        // At its own place, where the kernel's module may stand, two unversioned files have nothing in common.
+        file.exists() && (same(file) || (version(file) == built_version && !(foreign && built_version.is_empty())))
+    };
     let mut places = vec![&module.dest_location, &module.original_location];
     places.dedup();
-    // With the kernel's suffix first, then whatever there is.
-    let suffixes =
-        std::iter::once(kernel.compression()).chain([""]).chain(COMPRESSIONS.iter().map(|(suffix, _)| *suffix));
-    for suffix in suffixes {
-        let name = format!("{}.ko{suffix}", module.dest_name);
-        let built = built.join(&name);
-        let built_version = if built.exists() { version(&built) } else { String::new() };
-        let found = places
-            .iter()
-            .map(|place| below(&kernel.modules, place).join(&name))
-            .find(|file| file.exists() && (same_content(file, &built) || version(file) == built_version));
-        if found.is_some() {
-            return found;
-        }
-    }
-    None
+    places.into_iter().find_map(|place| {
+        let dir = below(&kernel.modules, place);
+        suffixes().map(|suffix| dir.join(name(suffix))).find(|file| is_ours(place, file))
+    })
 }
 
 /// Deletes a module, whatever its compression, and directories that are empty then.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use crate::error::{Doing, Result, cannot};
 use crate::model::module::Target;
 use crate::model::site::Site;
-use crate::system::files::{remove_any, remove_empty_up_to, replace_with_text};
+use crate::system::files::{remove_any, remove_empty_up_to};
 
 /// The files on record of module `name` for a kernel that are still there.
 pub fn files(site: &Site, name: &str, target: &Target) -> Vec<PathBuf> {
@@ -24,7 +24,7 @@ pub fn record(site: &Site, name: &str, target: &Target, new: &[PathBuf]) -> Resu
     all.dedup();
     let lines: String = all.iter().map(|file| format!("{}\n", file.display())).collect();
     let place = site.tree.superseded_record(name, target);
-    replace_with_text(lines.as_bytes(), &place).doing(cannot("write", &place))
+    site.tree.note(&place, &lines).doing(cannot("write", &place))
 }
 
 /// Ends a record: what is on it goes, but for the files in `kept`. Whether anything went.
@@ -38,6 +38,6 @@ pub fn settle(site: &Site, name: &str, target: &Target, kept: &[PathBuf]) -> Res
         remove_any(file).doing(cannot("delete", file))?;
         remove_empty_up_to(file.parent().unwrap_or(file), &site.modules(&target.release));
     }
-    remove_any(&place).doing(cannot("remove", &place))?;
+    site.tree.forget(&place).doing(cannot("remove", &place))?;
     Ok(!stale.is_empty())
 }

@@ -63,7 +63,7 @@ pub fn copy_tree(from: &Path, to: &Path, owner: Owner) -> io::Result<()> {
 pub fn copy_file(from: &Path, to: &Path, owner: Owner) -> io::Result<()> {
     to.parent().map_or(Ok(()), fs::create_dir_all).at(to)?;
     remove_any(to)?;
-    fs::copy(from, to).at(from)?;
+    fs::copy(from, to).at(if from.exists() { to } else { from })?;
     take_over_metadata(from, to, owner)
 }
 
@@ -226,6 +226,13 @@ pub fn stage_copy(from: &Path, to: &Path) -> io::Result<PathBuf> {
         return Err(error);
     }
     Ok(new)
+}
+
+/// Makes a second name for `from` beside `to`, to be renamed to it, or a copy where that cannot be; gives its name.
+pub fn stage_same(from: &Path, to: &Path) -> io::Result<PathBuf> {
+    let new = beside(to);
+    remove_any(&new)?;
+    fs::hard_link(from, &new).map(|()| new).or_else(|_| stage_copy(from, to))
 }
 
 /// Puts a copy of `from` in place of whatever file `to` was, in one step: old or new at every instant.
