@@ -30,6 +30,9 @@ lint:
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 	shellcheck $(shell grep -rlE '^#!/bin/(ba)?sh' tests etc debian .ci)
+	shellcheck --shell=bash debian/completions/dkms
+	! command -v zsh >/dev/null || zsh -n debian/completions/_dkms
+	! command -v fish >/dev/null || fish --no-execute debian/completions/dkms.fish
 
 # dpkg-buildpackage writes beside its tree, so it gets a copy that has target/deb beside it. The
 # unit tests are left to `make check`.

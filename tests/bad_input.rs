@@ -5,8 +5,8 @@
 use crate::support::Root;
 
 /// All that a command may change: our state, what kernels have, what is registered. The key pair is made beforehand.
-const TRACE: &str = "find /var/lib/dkms /lib/modules/*/updates /tmp -ls 2>/dev/null | \
-                     awk '{ print $3, $5, $6, $7, $11, $12, $13 }' | sort";
+const TRACE: &str = "find /var/lib/dkms /lib/modules/*/updates /tmp -printf '%M %u %p %l ' 2>/dev/null \
+                     \\( -type f -printf '%s\\n' -o -printf '\\n' \\) | sort";
 
 /// Like a [`TRACE`], without what a failed build leaves for people to look at.
 const STATE: &str = "find /var/lib/dkms /lib/modules/*/updates -not -path '*/build' -not -path '*/build/*' \
@@ -256,7 +256,7 @@ fn a_patch_that_cannot_be_applied_stops_the_build() {
     let mut refused = |conf: &str, code: i32, words: &str| {
         root.quick("quick", conf);
         root.fails("dkms add quick/1 >/dev/null 2>&1; dkms install quick/1", code, &format!("$SIGNING\n\n{words}"));
-        root.says("dkms status; find /lib/modules/$K/updates", "quick/1: added\n");
+        root.says("dkms status; find /lib/modules -name quick.ko", "quick/1: added\n");
         root.sh("test -e /var/lib/dkms/quick/1/build/make.log");
     };
 
@@ -379,11 +379,7 @@ fn who_is_not_root_is_told_so() {
         root.fails(&format!("{nobody} dkms {action}"), 1, not_root);
     }
     for action in ["build quick/1 -k $OLD", "build quick/1 --force", "unbuild quick/1", "remove quick/1 --all"] {
-        root.fails(
-            &format!("{nobody} dkms {action}"),
-            1,
-            "\nError! No write access to DKMS tree at /var/lib/dkms\n",
-        );
+        root.fails(&format!("{nobody} dkms {action}"), 1, "\nError! No write access to DKMS tree at /var/lib/dkms\n");
     }
     // Those of the kernel's hooks that must not fail do not.
     let hint = format!("{not_root}Try again with sudo.\n");
@@ -401,31 +397,31 @@ fn a_second_run_waits_and_says_for_whom() {
     // It builds until it is told to end.
     root.quick("slow", "MAKE='until [ -e /srv/end ]; do sleep 0.02; done'");
     root.quick("quick", "AUTOINSTALL=yes");
-    root.sh("dkms add slow/1 && dkms add quick/1");
 
-    for (second, said) in [
-        ("dkms install quick/1", "Installing /lib/modules/$K/updates/dkms/quick.ko\n"),
-        ("dkms install slow/1", "Module slow/1 already installed on kernel $K ($A), skip."),
+    for (second, last) in [
+        ("dkms install quick/1", "Running depmod... done.\n"),
+        (
+            "dkms install slow/1",
+            "Module slow/1 already installed on kernel $K ($A), skip. You may override by specifying --force.\n",
+        ),
         ("dkms remove slow/1 --all", "Deleting module slow/1 completely from the DKMS tree.\n"),
         ("/etc/kernel/postinst.d/dkms $K", "Autoinstall on $K succeeded for module(s) quick.\n"),
-        ("/usr/lib/dkms/common.postinst quick 1 /usr/share/quick '' 1", "\nBuilding initial module quick/1 for $K\n"),
+        ("/usr/lib/dkms/common.postinst quick 1 /usr/share/quick '' ''", "Running depmod... done.\n"),
     ] {
-        root.sh("rm -f /srv/end; dkms add slow/1; dkms uninstall quick/1; (dkms install slow/1 >/srv/first 2>&1; echo $? >>/srv/first) &");
+        root.sh("rm -f /srv/*; for m in slow/1 quick/1; do dkms remove $m --all; dkms add $m || exit; done");
+        root.sh("(dkms install slow/1 >/srv/first 2>&1; echo $? >/srv/first.code) &");
         root.wait_until("grep -q 'Building module' /srv/first");
-        root.sh(&format!("({second} >/srv/second 2>&1; echo $? >>/srv/second) &"));
-        root.wait_until("grep -q 'waiting for' /srv/second");
+        root.sh(&format!("({second} >/srv/second 2>&1; echo $? >/srv/second.code) &"));
+        root.wait_until("[ -s /srv/second ]");
         // What only looks does not wait.
         root.says("dkms status slow", "slow/1: added\n");
+        root.sh("sleep 0.3; touch /srv/end");
+        root.wait_until("[ -s /srv/first.code ] && [ -s /srv/second.code ]");
+        root.says("cat /srv/*.code; tail -n 1 /srv/first", "0\n0\nRunning depmod... done.\n");
         root.says(
-            "sed -E 's/process [0-9]+/process N/' /srv/second",
-            "dkms: waiting for process N (dkms install slow/1) to finish\n",
+            "sed -E 's/process [0-9]+/process N/' /srv/second | sed -n '1p;$p'",
+            &format!("dkms: waiting for process N (dkms install slow/1) to finish\n{last}"),
         );
-        root.sh("touch /srv/end");
-        root.wait_until("tail -qn 1 /srv/first /srv/second | grep -c '^0$' | grep -qx 2");
-        let text = root.sh("cat /srv/second");
-        let said = root.expand(said);
-        assert!(text.contains(&said), "{text}");
-        root.sh("dkms uninstall slow/1; dkms unbuild slow/1 || dkms add slow/1");
     }
 }
 
@@ -449,11 +445,17 @@ fn names_do_not_lead_out_of_the_tree() {
             root.fails(
                 &format!("dkms {action} {named}"),
                 1,
-                &format!("\nError! {told} is no module and version: neither may be empty, . or .., or contain a slash.\n"),
+                &format!(
+                    "\nError! {told} is no module and version: neither may be empty, . or .., or contain a slash.\n"
+                ),
             );
         }
     }
-    root.fails("/usr/lib/dkms/common.postinst .. 1 /usr/share/x '' ''", 1, "\nError! ../1 is no module and version: neither may be empty, . or .., or contain a slash.\n");
+    root.fails(
+        "/usr/lib/dkms/common.postinst .. 1 /usr/share/x '' ''",
+        1,
+        "\nError! ../1 is no module and version: neither may be empty, . or .., or contain a slash.\n",
+    );
     assert_eq!(root.sh(TRACE), before);
 
     // A dkms.conf that would have root write elsewhere.
@@ -479,7 +481,10 @@ File: /usr/src/quick-1/dkms.conf does not represent a valid dkms.conf file.
     }
     assert_eq!(root.sh(TRACE), before);
     // What it names is only looked for in its own directory.
-    root.quick("quick", "BUILT_MODULE_LOCATION=../../../../../lib/modules/$kernelver/kernel/drivers/net/\nBUILT_MODULE_NAME=nlmon");
+    root.quick(
+        "quick",
+        "BUILT_MODULE_LOCATION=../../../../../lib/modules/$kernelver/kernel/drivers/net/\nBUILT_MODULE_NAME=nlmon",
+    );
     let output = root.run("dkms install quick/1");
     assert_eq!(output.code, 7, "{output:?}");
     root.says("dkms remove quick/1 --all", "Deleting module quick/1 completely from the DKMS tree.\n");
@@ -492,10 +497,173 @@ File: /usr/src/quick-1/dkms.conf does not represent a valid dkms.conf file.
     );
     root.quick("-x", "DEST_MODULE_NAME=-f");
     root.sh("dkms install -m -x -v 1");
-    root.says(
-        "dkms status -m -x; ls /lib/modules/$K/updates/dkms",
-        "-x/1, $K, $A: installed\n-f.ko\n",
-    );
+    root.says("dkms status -m -x; ls /lib/modules/$K/updates/dkms", "-x/1, $K, $A: installed\n-f.ko\n");
     root.sh("dkms remove -m -x/1 --all");
     assert_eq!(root.sh(TRACE), before);
+}
+
+/// A root in which $TREE is on a small file system of its own, with as much room as `kilobytes`.
+fn small_tree(kilobytes: u32) -> Root {
+    let mut root = root();
+    root.sh(&format!(
+        "cp -a /var/lib/dkms /root/tree && mount -t tmpfs -o size={kilobytes}k,mode=755 tree /var/lib/dkms \
+         && cp -a /root/tree/. /var/lib/dkms"
+    ));
+    root
+}
+
+/// Leaves so much room in a small file system.
+fn fill(root: &mut Root, place: &str, kilobytes: u32) {
+    root.sh(&format!(
+        "rm -f {place}/filler; free=$(df --output=avail -k {place} | tail -n 1) \
+         && head -c $(((free - {kilobytes}) * 1024)) /dev/zero >{place}/filler"
+    ));
+}
+
+/// The one error that a command ends with, its numbers and temporary names left out.
+fn only_error(root: &mut Root, command: &str) -> String {
+    let output = root.run(command);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert_eq!(output.text.matches("Error!").count(), 1, "{output:?}");
+    let (_, error) = output.text.split_once("\nError! ").expect("an error");
+    assert_eq!(error.lines().count(), 1, "{output:?}");
+    assert!(error.contains(": No space left on device (os error 28)"), "{output:?}");
+    error.to_owned()
+}
+
+#[test]
+fn a_full_tree_keeps_its_state_while_building() {
+    let mut root = small_tree(200);
+    root.quick("quick", "");
+    root.sh("dkms add quick/1");
+    let before = root.sh(TRACE);
+
+    let mut failures = 0;
+    for room in (0..200).step_by(4) {
+        fill(&mut root, "/var/lib/dkms", room);
+        let output = root.run("dkms build quick/1 && rm -r /var/lib/dkms/quick/1/$K");
+        root.sh("rm /var/lib/dkms/filler");
+        if output.code == 0 {
+            break;
+        }
+        failures += 1;
+        assert_eq!((output.code, output.text.matches("Error!").count()), (1, 1), "{output:?}");
+        assert!(output.text.ends_with(": No space left on device (os error 28)\n"), "{output:?}");
+        assert!(output.text.contains("/var/lib/dkms/quick/1/"), "{output:?}");
+        root.says("dkms status", "quick/1: added\n");
+        root.sh("rm -rf /var/lib/dkms/quick/1/build; mkdir /var/lib/dkms/quick/1/build");
+        assert_eq!(root.sh(TRACE), before, "{output:?}");
+    }
+    assert!((5..40).contains(&failures), "{failures}");
+    root.sh("dkms install quick/1");
+    root.says("dkms status", "quick/1, $K, $A: installed\n");
+}
+
+#[test]
+fn a_full_tree_keeps_its_state_while_installing() {
+    let mut root = small_tree(200);
+    // Its kernel has a module of this name, which is archived, to another file system here.
+    root.quick("quick", "DEST_MODULE_NAME=apple-gmux");
+    root.sh("dkms build quick/1");
+    let trace = "find /var/lib/dkms /lib/modules/$K -name '*apple-gmux*' -o -name '.[a-z]*' -o -type l | sort; \
+                 md5sum /lib/modules/$K/kernel/drivers/platform/x86/apple-gmux.ko*";
+    let before = root.sh(trace);
+
+    let mut failures = 0;
+    for room in (0..100).step_by(4) {
+        fill(&mut root, "/var/lib/dkms", room);
+        let output = root.run("dkms install quick/1");
+        root.sh("rm /var/lib/dkms/filler");
+        if output.code == 0 {
+            break;
+        }
+        failures += 1;
+        assert_eq!((output.code, output.text.matches("Error!").count()), (1, 1), "{output:?}");
+        assert!(output.text.ends_with(": No space left on device (os error 28)\n"), "{output:?}");
+        root.says("dkms status", "quick/1, $K, $A: built\n");
+        assert_eq!(root.sh(trace), before, "{output:?}");
+    }
+    assert!((2..20).contains(&failures), "{failures}");
+
+    // Installed, it stays so, whatever is tried without room.
+    root.says("dkms status", "quick/1, $K, $A: installed (Original modules exist)\n");
+    let installed = root.sh(trace);
+    fill(&mut root, "/var/lib/dkms", 0);
+    root.sh("! dkms install quick/1 --force");
+    root.says("dkms status", "quick/1, $K, $A: installed (Original modules exist)\n");
+    assert_eq!(root.sh(trace), installed);
+    // And can be removed: that needs no room.
+    root.sh("dkms uninstall quick/1");
+    assert_eq!(root.sh(trace), before);
+}
+
+#[test]
+fn a_full_module_directory_is_left_as_it_was() {
+    let mut root = root();
+    let updates = "/lib/modules/$K/updates";
+    root.quick("quick", "DEST_MODULE_NAME=apple-gmux\nBUILT_MODULE_NAME[1]=quick\nDEST_MODULE_NAME[1]=second\nDEST_MODULE_LOCATION[1]=/updates");
+    root.sh("sed -i 's/^BUILT_MODULE_NAME.1.*/BUILT_MODULE_NAME[1]=other/' /usr/src/quick-1/dkms.conf && cp /usr/src/quick-1/quick.ko /usr/src/quick-1/other.ko");
+    root.sh(&format!("dkms build quick/1 && mkdir {updates} && mount -t tmpfs -o size=40k updates {updates}"));
+    let before = root.sh(TRACE);
+
+    // No room at all, room for one of its two modules.
+    for room in [0, 4] {
+        fill(&mut root, updates, room);
+        let error = only_error(&mut root, "dkms install quick/1");
+        assert!(error.contains("/updates/dkms/"), "{error}");
+        root.sh(&format!("rm {updates}/filler"));
+        root.says("dkms status", "quick/1, $K, $A: built\n");
+        assert_eq!(root.sh(TRACE), before);
+        root.sh("test -e /lib/modules/$K/kernel/drivers/platform/x86/apple-gmux.ko*");
+    }
+    root.sh("dkms install quick/1");
+    root.says("dkms status", "quick/1, $K, $A: installed (Original modules exist)\n");
+
+    // The modules of an older version stay when those of a newer one have no room.
+    root.sh("cp -r /usr/src/quick-1 /usr/src/quick-2; echo PACKAGE_VERSION=2 >>/usr/src/quick-2/dkms.conf; dkms build quick/2");
+    let installed = root.sh(TRACE);
+    fill(&mut root, updates, 0);
+    only_error(&mut root, "dkms install quick/2 --force");
+    root.sh(&format!("rm {updates}/filler"));
+    root.says(
+        "dkms status",
+        "quick/1, $K, $A: installed (Original modules exist)\nquick/2, $K, $A: built (Original modules exist)\n",
+    );
+    assert_eq!(root.sh(TRACE), installed);
+    root.sh("dkms install quick/2 --force");
+}
+
+#[test]
+fn a_full_tmp_is_told_in_the_log() {
+    let mut root = root();
+    root.source("apple-gmux-0.1");
+    root.sh("dkms add apple-gmux/0.1; mount -t tmpfs -o size=40k,mode=1777 tmp /tmp");
+    let before = root.sh(TRACE);
+
+    fill(&mut root, "/tmp", 0);
+    root.fails(
+        "dkms build apple-gmux/0.1 -j 1",
+        10,
+        "\
+$SIGNING
+
+Building module(s)...(bad exit status: 2)
+Failed command:
+make -j1 KERNELRELEASE=$K -C /lib/modules/$K/build M=/var/lib/dkms/apple-gmux/0.1/build
+
+Error! Bad return status for module build on kernel: $K ($A)
+Consult /var/lib/dkms/apple-gmux/0.1/build/make.log for more information.
+",
+    );
+    root.sh("grep 'error writing to /tmp/.*: No space left on device' /var/lib/dkms/apple-gmux/0.1/build/make.log");
+    root.says("dkms status; ls /tmp", "apple-gmux/0.1: added\nfiller\n");
+    // Not even a directory can be made.
+    root.sh("umount /tmp && mount -t tmpfs -o nr_inodes=1,mode=1777 tmp /tmp");
+    let error = only_error(&mut root, "dkms build apple-gmux/0.1");
+    assert!(error.starts_with("Cannot make a temporary directory in /tmp"), "{error}");
+    root.says("dkms status; ls /tmp", "apple-gmux/0.1: added\n");
+
+    root.sh("umount /tmp; rm -r /var/lib/dkms/apple-gmux/0.1/build; mkdir /var/lib/dkms/apple-gmux/0.1/build");
+    assert_eq!(root.sh(TRACE), before);
+    root.sh("dkms build apple-gmux/0.1");
 }

@@ -8,8 +8,11 @@
 mod apt;
 mod bad_input;
 mod boot;
+mod parallel;
 mod same_ko;
+mod sandbox;
 mod signing;
 mod support;
 mod takeover;
+mod upgrade;
 mod walkthrough;

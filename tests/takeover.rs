@@ -32,9 +32,13 @@ fn peer() -> Root {
 /// A machine as somebody left it. hello is installed for one kernel of two, acpi-call came with a
 /// package, apple-gmux is registered and wants nothing.
 fn lived_in(root: &mut Root) {
-    // It takes its time, and is not what this is about.
-    root.sh("sed -i s/=yes/=no/ /etc/initramfs-tools/update-initramfs.conf");
-    edit_settings(root);
+    // The real one takes its time.
+    root.sh(
+        r#"printf '#!/bin/sh\necho "$*" >>/root/initramfs\n' >/usr/sbin/update-initramfs; touch /boot/initrd.img-$OLD"#,
+    );
+    root.sh("printf '%s\\n' mok_signing_key=/root/mine.key mok_certificate=/root/mine.pub \
+             >>/etc/dkms/framework.conf");
+    root.sh("echo 'options hello answer=42' >>/etc/modprobe.d/dkms.conf");
     // The key that the settings name now is not there: this one stays, all the same.
     root.sh("echo secret >/var/lib/dkms/mok.key && echo enrolled >/var/lib/dkms/mok.pub");
     root.source("hello-0.1");
@@ -43,12 +47,6 @@ fn lived_in(root: &mut Root) {
     root.sh("dkms install hello/0.1 -k $K && dkms add apple-gmux/0.1");
     root.sh("apt-get -qq -y install acpi-call-dkms");
     root.sh(&format!("{TREE} >/root/tree"));
-}
-
-fn edit_settings(root: &mut Root) {
-    root.sh("printf '%s\\n' mok_signing_key=/root/mine.key mok_certificate=/root/mine.pub \
-             >>/etc/dkms/framework.conf");
-    root.sh("echo 'options hello answer=42' >>/etc/modprobe.d/dkms.conf");
 }
 
 #[track_caller]
@@ -96,8 +94,10 @@ fn back(root: &mut Root, debian: &str) {
 fn dkms_of_debian_13_gives_its_place_and_takes_it_back() {
     let mut root = peer();
     lived_in(&mut root);
+    root.sh("rm -f /root/initramfs");
     root.sh(OURS);
     everything_was_kept(&mut root);
+    root.says("cat /root/initramfs", "-u -k $OLD\n");
     root.says("dpkg --verify dkms-rs", "");
     hello_came_for_both_kernels(&mut root);
     back(&mut root, DEBIAN_13);
@@ -109,7 +109,7 @@ fn dkms_of_this_debian_gives_its_place_while_a_kernel_comes() {
     root.sh(&format!("apt-get -qq -y purge dkms-rs && {THIS_DEBIAN}"));
     lived_in(&mut root);
     root.sh("apt-get -qq -y purge linux-headers-$OLD && sed -i \"/$OLD/d\" /root/tree");
-    root.sh(&format!("INITRD=No {OURS} linux-image-$OLD linux-headers-$OLD"));
+    root.sh(&format!("{OURS} linux-image-$OLD linux-headers-$OLD"));
     everything_was_kept(&mut root);
     root.says("dpkg --verify dkms-rs", "");
     hello_came_for_both_kernels(&mut root);

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # fish completion for dkms(8). Everything is looked up in the trees, dkms itself is not asked.
 
-set -g __dkms_actions add build unbuild install uninstall remove status match autoinstall mktarball ldtarball generate_mok
+set -g __dkms_actions add build unbuild install uninstall remove status autoinstall generate_mok
 
 function __dkms_action
     for word in (commandline -opc)[2..]
@@ -32,13 +32,13 @@ function __dkms_modules
                 echo (string split / -- $link)[-2]/(string split / -- (readlink $link))[1]
             end
             return
-        case unbuild mktarball
+        case unbuild
             set found $tree/*/*/*/*/module
         case '*'
             set found $tree/*/*/source
     end
     string replace -- $tree/ '' $found | string match -r '^[^/]+/[^/]+'
-    contains -- "$action" unbuild mktarball remove status match; and return
+    contains -- "$action" unbuild remove status; and return
     for conf in $source/*-*/dkms.conf
         set -l dir (string split / -- $conf)[-2]
         # Names and versions may both contain dashes; mostly the conf says where the name ends.
@@ -60,7 +60,7 @@ function __dkms_versions
 end
 
 function __dkms_kernels
-    if contains -- "$(__dkms_action)" remove unbuild uninstall mktarball status
+    if contains -- "$(__dkms_action)" remove unbuild uninstall status
         set -l found (__dkms_value --dkmstree; or echo /var/lib/dkms)/*/*/*/*/module
         string split -f 1 -m 2 -r / -- $found | string replace -r '.*/' ''
     else
@@ -71,16 +71,14 @@ end
 complete -c dkms -f
 complete -c dkms -n 'not __dkms_action >/dev/null' -a "$__dkms_actions"
 complete -c dkms -n '__dkms_action >/dev/null' -a '(__dkms_modules)'
-complete -c dkms -n 'contains -- "$(__dkms_action)" add ldtarball' -F
+complete -c dkms -n 'contains -- "$(__dkms_action)" add' -a "(__fish_complete_directories)"
 complete -c dkms -s m -l module -x -a '(__dkms_names)' -d 'Module, or module/version'
 complete -c dkms -s v -x -a '(__dkms_versions)' -d 'Version of the module'
 complete -c dkms -s k -l kernelver -x -a '(__dkms_kernels)' -d 'Kernel release'
-complete -c dkms -l templatekernel -x -a '(__dkms_kernels)' -d 'Kernel whose modules are wanted'
 complete -c dkms -s a -l arch -x -a '(uname -m)' -d Architecture
 complete -c dkms -l all -d 'All kernels for which the module is built'
 complete -c dkms -s c -rF -d 'dkms.conf to use'
 complete -c dkms -l config -rF -d 'Configuration of the kernel'
-complete -c dkms -l archive -rF -d Tarball
 complete -c dkms -l kernelsourcedir -x -a '(__fish_complete_directories)' -d 'Build directory of the kernel'
 complete -c dkms -l directive -x -d 'NAME=VALUE: override a directive of dkms.conf'
 complete -c dkms -l dkmstree -x -a '(__fish_complete_directories)' -d State
@@ -92,9 +90,6 @@ complete -c dkms -l force -d 'Do it again, or against objections'
 complete -c dkms -l force-version-override -d 'Install over a newer module'
 complete -c dkms -l no-depmod -d 'Do not run depmod'
 complete -c dkms -l modprobe-on-install -d 'Load the module afterwards'
-complete -c dkms -l rpm_safe_upgrade -d 'A package of the same module follows'
-complete -c dkms -l binaries-only -d 'Tarball without sources'
-complete -c dkms -l source-only -d 'Tarball without modules'
 complete -c dkms -l verbose -d 'Show commands and their output'
 complete -c dkms -l debug -d Trace
 complete -c dkms -s q -l quiet -d 'Print nothing'

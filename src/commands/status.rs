@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `status`: what is registered, built and installed. Programs read it, so every blank counts.
 
+use std::collections::HashMap;
+
 use crate::commands::Invocation;
 use crate::error::Result;
 use crate::model::kernel::Kernel;
@@ -18,17 +20,18 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
     let say = site.output.block();
     let pattern = |said: &Option<String>| Pattern::new(said.as_deref().unwrap_or_default());
     let (name, version) = (pattern(&invocation.name), pattern(&invocation.version));
+    let mut known = HashMap::new();
     for kernel in kernels(&invocation.kernels, &invocation.arches) {
         for module in site.tree.modules().iter().filter(|module| name.matches(module)) {
             for id in site.tree.versions(module).iter().filter(|id| version.matches(&id.version)) {
-                one(site, id, &kernel, &invocation.options, &say);
+                one(site, id, &kernel, &invocation.options, &mut known, &say);
             }
         }
     }
     Ok(())
 }
 
-fn one(site: &Site, id: &Id, kernel: &Pair, options: &Options, say: &Block) {
+fn one(site: &Site, id: &Id, pair: &Pair, options: &Options, known: &mut HashMap<Target, Kernel>, say: &Block) {
     if site.tree.is_broken(id) {
         say.say(format!("{id}: broken"));
         say.error(&format!(
@@ -37,11 +40,14 @@ fn one(site: &Site, id: &Id, kernel: &Pair, options: &Options, say: &Block) {
         return;
     }
     let mut found = false;
-    for target in site.tree.all_targets(id).iter().filter(|target| kernel.matches(target)) {
+    for target in site.tree.all_targets(id).iter().filter(|target| pair.matches(target)) {
         found = true;
         let state = if site.tree.state(id, target) == State::Installed { "installed" } else { "built" };
         say.print(format!("{id}, {}, {}: {state}", target.release, target.arch));
-        let remark = remark(site, id, target, options, say);
+        let kernel = known
+            .entry(target.clone())
+            .or_insert_with(|| Kernel::new(site, target, options.headers.as_deref(), options.config.as_deref()));
+        let remark = remark(site, id, kernel, options, say);
         say.say(remark);
     }
     if !found {
@@ -50,13 +56,13 @@ fn one(site: &Site, id: &Id, kernel: &Pair, options: &Options, say: &Block) {
 }
 
 /// What is to be said of a built module beside its state.
-fn remark(site: &Site, id: &Id, target: &Target, options: &Options, say: &Block) -> String {
+fn remark(site: &Site, id: &Id, kernel: &Kernel, options: &Options, say: &Block) -> String {
+    let target = &kernel.target;
     let mut remark = String::new();
     if site.tree.original_dir(&id.name, target).is_dir() {
         remark.push_str(" (Original modules exist)");
     }
-    let kernel = Kernel::new(site, target, options.headers.as_deref(), options.config.as_deref());
-    let conf = match read_conf(site, options, id, &kernel) {
+    let conf = match read_conf(site, options, id, kernel) {
         Ok(conf) => conf,
         Err(error) => {
             say.error(&error);
@@ -64,7 +70,7 @@ fn remark(site: &Site, id: &Id, target: &Target, options: &Options, say: &Block)
         }
     };
     say.complain(&conf.noise);
-    let work = Work { site, options, id, kernel: &kernel, conf: &conf, say };
+    let work = Work { site, options, id, kernel, conf: &conf, say };
     let installed = site.tree.state(id, target) == State::Installed;
     let suffix = kernel.compression();
     for module in install::modules_of(&work) {

@@ -13,7 +13,7 @@ use crate::model::module::{Id, Target};
 use crate::model::site::Site;
 use crate::system::files::{Owner, copy_file, copy_tree};
 use crate::system::regex::{self, Match};
-use crate::system::sandbox::{Isolation, Sandbox, User};
+use crate::system::sandbox::{self, Isolation, Sandbox, User};
 use crate::system::shell::{Evaluation, Values};
 use crate::system::version::padded;
 
@@ -247,11 +247,14 @@ impl Question<'_> {
     }
 }
 
-/// Whether anybody may read a file, by the name it has and by the one that links lead to.
+/// Whether anybody may read a file inside a sandbox, by the name it has and by the one that links lead to.
 fn is_open(file: &Path) -> bool {
     let mode = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.permissions().mode());
     let reachable = |path: &Path| path.ancestors().skip(1).all(|dir| mode(dir) & 0o001 != 0);
-    mode(file) & 0o004 != 0 && reachable(file) && fs::canonicalize(file).is_ok_and(|real| reachable(&real))
+    !sandbox::is_hidden(file)
+        && mode(file) & 0o004 != 0
+        && reachable(file)
+        && fs::canonicalize(file).is_ok_and(|real| reachable(&real))
 }
 
 /// Copies of files that only we may read.

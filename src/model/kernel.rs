@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use crate::error::{Error, Result};
 use crate::model::module::Target;
@@ -30,6 +31,8 @@ pub struct Kernel {
     pub config: PathBuf,
     /// The directory of its modules.
     pub modules: PathBuf,
+    /// Thousands of names are looked at to find it: once.
+    compression: OnceLock<&'static str>,
 }
 
 impl Kernel {
@@ -41,7 +44,7 @@ impl Kernel {
             let auto = build_dir.join("include/config/auto.conf");
             if auto.exists() { auto } else { build_dir.join(".config") }
         });
-        Self { target: target.clone(), build_dir, config, modules }
+        Self { target: target.clone(), build_dir, config, modules, compression: OnceLock::new() }
     }
 
     /// Whether its headers are there.
@@ -74,17 +77,18 @@ impl Kernel {
     ///
     /// Read from the modules themselves; where kinds are mixed the last of that list wins.
     pub fn compression(&self) -> &'static str {
-        let mut seen = [false; 3];
-        find(&self.modules, &mut |name| {
-            if let Some(i) = COMPRESSIONS
-                .iter()
-                .position(|(suffix, _)| name.strip_suffix(suffix).is_some_and(|stem| stem.ends_with(".ko")))
-            {
-                seen[i] = true;
-            }
-            false
-        });
-        seen.iter().rposition(|seen| *seen).map_or("", |i| COMPRESSIONS[i].0)
+        self.compression.get_or_init(|| {
+            let mut seen = [false; 3];
+            find(&self.modules, &mut |name| {
+                let is =
+                    |(suffix, _): &(&str, &str)| name.strip_suffix(suffix).is_some_and(|stem| stem.ends_with(".ko"));
+                if let Some(i) = COMPRESSIONS.iter().position(is) {
+                    seen[i] = true;
+                }
+                false
+            });
+            seen.iter().rposition(|seen| *seen).map_or("", |i| COMPRESSIONS[i].0)
+        })
     }
 
     /// The compiler and linker that this kernel was built with, as variables for a build.

@@ -42,7 +42,7 @@ pub fn regex(pattern: &CStr, text: &CStr) -> Match {
 
 /// Runs `hook` in the new process before it executes the program. `hook` must not allocate or take a lock.
 pub fn before_exec(command: &mut Command, hook: impl FnMut() -> io::Result<()> + Send + Sync + 'static) {
-    // SAFETY: all callers are in sandbox.rs, whose hook works on memory prepared beforehand and makes system calls only.
+    // SAFETY: the hooks of all callers work on memory prepared beforehand and make system calls only.
     unsafe { command.pre_exec(hook) };
 }
 

@@ -99,7 +99,7 @@ pub struct Output {
 ///
 /// Commands, and the texts expected of them, may name `$K`, the newest kernel, which has an image
 /// and which uname(2) calls the running one; `$OLD`, another kernel, which has headers only; `$A`,
-/// the architecture; in texts `$SIGNING` stands for the lines on the key and `$SERIES` for `6.1`.
+/// the architecture; in texts `$J` is the number of processors, `$SIGNING` stands for the lines on the key and `$SERIES` for `6.1`.
 #[derive(Debug)]
 pub struct Root {
     pub layer: Layer,
@@ -221,7 +221,7 @@ impl Root {
     /// Runs a command again and again until it succeeds, for a minute at most.
     #[track_caller]
     pub fn wait_until(&mut self, command: &str) {
-        self.sh(&format!("timeout 60 bash -c 'until {command}; do sleep 0.02; done'"));
+        self.sh(&format!("for i in {{1..3000}}; do {command} && exit; sleep 0.02; done; exit 1"));
     }
 
     /// Literal text, with the names of this root put in, as the dkms in it says it.
@@ -235,7 +235,8 @@ impl Root {
             .replace("$SERIES", series.trim_end_matches('.'))
             .replace("$OLD", old)
             .replace("$K", newest)
-            .replace("$A", std::env::consts::ARCH);
+            .replace("$A", std::env::consts::ARCH)
+            .replace("$J", &std::thread::available_parallelism().map_or(1, |jobs| jobs.get()).to_string());
         if self.layer == Layer::Peer {
             for (ours, original) in ORIGINAL {
                 text = text.replace(ours, original);

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The processes that stay behind a command: they wait for it, and end what it leaves.
+
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{self, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, wait};
+
+use crate::system::sys;
+
+/// Process 1 of the namespace: waits for everyone, tells how the command ended, and ends the rest by ending.
+pub fn reap(command: Pid, report: &OwnedFd) -> ! {
+    loop {
+        match wait(WaitOptions::empty()) {
+            Ok(Some((pid, status))) if pid == command => {
+                let _ = rustix::io::write(report, &status.as_raw().to_ne_bytes());
+                sys::exit(0);
+            }
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => sys::exit(1),
+        }
+    }
+}
+
+/// The process that the caller waits for: ends as the command did, after the last process of it is gone.
+/// `main` is the command or the process 1 that reports on it.
+pub fn guard(main: Pid, report: Option<&OwnedFd>) -> ! {
+    let mut told = None;
+    let status = loop {
+        match wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) if pid == main => break status,
+            Ok(Some(_)) | Err(Errno::INTR) => continue,
+            Ok(None) => {}
+            Err(_) => sys::exit(1),
+        }
+        match sys::wait_signal(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT]) {
+            libc::SIGCHLD => {}
+            signal => {
+                told = Some(signal);
+                let _ = kill_process(main, Signal::KILL);
+            }
+        }
+    };
+    if report.is_none() {
+        end_orphans(main);
+    }
+    let mut bytes = [0; 4];
+    let status = match report.map(|pipe| rustix::io::read(pipe, &mut bytes)) {
+        Some(Ok(4)) => i32::from_ne_bytes(bytes),
+        _ => status.as_raw(),
+    };
+    match (told, libc::WIFSIGNALED(status)) {
+        (Some(signal), _) => sys::die_by(signal),
+        (None, true) => sys::die_by(libc::WTERMSIG(status)),
+        (None, false) => sys::exit(libc::WEXITSTATUS(status)),
+    }
+}
+
+/// Ends what the command left behind, all of it children of this process or their descendants.
+fn end_orphans(command: Pid) {
+    loop {
+        let mut text = [0; 4096];
+        let children = fs::open(c"/proc/thread-self/children", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .and_then(|file| rustix::io::read(file, &mut text));
+        let options = match children {
+            Ok(length) => {
+                let ended = text[..length].split_inclusive(|&byte| byte == b' ').filter(|word| word.ends_with(b" "));
+                ended.filter_map(|word| std::str::from_utf8(word).ok()?.trim().parse().ok()).for_each(|pid| {
+                    Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::KILL));
+                });
+                WaitOptions::empty()
+            }
+            // No /proc here: those that did not leave the command's process group, at least.
+            Err(_) => {
+                let _ = kill_process_group(command, Signal::KILL);
+                WaitOptions::NOHANG
+            }
+        };
+        match wait(options) {
+            Ok(Some(_)) | Err(Errno::INTR) => {}
+            Ok(None) | Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Before the fork: everything that needs memory, or may be found wrong while it can still be explained.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::process::{geteuid, getgid, getpid, getuid};
+
+use super::enter::Entry;
+use super::{Isolation, Mount, Sandbox, landlock};
+
+/// Places that are always empty, where they exist, and their modes: the sockets and shared memory of the system.
+pub const HIDDEN: [(&str, &CStr); 3] = [("/run", c"755"), ("/dev/shm", c"1777"), ("/dev/mqueue", c"1777")];
+
+/// One change to the view, ready for a process that cannot allocate.
+#[derive(Debug)]
+pub struct Step {
+    /// What is to be there.
+    pub what: What,
+    /// Where, as seen inside.
+    pub at: CString,
+    /// Directories above it, outermost first, that are made if they are missing.
+    pub above: Vec<CString>,
+    /// What becomes of it if nothing is there to mount it on.
+    pub missing: Missing,
+    /// The mount, before it has its place.
+    pub tree: Option<OwnedFd>,
+}
+
+/// What a step puts into its place.
+#[derive(Debug)]
+pub enum What {
+    /// What is at `from` outside.
+    Tree { from: CString, writable: bool },
+    /// An empty directory of this mode.
+    Tmpfs(&'static CStr),
+    /// A plain directory.
+    Dir,
+    /// A symbolic link that says this.
+    Link(CString),
+}
+
+/// What is done where nothing is to be mounted on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// It is an error.
+    Fail,
+    /// The step is passed over.
+    Skip,
+    /// A directory is made.
+    MakeDir,
+    /// A file is made.
+    MakeFile,
+}
+
+impl Sandbox {
+    /// The way in, ready to be taken.
+    pub(super) fn entry(&self, isolation: Isolation) -> io::Result<Entry> {
+        let root = geteuid().is_root();
+        // The line of /proc/PID/uid_map that keeps the caller who he is.
+        let map = |id: u32| format!("{id} {id} 1").into_bytes();
+        Ok(Entry {
+            isolation,
+            caller: getpid(),
+            root,
+            user: self.user.filter(|_| root),
+            maps: [map(getuid().as_raw()), map(getgid().as_raw())],
+            cwd: c_path(&self.cwd)?,
+            steps: if isolation == Isolation::Namespaces { self.steps()? } else { Vec::new() },
+            ruleset: if isolation == Isolation::Landlock { Some(landlock::ruleset(self)?) } else { None },
+        })
+    }
+
+    fn steps(&self) -> io::Result<Vec<Step>> {
+        let mut places = Places(Vec::new());
+        let mut steps = Vec::new();
+        for (at, mode) in HIDDEN {
+            steps.push(places.step(Path::new(at), What::Tmpfs(mode), Missing::Skip)?);
+        }
+        if let Some(tmp) = &self.tmp {
+            for at in ["/tmp", "/var/tmp"] {
+                let what = What::Tree { from: c_path(tmp)?, writable: true };
+                steps.push(places.step(Path::new(at), what, Missing::Skip)?);
+            }
+        }
+        for mount in &self.mounts {
+            let at = mount.at();
+            let inside = places.holding(at).is_some();
+            let make = |kind| if inside { kind } else { Missing::Fail };
+            steps.push(match mount {
+                Mount::Bind { from, writable, .. } => {
+                    let is_dir = std::fs::metadata(from)
+                        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", from.display())))?
+                        .is_dir();
+                    let missing = make(if is_dir { Missing::MakeDir } else { Missing::MakeFile });
+                    places.step(at, What::Tree { from: c_path(from)?, writable: *writable }, missing)?
+                }
+                Mount::Empty { .. } if places.is_empty(at) => continue,
+                Mount::Empty { .. } => places.step(at, What::Tmpfs(c"755"), make(Missing::MakeDir))?,
+                Mount::Dir { .. } | Mount::Link { .. } if !inside => {
+                    let text = format!("{} is in no empty directory of the sandbox", at.display());
+                    return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+                }
+                Mount::Dir { .. } => places.step(at, What::Dir, Missing::MakeDir)?,
+                Mount::Link { target, .. } => {
+                    let target = CString::new(target.as_os_str().as_bytes())?;
+                    places.step(at, What::Link(target), Missing::Fail)?
+                }
+            });
+        }
+        if places.holding(&self.cwd).is_some() {
+            steps.push(places.step(&self.cwd, What::Dir, Missing::MakeDir)?);
+        }
+        Ok(steps)
+    }
+}
+
+/// What was mounted so far, and whether something can be made in it without a trace outside.
+struct Places(Vec<(PathBuf, bool)>);
+
+impl Places {
+    /// The step that puts `what` at `at`; from now on it is one of the places, if it is a mount.
+    fn step(&mut self, at: &Path, what: What, missing: Missing) -> io::Result<Step> {
+        let mut above = Vec::new();
+        if let Some(place) = self.holding(at) {
+            let dirs: Vec<&Path> = at.ancestors().skip(1).take_while(|dir| *dir != place).collect();
+            above = dirs.into_iter().rev().map(c_path).collect::<io::Result<_>>()?;
+        }
+        // Empty places, and the private /tmp, which alone of all trees may be missing.
+        let open = matches!(what, What::Tmpfs(_)) || missing == Missing::Skip;
+        if !matches!(what, What::Dir | What::Link(_)) {
+            self.0.push((at.into(), open));
+        }
+        Ok(Step { what, at: c_path(at)?, above, missing, tree: None })
+    }
+
+    /// What will be seen at `at`: the last mount there or above.
+    fn seen(&self, at: &Path) -> Option<&(PathBuf, bool)> {
+        self.0.iter().rev().find(|(place, _)| at.starts_with(place))
+    }
+
+    /// Whether `at` is an empty directory already.
+    fn is_empty(&self, at: &Path) -> bool {
+        self.seen(at).is_some_and(|(place, open)| *open && at == place)
+    }
+
+    /// The place above `at` in which it can be made.
+    fn holding(&self, at: &Path) -> Option<&Path> {
+        let (place, open) = self.seen(at.parent()?)?;
+        open.then_some(place.as_path())
+    }
+}
+
+/// A path inside or outside, as system calls take it.
+pub fn c_path(path: &Path) -> io::Result<CString> {
+    if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
+        let text = format!("{} is no absolute path", path.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    Ok(CString::new(path.as_os_str().as_bytes())?)
+}

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Builds side by side: which, in what order they are told of, and how many jobs they have.
+
+use crate::support::Root;
+
+/// A build that ends when it is told to, by the name of its module or of its kernel.
+const WAITS: &str = "MAKE='touch waits; until [ -e /srv/go-$module ] || [ -e /srv/go-$kernelver ]; do sleep 0.02; done'\n\
+                     AUTOINSTALL=yes";
+
+/// The builds that wait.
+const WAITING: &str = "ls -d /var/lib/dkms/*/1/*/.tmp_*/build/waits 2>/dev/null | cut -d/ -f5,7";
+
+fn root() -> Root {
+    let mut root = Root::new();
+    root.sh("dkms generate_mok");
+    root
+}
+
+/// Starts a command whose output goes to /srv/out.
+fn start(root: &mut Root, command: &str) {
+    root.sh(&format!("({command} >/srv/out 2>&1; echo $? >/srv/code) &"));
+}
+
+fn ends(root: &mut Root, code: i32) {
+    root.wait_until("[ -s /srv/code ]");
+    root.says("cat /srv/code; rm /srv/code", &format!("{code}\n"));
+}
+
+#[test]
+fn modules_build_side_by_side_and_are_told_of_one_after_the_other() {
+    let mut root = root();
+    root.quick("first", WAITS);
+    root.quick("second", WAITS);
+    root.sh("dkms add first/1; dkms add second/1");
+
+    start(&mut root, "dkms autoinstall -j 4");
+    root.wait_until(&format!("[ \"$({WAITING} | wc -l)\" = 2 ]"));
+    root.says(WAITING, "first/$K\nsecond/$K\n");
+    const BEGINNING: &str = "\
+$SIGNING
+
+Autoinstall of module first/1 for kernel $K ($A)
+Building module(s)...";
+    root.says("cat /srv/out", BEGINNING);
+    // The second one is done first: nothing is heard of it yet.
+    root.sh("touch /srv/go-second");
+    root.wait_until("[ -e /var/lib/dkms/second/1/$K/.tmp_*/result/module/second.ko ]");
+    root.says("cat /srv/out; dkms status", &format!("{BEGINNING}first/1: added\nsecond/1: added\n"));
+    root.sh("touch /srv/go-first");
+    ends(&mut root, 0);
+    root.says(
+        "cat /srv/out",
+        &format!(
+            "{BEGINNING} done.
+Signing module /var/lib/dkms/first/1/build/first.ko
+Installing /lib/modules/$K/updates/dkms/first.ko
+Running depmod... done.
+
+Autoinstall of module second/1 for kernel $K ($A)
+Building module(s)... done.
+Signing module /var/lib/dkms/second/1/build/second.ko
+Installing /lib/modules/$K/updates/dkms/second.ko
+Running depmod... done.
+
+Autoinstall on $K succeeded for module(s) first second.
+"
+        ),
+    );
+}
+
+#[test]
+fn a_module_builds_for_two_kernels_side_by_side() {
+    let mut root = root();
+    root.quick("quick", WAITS);
+    root.sh("dkms add quick/1");
+
+    start(&mut root, "dkms build quick/1 -k $OLD -k $K -j 4");
+    root.wait_until(&format!("[ \"$({WAITING} | wc -l)\" = 2 ]"));
+    root.sh("touch /srv/go-$K");
+    root.wait_until("[ -e /var/lib/dkms/quick/1/$K/.tmp_*/result/module/quick.ko ]");
+    root.says("cat /srv/out", "$SIGNING\n\nBuilding module(s)...");
+    root.sh("touch /srv/go-$OLD");
+    ends(&mut root, 0);
+    root.says(
+        "cat /srv/out",
+        "\
+$SIGNING
+
+Building module(s)... done.
+Signing module /var/lib/dkms/quick/1/build/quick.ko
+$SIGNING
+
+Building module(s)... done.
+Signing module /var/lib/dkms/quick/1/build/quick.ko
+",
+    );
+    root.says(
+        "dkms status; ls /var/lib/dkms/quick/1",
+        "quick/1, $OLD, $A: built\nquick/1, $K, $A: built\n$OLD\n$K\nsource\n",
+    );
+}
+
+#[test]
+fn with_one_job_everything_happens_one_after_the_other() {
+    for setting in ["-j 1", "", "; : parallel_jobs=1"] {
+        let mut root = root();
+        let command = match setting {
+            "-j 1" => "dkms install quick/1 -k $OLD -k $K -j 1",
+            "" => "parallel_jobs=1 dkms install quick/1 -k $OLD -k $K",
+            _ => {
+                root.write("/etc/dkms/framework.conf.d/one.conf", "parallel_jobs=1");
+                "dkms install quick/1 -k $OLD -k $K"
+            }
+        };
+        root.quick("quick", WAITS);
+        root.sh("dkms add quick/1");
+
+        start(&mut root, command);
+        root.wait_until(&format!("[ -n \"$({WAITING})\" ]"));
+        root.says(&format!("sleep 0.3; {WAITING}"), "quick/$OLD\n");
+        root.sh("touch /srv/go-$OLD");
+        root.wait_until(&format!("[ \"$({WAITING})\" = quick/$K ]"));
+        // The first kernel has its module, and all of that has been told.
+        let first = "\
+$SIGNING
+
+Building module(s)... done.
+Signing module /var/lib/dkms/quick/1/build/quick.ko
+Installing /lib/modules/$OLD/updates/dkms/quick.ko
+Running depmod... done.
+$SIGNING
+
+Building module(s)...";
+        root.says("cat /srv/out; dkms status", &format!("{first}quick/1, $OLD, $A: installed\n"));
+        root.sh("touch /srv/go-$K");
+        ends(&mut root, 0);
+        root.says(
+            "cat /srv/out",
+            &format!(
+                "{first} done.
+Signing module /var/lib/dkms/quick/1/build/quick.ko
+Installing /lib/modules/$K/updates/dkms/quick.ko
+Running depmod... done.
+"
+            ),
+        );
+    }
+}
+
+/// How many of the jobs that logged their beginnings and ends ran at once, at most; and how many there were.
+fn most_at_once(logs: &str) -> (usize, usize) {
+    let mut events: Vec<(&str, &str)> = logs
+        .lines()
+        .filter_map(|line| line.strip_prefix("job ")?.split_once(' '))
+        .map(|(what, time)| (time, what))
+        .collect();
+    // At the same instant an end (`-`) comes before a beginning (`begins`).
+    events.sort_unstable();
+    let (mut now, mut most) = (0, 0);
+    for (_, what) in &events {
+        if *what == "begins" {
+            now += 1;
+            most = most.max(now);
+        } else {
+            now -= 1;
+        }
+    }
+    assert_eq!(now, 0, "{logs}");
+    (most, events.len() / 2)
+}
+
+#[test]
+fn all_makes_together_have_so_many_jobs() {
+    let mut root = root();
+    let makefile = "\
+jobs := 1 2 3 4 5 6
+all: $(jobs)
+$(jobs):
+\t@echo job begins $$(date +%s.%N); sleep 0.1; echo job - $$(date +%s.%N)
+inner:
+\t@make -j8 -s all
+script:
+\t@bash -c 'make --jobs=8 -s all'
+.PHONY: all inner script $(jobs)";
+    // Most of them want more jobs than there are.
+    let packages = [
+        ("a", "make"),
+        ("b", "make -j8 all"),
+        ("c", "\\'make\\' --jobs all"),
+        ("d", "make inner"),
+        ("e", "env V=1 make -j script"),
+    ];
+    for (name, make) in packages {
+        root.quick(name, &format!("MAKE=$'{make}'\nAUTOINSTALL=yes"));
+        root.write(&format!("/usr/src/{name}-1/Makefile"), makefile);
+        root.sh(&format!("dkms add {name}/1"));
+    }
+    for jobs in [1, 3] {
+        root.sh(&format!("dkms autoinstall -j {jobs}"));
+        let logs = root.sh("cat /var/lib/dkms/*/1/$K/$A/log/make.log");
+        assert_eq!(most_at_once(&logs), (jobs, 30));
+        root.sh("for name in a b c d e; do dkms unbuild $name/1; done");
+    }
+}
+
+#[test]
+fn modules_that_build_upon_others_wait_for_those_alone() {
+    let mut root = root();
+    // In the order of their names they could not be built.
+    let needs = |module: &str| {
+        format!(
+            "MAKE='[ -e /lib/modules/$kernelver/updates/dkms/{module}.ko -a -e /var/lib/dkms/{module}/1/$kernelver/$arch/module ]'\n\
+             BUILD_DEPENDS={module}\nAUTOINSTALL=yes"
+        )
+    };
+    root.quick("alone", WAITS);
+    root.quick("first", &needs("middle"));
+    root.quick("middle", &needs("quick"));
+    root.quick("quick", WAITS);
+    root.sh("for name in alone first middle quick; do dkms add $name/1; done");
+
+    start(&mut root, "dkms autoinstall -j 4");
+    root.wait_until(&format!("[ \"$({WAITING} | wc -l)\" = 2 ]"));
+    root.says(WAITING, "alone/$K\nquick/$K\n");
+    root.sh("touch /srv/go-$K");
+    ends(&mut root, 0);
+    root.says(
+        "grep -E '^Autoinstall' /srv/out",
+        "\
+Autoinstall of module alone/1 for kernel $K ($A)
+Autoinstall of module quick/1 for kernel $K ($A)
+Autoinstall of module middle/1 for kernel $K ($A)
+Autoinstall of module first/1 for kernel $K ($A)
+Autoinstall on $K succeeded for module(s) alone quick middle first.
+",
+    );
+
+    // Where one of them fails, those who wait for it do, too; the others do not.
+    root.sh("for name in alone first middle quick; do dkms unbuild $name/1; done");
+    root.quick("quick", "MAKE=false\nAUTOINSTALL=yes");
+    root.fails(
+        "dkms autoinstall -j 4",
+        11,
+        "\
+$SIGNING
+
+Autoinstall of module alone/1 for kernel $K ($A)
+Building module(s)... done.
+Signing module /var/lib/dkms/alone/1/build/alone.ko
+Installing /lib/modules/$K/updates/dkms/alone.ko
+Running depmod... done.
+
+Autoinstall of module quick/1 for kernel $K ($A)
+Building module(s)...(bad exit status: 1)
+Failed command:
+false
+
+Error! Bad return status for module build on kernel: $K ($A)
+Consult /var/lib/dkms/quick/1/build/make.log for more information.
+
+Autoinstall on $K succeeded for module(s) alone.
+Autoinstall on $K failed for module(s) quick(10).
+first/1 autoinstall failed due to missing dependencies: middle.
+middle/1 autoinstall failed due to missing dependencies: quick.
+
+Error! One or more modules failed to install during autoinstall.
+Refer to previous errors for more information.
+",
+    );
+    root.says("dkms status", "alone/1, $K, $A: installed\nfirst/1: added\nmiddle/1: added\nquick/1: added\n");
+    root.fails(
+        "dkms build first/1",
+        13,
+        "\
+$SIGNING
+
+
+Error! Aborting build of module first/1 for kernel $K ($A) due to missing BUILD_DEPENDS: middle.
+You may override by specifying --force.
+",
+    );
+}

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! A kernel that had a working module has one at every moment: while packages and kernels are upgraded, and after a
+//! run that was killed.
+
+use crate::support::{Layer, Root};
+
+/// The package apple-gmux-dkms, with maintainer scripts as dh_dkms makes them. They say which module the kernel would
+/// load.
+fn package(root: &mut Root, version: &str, source: &str) {
+    let name = "apple-gmux";
+    let at = format!("/root/{version}");
+    root.sh(&format!(
+        "mkdir -p {at}/DEBIAN {at}/usr/src && cp -r /srv/tests/modules/{name}-0.1 {at}/usr/src/{name}-{version}"
+    ));
+    root.sh(&format!(
+        "cd {at}/usr/src/{name}-{version} && sed -i 's/0\\.1/{version}/' dkms.conf \
+         && echo 'MODULE_VERSION(\"{version}\"); {source}' >>{name}.c"
+    ));
+    root.write(
+        &format!("{at}/DEBIAN/control"),
+        &format!("Package: {name}-dkms\nVersion: {version}\nArchitecture: all\nMaintainer: nobody\nDepends: dkms\nDescription: a module"),
+    );
+    root.write(&format!("{at}/DEBIAN/preinst"), "#!/bin/sh\nwhich-module \"preinst $1\"");
+    root.write(
+        &format!("{at}/DEBIAN/postinst"),
+        &format!(
+            "#!/bin/sh\nset -e\ncase $1 in\nconfigure)\n    which-module postinst\n    \
+             /usr/lib/dkms/common.postinst {name} {version} /usr/share/{name}-dkms \"\" $2\nesac"
+        ),
+    );
+    root.write(
+        &format!("{at}/DEBIAN/prerm"),
+        &format!(
+            "#!/bin/sh\nset -e\ncase $1 in\nremove|upgrade|deconfigure)\n    \
+             if [ \"$(dkms status -m {name} -v {version})\" ]; then\n        dkms remove -m {name} -v {version} --all\n    fi\nesac\n\
+             which-module \"prerm $1\""
+        ),
+    );
+    root.sh(&format!("chmod 755 {at}/DEBIAN/p* && dpkg-deb --build {at} /root/{version}.deb"));
+}
+
+/// Only for the running kernel.
+fn root() -> Root {
+    let mut root = Root::with(Layer::Ours, &[]);
+    root.write("/etc/dkms/framework.conf.d/one.conf", "autoinstall_all_kernels=''");
+    root.write(
+        "/usr/local/bin/which-module",
+        "#!/bin/sh\necho \"$1: version $(modinfo -k $K -F version apple-gmux)\" \
+         $(modprobe -n -S $K --show-depends apple-gmux | tail -n 1 | sed -n 's/^insmod .*\\/\\(kernel\\|updates\\)\\/.*/in \\1/p')",
+    );
+    root.sh("chmod 755 /usr/local/bin/which-module; dkms generate_mok; depmod $K");
+    // Nobody boots it.
+    root.write("/usr/sbin/update-initramfs", "#!/bin/sh\necho initramfs \"$@\"");
+    root
+}
+
+/// What is there of modules and of our state, modules.dep and its like included.
+const TRACE: &str = "find /var/lib/dkms /lib/modules/*/updates /tmp 2>/dev/null | grep -v mok; \
+                     find /lib/modules -name 'apple-gmux.ko*' | xargs md5sum; md5sum /lib/modules/*/modules.*";
+
+/// What dpkg says itself is its own business.
+const DPKG: &str = "| grep -vE '^(\\(Reading|Selecting|Preparing|Unpacking|Setting up|Removing apple|dpkg: |Errors were|Processing|initramfs)'; exit ${PIPESTATUS[0]}";
+
+#[test]
+fn an_upgraded_package_keeps_its_module_until_the_new_one_is_there() {
+    let mut root = root();
+    package(&mut root, "0.1", "");
+    package(&mut root, "0.2", "");
+    package(&mut root, "0.3", "not in C");
+    let before = root.sh(TRACE);
+
+    root.says(
+        &format!("dpkg -i /root/0.1.deb 2>&1 {DPKG}"),
+        "\
+preinst install: version  in kernel
+postinst: version  in kernel
+Loading new apple-gmux/0.1 DKMS files...
+Building for $K
+
+Building initial module apple-gmux/0.1 for $K
+$SIGNING
+
+Building module(s)... done.
+Signing module /var/lib/dkms/apple-gmux/0.1/build/apple-gmux.ko
+Found pre-existing /lib/modules/$K/kernel/drivers/platform/x86/apple-gmux.ko, archiving for uninstallation
+Installing /lib/modules/$K/updates/dkms/apple-gmux.ko
+Running depmod... done.
+",
+    );
+    root.says("which-module now", "now: version 0.1 in updates\n");
+
+    // The old one's words, as if it went; the deed is the new one's.
+    root.says(
+        &format!("dpkg -i /root/0.2.deb 2>&1 {DPKG}"),
+        "\
+Module apple-gmux/0.1 for kernel $K ($A):
+Before uninstall, this module version was ACTIVE on this kernel.
+Deleting /lib/modules/$K/updates/dkms/apple-gmux.ko
+Restoring archived original module /lib/modules/$K/kernel/drivers/platform/x86/apple-gmux.ko
+Running depmod... done.
+
+Deleting module apple-gmux/0.1 completely from the DKMS tree.
+prerm upgrade: version 0.1 in updates
+preinst upgrade: version 0.1 in updates
+postinst: version 0.1 in updates
+Loading new apple-gmux/0.2 DKMS files...
+Building for $K
+
+Building initial module apple-gmux/0.2 for $K
+$SIGNING
+
+Building module(s)... done.
+Signing module /var/lib/dkms/apple-gmux/0.2/build/apple-gmux.ko
+Found pre-existing /lib/modules/$K/kernel/drivers/platform/x86/apple-gmux.ko, archiving for uninstallation
+Installing /lib/modules/$K/updates/dkms/apple-gmux.ko
+Running depmod... done.
+",
+    );
+    root.says(
+        "which-module now; dkms status; ls -A /var/lib/dkms",
+        "now: version 0.2 in updates\napple-gmux/0.2, $K, $A: installed (Original modules exist)\napple-gmux\nmok.key\nmok.pub\n",
+    );
+
+    // Configured again, without an upgrade.
+    root.sh("dpkg -i /root/0.2.deb");
+    root.says("which-module now; ls -A /var/lib/dkms", "now: version 0.2 in updates\napple-gmux\nmok.key\nmok.pub\n");
+
+    // One that does not build.
+    root.fails(
+        &format!("dpkg -i /root/0.3.deb 2>&1 {DPKG}"),
+        1,
+        "\
+Module apple-gmux/0.2 for kernel $K ($A):
+Before uninstall, this module version was ACTIVE on this kernel.
+Deleting /lib/modules/$K/updates/dkms/apple-gmux.ko
+Restoring archived original module /lib/modules/$K/kernel/drivers/platform/x86/apple-gmux.ko
+Running depmod... done.
+
+Deleting module apple-gmux/0.2 completely from the DKMS tree.
+prerm upgrade: version 0.2 in updates
+preinst upgrade: version 0.2 in updates
+postinst: version 0.2 in updates
+Loading new apple-gmux/0.3 DKMS files...
+Building for $K
+
+Building initial module apple-gmux/0.3 for $K
+$SIGNING
+
+Building module(s)...(bad exit status: 2)
+Failed command:
+make -j$J KERNELRELEASE=$K -C /lib/modules/$K/build M=/var/lib/dkms/apple-gmux/0.3/build
+
+Error! Bad return status for module build on kernel: $K ($A)
+Consult /var/lib/dkms/apple-gmux/0.3/build/make.log for more information.
+ installed apple-gmux-dkms package post-installation script subprocess returned error exit status 10
+ apple-gmux-dkms
+",
+    );
+    root.says("which-module now; dkms status", "now: version 0.2 in updates\napple-gmux/0.3: added\n");
+
+    // And when the package goes, nothing of it is left.
+    root.says(
+        &format!("dpkg -r apple-gmux-dkms 2>&1 {DPKG}"),
+        "Deleting module apple-gmux/0.3 completely from the DKMS tree.\nprerm remove: version  in kernel\n",
+    );
+    assert_eq!(root.sh(TRACE), before);
+}
+
+#[test]
+fn an_upgraded_kernel_keeps_its_modules_until_they_are_built_again() {
+    let mut root = root();
+    root.source("apple-gmux-0.1");
+    root.sh("echo 'MODULE_VERSION(\"0.1\");' >>/usr/src/apple-gmux-0.1/apple-gmux.c");
+    root.sh("dkms add apple-gmux/0.1 && rmdir /var/lib/dkms/apple-gmux/0.1/build");
+    let before = root.sh(TRACE);
+    root.sh("dkms install apple-gmux/0.1");
+    let installed = root.sh(TRACE);
+    const REMOVED: &str = "\
+dkms: removing module apple-gmux/0.1 for kernel $K ($A)
+Module apple-gmux/0.1 for kernel $K ($A):
+Before uninstall, this module version was ACTIVE on this kernel.
+Deleting /lib/modules/$K/updates/dkms/apple-gmux.ko
+Restoring archived original module /lib/modules/$K/kernel/drivers/platform/x86/apple-gmux.ko
+";
+    const DEPMOD: &str = "Running depmod... done.\n";
+
+    // As the package of the kernel's image does.
+    let preinst = |parameters: &str| {
+        format!(
+            "DEB_MAINT_PARAMS='{parameters}' run-parts --report --exit-on-error --regex=dkms --arg=$K \
+             --arg=/boot/vmlinuz-$K /etc/kernel/preinst.d"
+        )
+    };
+    let report = "/etc/kernel/preinst.d/dkms:\n";
+    root.says(&preinst("upgrade 6.1.1-1 6.1.2-1"), &format!("{report}{REMOVED}{DEPMOD}"));
+    root.says("which-module now; dkms status", "now: version 0.1 in updates\napple-gmux/0.1: added\n");
+    root.sh("/etc/kernel/postinst.d/dkms $K /boot/vmlinuz-$K");
+    root.says("which-module now", "now: version 0.1 in updates\n");
+    assert_eq!(root.sh(TRACE), installed);
+
+    // The new kernel cannot have it: the old one stays.
+    root.sh(&preinst("upgrade 6.1.1-1 6.1.2-1"));
+    root.sh("mv /usr/src/apple-gmux-0.1/apple-gmux.c /root; ! /etc/kernel/postinst.d/dkms $K /boot/vmlinuz-$K");
+    root.says("which-module now; dkms status", "now: version 0.1 in updates\napple-gmux/0.1: added\n");
+    // Until it can.
+    root.sh("mv /root/apple-gmux.c /usr/src/apple-gmux-0.1; /etc/kernel/postinst.d/dkms $K /boot/vmlinuz-$K");
+    assert_eq!(root.sh(TRACE), installed);
+
+    // Upgraded, and removed before it was configured.
+    root.sh(&preinst("upgrade 6.1.1-1 6.1.2-1"));
+    root.sh("DEB_MAINT_PARAMS=remove /etc/kernel/prerm.d/dkms $K /boot/vmlinuz-$K");
+    assert_eq!(root.sh(TRACE), before);
+
+    // No upgrade: what is there belongs to a kernel that was removed long ago.
+    for parameters in ["install", "install 6.1.1-1", ""] {
+        root.sh("dkms install apple-gmux/0.1");
+        root.says(&preinst(parameters), &format!("{report}{REMOVED}{DEPMOD}"));
+        assert_eq!(root.sh(TRACE), before);
+    }
+    root.sh("dkms install apple-gmux/0.1");
+    root.says("/etc/kernel/prerm.d/dkms $K /boot/vmlinuz-$K", &format!("{REMOVED}\n{DEPMOD}"));
+    assert_eq!(root.sh(TRACE), before);
+}
