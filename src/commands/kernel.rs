@@ -7,10 +7,13 @@ use std::path::Path;
 use crate::commands::{Action, Invocation, lock, remove};
 use crate::commit::Commit;
 use crate::error::{Error, Result};
+use crate::model::conf::Conf;
 use crate::model::kernel::Kernel;
+use crate::model::module::Id;
 use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::model::tree::State;
+use crate::steps::{Work, install};
 use crate::system::dpkg;
 use crate::system::files::names;
 
@@ -30,7 +33,7 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
     let mut uninstalled = false;
     for name in site.tree.modules() {
         for version in names(&site.tree.module_root(&name)) {
-            let id = crate::model::module::Id::new(&name, version);
+            let id = Id::new(&name, version);
             if site.tree.state(&id, target) == State::Added && !site.tree.is_unfinished(&id, target) {
                 continue;
             }
@@ -40,7 +43,7 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
                 continue;
             }
             say.complain(format!("dkms: removing module {id} for kernel {target}\n"));
-            let work = crate::steps::Work { site, options: &options, id: &id, kernel: &kernel, conf: &conf, say: &say };
+            let work = Work { site, options: &options, id: &id, kernel: &kernel, conf: &conf, say: &say };
             uninstalled |= remove::is_active(&work);
             if let Err(error) = remove::unbuild(&work, &mut commit) {
                 say.error(&error);
@@ -51,9 +54,19 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
             }
         }
     }
-    if invocation.action == Action::KernelPrerm {
+    if !supersede {
         for name in site.tree.superseded_on(target) {
             commit.forget_superseded(&name, target)?;
+            let kernel = Kernel::new(site, target, options.headers.as_deref(), options.config.as_deref());
+            let (id, conf) = (Id::new(name, ""), Conf::default());
+            install::restore_originals(&Work {
+                site,
+                options: &options,
+                id: &id,
+                kernel: &kernel,
+                conf: &conf,
+                say: &say,
+            })?;
         }
     }
     commit.finish(&target.release, &say);

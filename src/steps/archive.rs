@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Doing, Result, cannot};
 use crate::steps::Work;
-use crate::system::files::{names, remove_any, remove_empty_up_to, rename, replace_with_text, stage_same};
+use crate::system::files::{
+    names, remove_any, remove_empty_up_to, rename, replace_with_text, same_content, stage_same,
+};
 use crate::system::paths::with_suffix;
 
 /// A module that stands where ours will be taken for it.
@@ -39,6 +41,12 @@ pub fn keep(work: &Work, path: &Path) -> Result<Original> {
             Err(error)
         }
     }
+}
+
+/// An archived original that still stands where it was: what archived it was cut off before it took that away.
+pub fn left_in_place(work: &Work, name: &str) -> Option<Original> {
+    let (archived, path) = kept(work, name)?;
+    same_content(&archived, &path).then_some(Original { path, archived, new: false })
 }
 
 impl Original {

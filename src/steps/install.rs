@@ -176,6 +176,7 @@ fn announce(work: &Work, candidate: &Candidate) -> Result<(PathBuf, Option<Origi
         archived = there.map(|original| archive::keep(work, &original)).transpose()?;
     } else if archive::has(work, name) {
         say.say("An original module was already stored during a previous install");
+        archived = archive::left_in_place(work, name);
     }
     say.say(format!("Installing {}", file.display()));
     Ok((file, archived))
