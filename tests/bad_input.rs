@@ -62,7 +62,7 @@ File: /usr/src/none-1/dkms.conf does not represent a valid dkms.conf file.
         ),
     );
     root.says("dkms status", "");
-    assert_eq!(root.sh(TRACE), before);
+    root.unchanged(TRACE, &before);
 }
 
 #[test]
@@ -102,7 +102,7 @@ Usage: add <module>/<module-version> or
        add -m <module> -v <module-version>
 ",
     );
-    assert_eq!(root.sh(TRACE), before);
+    root.unchanged(TRACE, &before);
 }
 
 #[test]
@@ -138,7 +138,7 @@ To have them: apt install linux-headers-9.9.9-none
         );
     }
     root.says("dkms status", "quick/1: added\n");
-    assert_eq!(root.sh(TRACE), before);
+    root.unchanged(TRACE, &before);
 
     // Headers, but no such kernel to install into.
     root.fails(
@@ -190,13 +190,13 @@ drwxr-xr-x root
     );
     // What was built and installed before still is.
     root.says("dkms status", "quick/1, $K, $A: installed\n");
-    assert_eq!(root.sh(STATE), before);
+    root.unchanged(STATE, &before);
 
     // A kernel for which nothing was built.
     root.sh("! dkms install quick/1 -k $OLD");
     root.says("grep -c 'Nothing works' /var/lib/dkms/quick/1/build/make.log", "1\n");
     root.says("dkms status", "quick/1, $K, $A: installed\n");
-    assert_eq!(root.sh(STATE), before);
+    root.unchanged(STATE, &before);
 
     // The log of a failure goes with the next success.
     root.sh("touch /usr/src/quick-1/works; dkms build quick/1 --force");
@@ -225,7 +225,7 @@ or consult /var/lib/dkms/quick/1/build/make.log for more information.
 ",
         );
         root.says("dkms status", "quick/1: added\n");
-        assert_eq!(root.sh(STATE), before, "{make}");
+        root.unchanged(STATE, &before);
     };
 
     refused("rm quick.ko");
@@ -241,7 +241,7 @@ or consult /var/lib/dkms/quick/1/build/make.log for more information.
         let output = root.run("dkms install quick/1");
         assert_eq!(output.code, 7, "{output:?}");
         assert!(output.text.ends_with("build/make.log for more information.\n"), "{output:?}");
-        assert_eq!(root.sh(STATE), before, "{make}");
+        root.unchanged(STATE, &before);
     };
     refused_as_root("rm quick.ko; mknod quick.ko c 1 3");
     refused_as_root("rm quick.ko; mkfifo quick.ko");
@@ -330,7 +330,7 @@ Error! Could not find module source directory.
 Directory: /usr/src/quick-1 does not exist.
 ",
     );
-    assert_eq!(root.sh(TRACE), before);
+    root.unchanged(TRACE, &before);
     root.sh("lsmod >/dev/null; test -e /lib/modules/$K/updates/dkms/quick.ko");
 
     // It is no obstacle to the others.
@@ -387,7 +387,7 @@ fn who_is_not_root_is_told_so() {
         root.fails(&format!("{nobody} /etc/kernel/{hook}/dkms $K"), code, &hint);
     }
     root.fails(&format!("{nobody} /usr/lib/dkms/common.postinst quick 1 /usr/share/quick '' ''"), 1, &hint);
-    assert_eq!(root.sh(TRACE), before);
+    root.unchanged(TRACE, &before);
     root.says(&format!("{nobody} dkms status"), "quick/1, $K, $A: installed\n");
 }
 
@@ -456,7 +456,7 @@ fn names_do_not_lead_out_of_the_tree() {
         1,
         "\nError! ../1 is no module and version: neither may be empty, . or .., or contain a slash.\n",
     );
-    assert_eq!(root.sh(TRACE), before);
+    root.unchanged(TRACE, &before);
 
     // A dkms.conf that would have root write elsewhere.
     for (directive, words) in [
@@ -479,7 +479,7 @@ File: /usr/src/quick-1/dkms.conf does not represent a valid dkms.conf file.
             ),
         );
     }
-    assert_eq!(root.sh(TRACE), before);
+    root.unchanged(TRACE, &before);
     // What it names is only looked for in its own directory.
     root.quick(
         "quick",
@@ -499,7 +499,7 @@ File: /usr/src/quick-1/dkms.conf does not represent a valid dkms.conf file.
     root.sh("dkms install -m -x -v 1");
     root.says("dkms status -m -x; ls /lib/modules/$K/updates/dkms", "-x/1, $K, $A: installed\n-f.ko\n");
     root.sh("dkms remove -m -x/1 --all");
-    assert_eq!(root.sh(TRACE), before);
+    root.unchanged(TRACE, &before);
 }
 
 /// A root in which $TREE is on a small file system of its own, with as much room as `kilobytes`.
@@ -552,7 +552,7 @@ fn a_full_tree_keeps_its_state_while_building() {
         assert!(output.text.contains("/var/lib/dkms/quick/1/"), "{output:?}");
         root.says("dkms status", "quick/1: added\n");
         root.sh("rm -rf /var/lib/dkms/quick/1/build; mkdir /var/lib/dkms/quick/1/build");
-        assert_eq!(root.sh(TRACE), before, "{output:?}");
+        root.unchanged(TRACE, &before);
     }
     assert!((5..40).contains(&failures), "{failures}");
     root.sh("dkms install quick/1");
@@ -581,7 +581,7 @@ fn a_full_tree_keeps_its_state_while_installing() {
         assert_eq!((output.code, output.text.matches("Error!").count()), (1, 1), "{output:?}");
         assert!(output.text.ends_with(": No space left on device (os error 28)\n"), "{output:?}");
         root.says("dkms status", "quick/1, $K, $A: built\n");
-        assert_eq!(root.sh(trace), before, "{output:?}");
+        root.unchanged(trace, &before);
     }
     assert!((2..20).contains(&failures), "{failures}");
 
@@ -591,10 +591,10 @@ fn a_full_tree_keeps_its_state_while_installing() {
     fill(&mut root, "/var/lib/dkms", 0);
     root.sh("! dkms install quick/1 --force");
     root.says("dkms status", "quick/1, $K, $A: installed (Original modules exist)\n");
-    assert_eq!(root.sh(trace), installed);
+    root.unchanged(trace, &installed);
     // And can be removed: that needs no room.
     root.sh("dkms uninstall quick/1");
-    assert_eq!(root.sh(trace), before);
+    root.unchanged(trace, &before);
 }
 
 #[test]
@@ -613,7 +613,7 @@ fn a_full_module_directory_is_left_as_it_was() {
         assert!(error.contains("/updates/dkms/"), "{error}");
         root.sh(&format!("rm {updates}/filler"));
         root.says("dkms status", "quick/1, $K, $A: built\n");
-        assert_eq!(root.sh(TRACE), before);
+        root.unchanged(TRACE, &before);
         root.sh("test -e /lib/modules/$K/kernel/drivers/platform/x86/apple-gmux.ko*");
     }
     root.sh("dkms install quick/1");
@@ -629,7 +629,7 @@ fn a_full_module_directory_is_left_as_it_was() {
         "dkms status",
         "quick/1, $K, $A: installed (Original modules exist)\nquick/2, $K, $A: built (Original modules exist)\n",
     );
-    assert_eq!(root.sh(TRACE), installed);
+    root.unchanged(TRACE, &installed);
     root.sh("dkms install quick/2 --force");
 }
 
@@ -664,6 +664,6 @@ Consult /var/lib/dkms/apple-gmux/0.1/build/make.log for more information.
     root.says("dkms status; ls /tmp", "apple-gmux/0.1: added\n");
 
     root.sh("umount /tmp; rm -r /var/lib/dkms/apple-gmux/0.1/build; mkdir /var/lib/dkms/apple-gmux/0.1/build");
-    assert_eq!(root.sh(TRACE), before);
+    root.unchanged(TRACE, &before);
     root.sh("dkms build apple-gmux/0.1");
 }

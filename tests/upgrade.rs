@@ -56,7 +56,7 @@ fn root() -> Root {
 }
 
 /// What is there of modules and of our state, modules.dep and its like included.
-const TRACE: &str = "find /var/lib/dkms /lib/modules/*/updates /tmp 2>/dev/null | grep -v mok; \
+const TRACE: &str = "find /var/lib/dkms /lib/modules/*/updates 2>/dev/null | grep -v mok; \
                      find /lib/modules -name 'apple-gmux.ko*' | xargs md5sum; md5sum /lib/modules/*/modules.*";
 
 /// What dpkg says itself is its own business.
@@ -162,9 +162,13 @@ Consult /var/lib/dkms/apple-gmux/0.3/build/make.log for more information.
     // And when the package goes, nothing of it is left.
     root.says(
         &format!("dpkg -r apple-gmux-dkms 2>&1 {DPKG}"),
-        "Deleting module apple-gmux/0.3 completely from the DKMS tree.\nprerm remove: version  in kernel\n",
+        "\
+Restoring archived original module /lib/modules/$K/kernel/drivers/platform/x86/apple-gmux.ko
+Deleting module apple-gmux/0.3 completely from the DKMS tree.
+prerm remove: version  in kernel
+",
     );
-    assert_eq!(root.sh(TRACE), before);
+    root.unchanged(TRACE, &before);
 }
 
 #[test]
@@ -197,7 +201,7 @@ Restoring archived original module /lib/modules/$K/kernel/drivers/platform/x86/a
     root.says("which-module now; dkms status", "now: version 0.1 in updates\napple-gmux/0.1: added\n");
     root.sh("/etc/kernel/postinst.d/dkms $K /boot/vmlinuz-$K");
     root.says("which-module now", "now: version 0.1 in updates\n");
-    assert_eq!(root.sh(TRACE), installed);
+    root.unchanged(TRACE, &installed);
 
     // The new kernel cannot have it: the old one stays.
     root.sh(&preinst("upgrade 6.1.1-1 6.1.2-1"));
@@ -205,20 +209,123 @@ Restoring archived original module /lib/modules/$K/kernel/drivers/platform/x86/a
     root.says("which-module now; dkms status", "now: version 0.1 in updates\napple-gmux/0.1: added\n");
     // Until it can.
     root.sh("mv /root/apple-gmux.c /usr/src/apple-gmux-0.1; /etc/kernel/postinst.d/dkms $K /boot/vmlinuz-$K");
-    assert_eq!(root.sh(TRACE), installed);
+    root.unchanged(TRACE, &installed);
 
     // Upgraded, and removed before it was configured.
     root.sh(&preinst("upgrade 6.1.1-1 6.1.2-1"));
     root.sh("DEB_MAINT_PARAMS=remove /etc/kernel/prerm.d/dkms $K /boot/vmlinuz-$K");
-    assert_eq!(root.sh(TRACE), before);
+    root.unchanged(TRACE, &before);
 
     // No upgrade: what is there belongs to a kernel that was removed long ago.
     for parameters in ["install", "install 6.1.1-1", ""] {
         root.sh("dkms install apple-gmux/0.1");
         root.says(&preinst(parameters), &format!("{report}{REMOVED}{DEPMOD}"));
-        assert_eq!(root.sh(TRACE), before);
+        root.unchanged(TRACE, &before);
     }
     root.sh("dkms install apple-gmux/0.1");
     root.says("/etc/kernel/prerm.d/dkms $K /boot/vmlinuz-$K", &format!("{REMOVED}\n{DEPMOD}"));
-    assert_eq!(root.sh(TRACE), before);
+    root.unchanged(TRACE, &before);
+}
+
+/// A module that replaces one of the kernel's, and scripts of its own that stop where they are told to.
+fn stops(root: &mut Root) {
+    let scripts = ["PRE_BUILD", "POST_BUILD", "PRE_INSTALL", "POST_INSTALL", "POST_REMOVE"];
+    let conf = scripts.map(|script| format!("{script}='stop {script}'\n")).concat();
+    root.quick("quick", &format!("DEST_MODULE_NAME=apple-gmux\n{conf}"));
+    root.write("/usr/src/quick-1/stop", "#!/bin/sh\nif [ -e /srv/stop-$1 ]; then\n    sleep 1000.5\nfi");
+    root.sh("chmod 755 /usr/src/quick-1/stop; dkms add quick/1; rmdir /var/lib/dkms/quick/1/build");
+    // depmod stops before and after it does its work.
+    root.write(
+        "/usr/local/sbin/depmod",
+        "#!/bin/sh\n/usr/src/quick-1/stop before-depmod\n/sbin/depmod \"$@\"\n/usr/src/quick-1/stop after-depmod",
+    );
+    root.sh("chmod 755 /usr/local/sbin/depmod");
+}
+
+/// Runs a command, kills it with all that it started in its process group where it stops, and looks that nothing of it
+/// lives on.
+fn killed(root: &mut Root, command: &str, place: &str) {
+    root.sh(&format!(
+        "rm -f /srv/stop*; touch /srv/stop-{place}; setsid {command} >/srv/out 2>&1 & echo $! >/srv/group"
+    ));
+    root.wait_until("grep -qszx '1000[.]5' /proc/[0-9]*/cmdline");
+    root.sh("kill -KILL -$(cat /srv/group); rm -f /srv/stop*");
+    root.wait_until("[ -z \"$(stat -c %U /proc/[0-9]* 2>/dev/null | grep _dkms)\" ]");
+}
+
+#[test]
+fn an_installation_that_was_killed_is_ended_by_the_next() {
+    let mut root = root();
+    stops(&mut root);
+    let before = root.sh(TRACE);
+    let install = "dkms install quick/1";
+    root.sh(install);
+    let installed = root.sh(TRACE);
+    root.sh("dkms uninstall quick/1");
+    let built = root.sh(TRACE);
+
+    // From what is built.
+    for place in ["PRE_INSTALL", "POST_INSTALL", "before-depmod", "after-depmod"] {
+        killed(&mut root, install, place);
+        root.says("dkms status | sed 's/ (.*//'", "quick/1, $K, $A: built\n");
+        // Its own or the kernel's: there is one.
+        root.sh("test -e $(modinfo -k $K -n apple-gmux)");
+        root.sh(install);
+        root.unchanged(TRACE, &installed);
+        root.sh("dkms uninstall quick/1");
+        root.unchanged(TRACE, &built);
+        // Or undone.
+        killed(&mut root, install, place);
+        root.sh("dkms unbuild quick/1");
+        root.unchanged(TRACE, &before);
+        root.sh("dkms build quick/1");
+        root.unchanged(TRACE, &built);
+    }
+}
+
+#[test]
+fn a_build_that_was_killed_leaves_nothing_to_the_next() {
+    let mut root = root();
+    stops(&mut root);
+    let before = root.sh(TRACE);
+    let install = "dkms install quick/1";
+    root.sh(install);
+    let installed = root.sh(TRACE);
+    root.sh("dkms unbuild quick/1");
+
+    for place in ["PRE_BUILD", "POST_BUILD"] {
+        killed(&mut root, install, place);
+        root.says("dkms status", "quick/1: added\n");
+        root.sh(install);
+        root.unchanged(TRACE, &installed);
+        // A module that is installed while it is built again stays so.
+        killed(&mut root, "dkms build quick/1 --force", place);
+        root.says("dkms status", "quick/1, $K, $A: installed (Original modules exist)\n");
+        root.sh("dkms build quick/1 --force");
+        root.unchanged(TRACE, &installed);
+        // What is not built again is removed without a trace as well.
+        killed(&mut root, "dkms build quick/1 --force", place);
+        root.sh("dkms remove quick/1 --all");
+        root.sh("dkms add quick/1; rmdir /var/lib/dkms/quick/1/build");
+        root.unchanged(TRACE, &before);
+    }
+}
+
+#[test]
+fn a_removal_that_was_killed_is_ended_by_the_next() {
+    let mut root = root();
+    stops(&mut root);
+    let before = root.sh(TRACE);
+
+    for place in ["POST_REMOVE", "before-depmod", "after-depmod"] {
+        for remove in ["dkms remove quick/1 --all", "dkms remove quick/1 -k $K", "/etc/kernel/prerm.d/dkms $K"] {
+            root.sh("dkms install quick/1");
+            killed(&mut root, remove, place);
+            root.says("dkms status | grep installed; true", "");
+            root.sh(&format!(
+                "{remove}; dkms remove quick/1 --all; dkms add quick/1; rmdir /var/lib/dkms/quick/1/build"
+            ));
+            root.unchanged(TRACE, &before);
+        }
+    }
 }

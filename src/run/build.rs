@@ -66,6 +66,7 @@ impl<'a> Build<'a> {
             .envs(options.directives.iter().filter_map(|directive| directive.split_once('=')));
         // Last: what else would set MAKEFLAGS would take the build out of the pool.
         self.token.configure(&mut command);
+        command.env_remove("CARGO_MAKEFLAGS");
         logged::run(&self.work, &self.workshop.log, &mut command, description, text)
     }
 

@@ -102,12 +102,12 @@ pub fn run(work: &Work, script: Script) -> i32 {
     let mut command = Command::new(&found.file);
     command.args(&found.arguments).current_dir(&found.dir).arg0(&found.file);
     plain_environment(&mut command);
-    command
-        .env(lock::HELD, std::process::id().to_string())
-        .env("module", &work.id.name)
-        .env("module_version", &work.id.version);
-    if !matches!(script, Script::PostAdd) {
-        command.env("kernelver", &work.kernel.target.release).env("arch", &work.kernel.target.arch);
+    command.env(lock::HELD, std::process::id().to_string()).env("PWD", &found.dir);
+    // The others have never been told.
+    if matches!(script, Script::PreInstall | Script::PostInstall) {
+        let target = &work.kernel.target;
+        command.env("module", &work.id.name).env("module_version", &work.id.version);
+        command.env("kernelver", &target.release).env("arch", &target.arch);
     }
     inherit(&mut command, work.say)
 }

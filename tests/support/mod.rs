@@ -224,6 +224,19 @@ impl Root {
         self.sh(&format!("for i in {{1..3000}}; do {command} && exit; sleep 0.02; done; exit 1"));
     }
 
+    /// Runs a command that has to print what it printed before, in whatever order.
+    #[track_caller]
+    pub fn unchanged(&mut self, command: &str, before: &str) {
+        let after = self.sh(command);
+        let missing: Vec<&str> = before.lines().filter(|line| !after.lines().any(|other| other == *line)).collect();
+        let new: Vec<&str> = after.lines().filter(|line| !before.lines().any(|other| other == *line)).collect();
+        assert!(
+            missing.is_empty() && new.is_empty(),
+            "`{command}` should print what it did before; now missing: {missing:#?}, now there: {new:#?}\n{}",
+            self.history()
+        );
+    }
+
     /// Literal text, with the names of this root put in, as the dkms in it says it.
     pub fn expand(&self, text: &str) -> String {
         let [old, newest] = kernels() else {
