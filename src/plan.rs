@@ -69,7 +69,7 @@ pub struct Waiting {
     pub target: Target,
     /// The names it waits for.
     pub missing: Vec<String>,
-    /// Whether nobody here has ever heard of one of them.
+    /// Whether nobody here has ever heard of any of them: another package may bring them yet.
     pub unknown: bool,
 }
 
@@ -143,7 +143,7 @@ impl Plan {
             let placed = |name: &String| self.steps[first..].iter().any(|step| step.id.name == *name);
             let missing: Vec<String> =
                 depends.into_iter().filter(|name| !installed.contains(name) && !placed(name)).collect();
-            let unknown = missing.iter().any(|name| !known.contains(name.as_str()));
+            let unknown = missing.iter().all(|name| !known.contains(name.as_str()));
             self.waiting.push(Waiting { id: id.clone(), target: target.clone(), missing, unknown });
         }
         self.installed.push((target.clone(), installed));
