@@ -8,6 +8,7 @@
 mod apt;
 mod bad_input;
 mod boot;
+mod installed;
 mod parallel;
 mod same_ko;
 mod sandbox;

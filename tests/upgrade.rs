@@ -264,7 +264,6 @@ fn an_installation_that_was_killed_is_ended_by_the_next() {
     root.sh("dkms uninstall quick/1");
     let built = root.sh(TRACE);
 
-    // From what is built.
     for place in ["PRE_INSTALL", "POST_INSTALL", "before-depmod", "after-depmod"] {
         killed(&mut root, install, place);
         root.says("dkms status | sed 's/ (.*//'", "quick/1, $K, $A: built\n");
@@ -274,12 +273,13 @@ fn an_installation_that_was_killed_is_ended_by_the_next() {
         root.unchanged(TRACE, &installed);
         root.sh("dkms uninstall quick/1");
         root.unchanged(TRACE, &built);
-        // Or undone.
+    }
+    // Or undone.
+    for (place, undo) in [("POST_INSTALL", "dkms unbuild quick/1"), ("before-depmod", "/etc/kernel/prerm.d/dkms $K")] {
         killed(&mut root, install, place);
-        root.sh("dkms unbuild quick/1");
+        root.sh(undo);
         root.unchanged(TRACE, &before);
         root.sh("dkms build quick/1");
-        root.unchanged(TRACE, &built);
     }
 }
 
@@ -317,15 +317,18 @@ fn a_removal_that_was_killed_is_ended_by_the_next() {
     stops(&mut root);
     let before = root.sh(TRACE);
 
-    for place in ["POST_REMOVE", "before-depmod", "after-depmod"] {
-        for remove in ["dkms remove quick/1 --all", "dkms remove quick/1 -k $K", "/etc/kernel/prerm.d/dkms $K"] {
-            root.sh("dkms install quick/1");
-            killed(&mut root, remove, place);
-            root.says("dkms status | grep installed; true", "");
-            root.sh(&format!(
-                "{remove}; dkms remove quick/1 --all; dkms add quick/1; rmdir /var/lib/dkms/quick/1/build"
-            ));
-            root.unchanged(TRACE, &before);
-        }
+    for (place, remove) in [
+        ("POST_REMOVE", "dkms remove quick/1 --all"),
+        ("before-depmod", "dkms remove quick/1 -k $K"),
+        ("after-depmod", "/etc/kernel/prerm.d/dkms $K"),
+        ("before-depmod", "/etc/kernel/prerm.d/dkms $K"),
+    ] {
+        root.sh("dkms install quick/1");
+        killed(&mut root, remove, place);
+        root.says("dkms status | grep installed; true", "");
+        root.run(remove);
+        root.run("dkms remove quick/1 --all");
+        root.sh("dkms add quick/1 && rmdir /var/lib/dkms/quick/1/build");
+        root.unchanged(TRACE, &before);
     }
 }

@@ -95,8 +95,24 @@ pub fn run(site: &Site, arguments: &Arguments) -> Result<()> {
         announced: Announced::Initial,
         options: Options { action: "build".into(), ..options },
     };
-    let plan = Plan::make(site, &request, &site.output.block())?;
-    last_failure(run::run(site, &request, &plan)?)
+    install(site, request)
+}
+
+/// All kernels at once, or one after the other until one fails, as framework.conf's `continue_on_error` says.
+fn install(site: &Site, mut request: Request) -> Result<()> {
+    let mut left = if site.framework.continue_on_error {
+        Vec::new()
+    } else {
+        request.targets.split_off(1.min(request.targets.len()))
+    };
+    loop {
+        let plan = Plan::make(site, &request, &site.output.block())?;
+        last_failure(run::run(site, &request, &plan)?)?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        request.targets = vec![left.remove(0)];
+    }
 }
 
 /// Adds without the words on standard output: the package's own stand for them.

@@ -421,11 +421,6 @@ impl Conf {
         self.get("AUTOINSTALL").eq_ignore_ascii_case("yes")
     }
 
-    /// BUILD_DEPENDS_REBUILD
-    pub fn rebuilds_with_depends(&self) -> bool {
-        self.get("BUILD_DEPENDS_REBUILD").eq_ignore_ascii_case("yes")
-    }
-
     /// BUILD_DEPENDS
     pub fn depends(&self) -> Vec<String> {
         self.values.list("BUILD_DEPENDS")

@@ -22,10 +22,11 @@ pub fn refresh(site: &Site, release: &str) {
     }
     let newer = |other: &str| other != release && dpkg_later(other, release);
     let newest = !names(&boot).iter().filter_map(|name| name.strip_prefix("initrd.img-")).any(newer);
-    if newest && dpkg::activate_trigger("update-initramfs") {
+    if newest && dpkg::is_installed("initramfs-tools") && dpkg::activate_trigger("update-initramfs") {
         return;
     }
-    let mark = site.tree.root().join(format!(".initramfs-{release}"));
+    // A fixed place, wherever the tree is: our package's postinst looks there.
+    let mark = site.paths.system(&format!("/var/lib/dkms/.initramfs-{release}"));
     if std::fs::write(&mark, "").is_ok() && dpkg::activate_trigger(OUR_TRIGGER) {
         return;
     }

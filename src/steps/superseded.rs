@@ -22,7 +22,11 @@ pub fn record(site: &Site, name: &str, target: &Target, new: &[PathBuf]) -> Resu
     all.extend(new.iter().cloned());
     all.sort();
     all.dedup();
-    let lines: String = all.iter().map(|file| format!("{}\n", file.display())).collect();
+    let mut lines = String::new();
+    for file in all {
+        lines.push_str(&file.to_string_lossy());
+        lines.push('\n');
+    }
     let place = site.tree.superseded_record(name, target);
     site.tree.note(&place, &lines).doing(cannot("write", &place))
 }

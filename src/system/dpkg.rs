@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What we ask of dpkg, where there is one.
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// The package that a maintainer script runs for, if one runs us (deb-postinst(5): DPKG_MAINTSCRIPT_PACKAGE).
@@ -32,20 +31,22 @@ pub fn kernel_upgrade() -> bool {
     })
 }
 
-/// Asks dpkg to run the trigger `name` at the end of its run, once, however often it is asked. Whether it will.
+/// Asks dpkg to run the trigger `name` at the end of its run, once, however often it is asked; whether it took that.
 ///
-/// Only a maintainer script can do that, and only where a package waits for the trigger.
+/// Only a maintainer script can ask. Nobody is told if no package waits for that trigger.
 pub fn activate_trigger(name: &str) -> bool {
-    let awaited = std::fs::read_to_string("/var/lib/dpkg/triggers/File").is_ok_and(|t| t.contains(name))
-        || Path::new("/var/lib/dpkg/triggers").join(name).exists();
-    awaited
-        && Command::new("dpkg-trigger")
-            .args(["--no-await", name])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success())
+    quiet(Command::new("dpkg-trigger").args(["--no-await", name])).is_ok_and(|status| status.success())
+}
+
+/// Whether a package is installed.
+pub fn is_installed(package: &str) -> bool {
+    let status =
+        Command::new("dpkg-query").args(["--show", "--showformat=${Status}", package]).stderr(Stdio::null()).output();
+    status.is_ok_and(|output| output.stdout == b"install ok installed")
+}
+
+fn quiet(command: &mut Command) -> std::io::Result<std::process::ExitStatus> {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()
 }
 
 /// The package that has the headers of `release`, by the names of Debian, Ubuntu and Raspberry Pi OS.

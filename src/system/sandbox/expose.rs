@@ -16,7 +16,7 @@ impl User {
             (false, true) => 3,
             (false, false) => 0,
         };
-        self.uid == 0 || dir.mode() >> shift & 1 != 0
+        self.uid == 0 || (dir.mode() >> shift) & 1 != 0
     }
 }
 

@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What lies in a kernel's directory, what lay there before, and what is said of it.
+
+use crate::support::Root;
+
+fn root() -> Root {
+    let mut root = Root::new();
+    root.sh("dkms generate_mok");
+    root
+}
+
+/// Which modules there are by these names, and where the kernel finds them.
+const MODULES: &str =
+    "find /lib/modules \\( -name 'quick.*' -o -name 'apple-gmux.*' -o -name 'dummy.*' \\) -type f | sort";
+
+#[test]
+fn modules_are_compressed_as_the_kernel_has_its_own() {
+    let mut root = root();
+    root.quick("quick", "");
+    for (suffix, unpack, told) in [
+        // By the options in framework.conf, as for a kernel's own.
+        ("xz", "xz", "xz --robot --list /lib/modules/$OLD/updates/dkms/quick.ko.xz | grep -c '^file.*CRC32'"),
+        ("zst", "zstd", "echo 1"),
+        ("gz", "gzip", "echo 1"),
+    ] {
+        root.sh(&format!(
+            "mkdir -p /lib/modules/$OLD/kernel; touch /lib/modules/$OLD/kernel/some.ko.{suffix}; dkms add quick/1"
+        ));
+        root.says(
+            "dkms install quick/1 -k $OLD",
+            &format!(
+                "\
+$SIGNING
+
+Building module(s)... done.
+Signing module /var/lib/dkms/quick/1/build/quick.ko
+Installing /lib/modules/$OLD/updates/dkms/quick.ko.{suffix}
+Running depmod... done.
+"
+            ),
+        );
+        root.says(told, "1\n");
+        root.says(
+            &format!(
+                "cd /lib/modules/$OLD/updates/dkms && ls && {unpack} -dc quick.ko.{suffix} >/tmp/quick.ko && modinfo -F signer /tmp/quick.ko \
+                 && cmp quick.ko.{suffix} /var/lib/dkms/quick/1/$OLD/$A/module/*.ko.*; stat -c %a *; dkms status"
+            ),
+            &format!("quick.ko.{suffix}\nDKMS module signing key\n644\nquick/1, $OLD, $A: installed\n"),
+        );
+
+        // A kernel that changes its mind.
+        root.sh("rm /lib/modules/$OLD/kernel/some.*");
+        root.sh(&format!("mv /lib/modules/$OLD/updates/dkms/quick.ko.{suffix} /tmp"));
+        root.says(
+            "dkms status",
+            "quick/1, $OLD, $A: installed (Built modules are missing in the kernel modules folder)\n",
+        );
+        root.sh(&format!(
+            "touch /lib/modules/$OLD/kernel/some.ko.{suffix}; mv /tmp/quick.ko.{suffix} /lib/modules/$OLD/updates/dkms"
+        ));
+        root.says(
+            "dkms remove quick/1 --all",
+            &format!(
+                "\
+Module quick/1 for kernel $OLD ($A):
+Before uninstall, this module version was ACTIVE on this kernel.
+Deleting /lib/modules/$OLD/updates/dkms/quick.ko.{suffix}
+Running depmod... done.
+
+Deleting module quick/1 completely from the DKMS tree.
+"
+            ),
+        );
+        root.says("find /lib/modules/$OLD/updates /var/lib/dkms/quick 2>/dev/null; rm -r /lib/modules/$OLD/kernel", "");
+    }
+}
+
+#[test]
+fn one_version_of_a_module_is_installed() {
+    let mut root = root();
+    // One is as good as the other, but not the same.
+    root.quick("quick", "MAKE='cp quick.ko apple-gmux.ko'\nBUILT_MODULE_NAME=apple-gmux");
+    root.sh("cp -r /usr/src/quick-1 /usr/src/quick-2 && xz -dcf /lib/modules/$K/kernel/drivers/net/ifb.ko* >/usr/src/quick-2/quick.ko");
+    root.sh("sed -i s/PACKAGE_VERSION=1/PACKAGE_VERSION=2/ /usr/src/quick-2/dkms.conf; dkms build quick/1 && dkms build quick/2");
+    let before = root.sh(MODULES);
+    let original = "/lib/modules/$K/kernel/drivers/platform/x86/apple-gmux.ko";
+
+    root.says(
+        "dkms install quick/1",
+        &format!(
+            "\
+Found pre-existing {original}, archiving for uninstallation
+Installing /lib/modules/$K/updates/dkms/apple-gmux.ko
+Running depmod... done.
+"
+        ),
+    );
+    root.says(
+        "dkms install quick/2",
+        "\
+An original module was already stored during a previous install
+Installing /lib/modules/$K/updates/dkms/apple-gmux.ko
+Running depmod... done.
+",
+    );
+    root.says(
+        "dkms status; readlink /var/lib/dkms/quick/kernel-$K-$A; cmp /lib/modules/$K/updates/dkms/apple-gmux.ko \
+         /var/lib/dkms/quick/2/$K/$A/module/apple-gmux.ko",
+        "\
+quick/1, $K, $A: built (Original modules exist)
+quick/2, $K, $A: installed (Original modules exist)
+2/$K/$A
+",
+    );
+    root.says("dkms uninstall quick/1", "Module quick/1 is not installed for kernel $K ($A). Skipping...\n");
+    root.says(
+        "dkms remove quick/1 --all",
+        "\
+Module quick/1 is not installed for kernel $K ($A). Skipping...
+
+Deleting module quick/1 completely from the DKMS tree.
+",
+    );
+    root.says("dkms status", "quick/2, $K, $A: installed (Original modules exist)\n");
+    root.says(
+        "dkms uninstall quick/2",
+        &format!(
+            "\
+Module quick/2 for kernel $K ($A):
+Before uninstall, this module version was ACTIVE on this kernel.
+Deleting /lib/modules/$K/updates/dkms/apple-gmux.ko
+Restoring archived original module {original}
+Running depmod... done.
+"
+        ),
+    );
+    root.says("dkms status; ls /var/lib/dkms/quick", "quick/2, $K, $A: built\n2\n");
+    root.unchanged(MODULES, &before);
+}
+
+#[test]
+fn the_module_that_would_have_been_loaded_is_kept_and_comes_back() {
+    let mut root = root();
+    root.quick("quick", "DEST_MODULE_NAME=apple-gmux");
+    root.sh("dkms build quick/1");
+    let original = "/lib/modules/$K/kernel/drivers/platform/x86/apple-gmux.ko";
+    // Somebody else's, of other contents, at the places that are preferred.
+    for (place, rest) in [("extra", 2), ("updates", 1)] {
+        root.sh(&format!("mkdir /lib/modules/$K/{place}; (cat {original}; echo {place}) >/lib/modules/$K/{place}/apple-gmux.ko; depmod $K"));
+        let _ = rest;
+    }
+    let before =
+        root.sh("find /lib/modules/$K -name 'apple-gmux.*' | sort | xargs md5sum; md5sum /lib/modules/$K/modules.*");
+    for place in ["extra", "updates"] {
+        root.says(
+            "dkms install quick/1",
+            &format!(
+                "\
+Found pre-existing /lib/modules/$K/{place}/apple-gmux.ko, archiving for uninstallation
+Installing /lib/modules/$K/updates/dkms/apple-gmux.ko
+Running depmod... done.
+"
+            ),
+        );
+        // It is not in the way, and it is the only one that went.
+        root.says(
+            &format!("modinfo -k $K -n apple-gmux; ls /lib/modules/$K/{place}/apple-gmux.ko {original} 2>/dev/null"),
+            &format!("/lib/modules/$K/updates/dkms/apple-gmux.ko\n{original}\n"),
+        );
+        root.says(
+            "cat /var/lib/dkms/quick/original_module/$K/$A/*.origin; dkms status",
+            &format!("/lib/modules/$K/{place}/apple-gmux.ko\nquick/1, $K, $A: installed (Original modules exist)\n"),
+        );
+        root.sh("dkms uninstall quick/1");
+        root.unchanged(
+            "find /lib/modules/$K -name 'apple-gmux.*' | sort | xargs md5sum; md5sum /lib/modules/$K/modules.*",
+            &before,
+        );
+        root.sh(&format!("mv /lib/modules/$K/{place} /root; depmod $K"));
+        if place == "extra" {
+            root.sh("mkdir /lib/modules/$K/extra; mv /root/extra/apple-gmux.ko /root; rmdir /lib/modules/$K/extra");
+            break;
+        }
+    }
+}
+
+#[test]
+fn the_kernels_module_stays_if_it_is_newer_or_the_same() {
+    let mut root = root();
+    let kernels = root.sh("ls /lib/modules/$K/kernel/drivers/net/dummy.ko*");
+    let kernels = kernels.trim_end();
+    // Ours says no version, the kernel's does.
+    root.quick("quick", "DEST_MODULE_NAME=dummy");
+    root.sh("dkms build quick/1");
+    let version = root.sh("modinfo -k $K -F version dummy");
+    let version = version.trim_end();
+    assert!(!version.is_empty());
+    let before = root.sh(MODULES);
+    root.fails(
+        "dkms install quick/1",
+        6,
+        &format!(
+            "
+Error! Module version  for dummy.ko
+is not newer than what is already found in kernel $K ({version}).
+You may override by specifying --force.
+
+Error! Installation aborted.
+"
+        ),
+    );
+    root.says("dkms status", "quick/1, $K, $A: built\n");
+    root.unchanged(MODULES, &before);
+
+    // The very same.
+    root.sh(&format!("xz -dcf {kernels} >/usr/src/quick-1/quick.ko; dkms build quick/1 --force"));
+    root.fails(
+        "dkms install quick/1",
+        6,
+        &format!(
+            "\
+Module {kernels} already installed at version {version}, override by specifying --force
+
+Error! Installation aborted.
+"
+        ),
+    );
+    root.unchanged(MODULES, &before);
+    root.says("dkms status; ls -A /var/lib/dkms", "quick/1, $K, $A: built\nmok.key\nmok.pub\nquick\n");
+
+    let installed = format!(
+        "\
+Found pre-existing {kernels}, archiving for uninstallation
+Installing /lib/modules/$K/updates/dkms/dummy.ko
+Running depmod... done.
+"
+    );
+    root.says("dkms install quick/1 --force-version-override", &installed);
+    root.sh("dkms uninstall quick/1");
+    root.unchanged(MODULES, &before);
+    root.says("dkms install quick/1 --force", &installed);
+    root.sh("dkms uninstall quick/1");
+    // By a list that a package or the administrator brings.
+    root.write("/usr/share/dkms/modules_to_force_install/some", "other quick_version-override");
+    root.says("dkms install quick/1", &format!("Forcing version override of quick\n{installed}"));
+}
+
+#[test]
+fn status_tells_what_does_not_fit() {
+    let mut root = root();
+    root.quick("quick", "DEST_MODULE_NAME=apple-gmux");
+    root.quick("other", "");
+    root.sh("dkms install quick/1 && dkms install other/1 && dkms build other/1 -k $OLD");
+    root.says(
+        "dkms status",
+        "\
+other/1, $OLD, $A: built
+other/1, $K, $A: installed
+quick/1, $K, $A: installed (Original modules exist)
+",
+    );
+
+    root.sh("echo >>/lib/modules/$K/updates/dkms/apple-gmux.ko; rm /lib/modules/$K/updates/dkms/other.ko");
+    root.sh("rm /var/lib/dkms/other/1/$OLD/$A/module/other.ko");
+    root.says(
+        "dkms status",
+        "\
+other/1, $OLD, $A: built (Built modules are missing in the kernel modules folder)
+other/1, $K, $A: installed (Differences between built and installed modules)
+quick/1, $K, $A: installed (Original modules exist) (Differences between built and installed modules)
+",
+    );
+    root.says("dkms status quick -k $OLD", "quick/1: added\n");
+    root.says(
+        "dkms status 'o*' -k '6*'; dkms status -m 'q*' -v '?'",
+        "\
+other/1, $OLD, $A: built (Built modules are missing in the kernel modules folder)
+other/1, $K, $A: installed (Differences between built and installed modules)
+quick/1, $K, $A: installed (Original modules exist) (Differences between built and installed modules)
+",
+    );
+    // Installed again, all is well.
+    root.sh("dkms install quick/1 --force && dkms install other/1 --force");
+    root.says("dkms status -k $K", "other/1, $K, $A: installed\nquick/1, $K, $A: installed (Original modules exist)\n");
+    root.fails(
+        "dkms install other/1 -k $OLD",
+        6,
+        "\nError! Missing module other in /var/lib/dkms/other/1/$OLD/$A/module\n",
+    );
+}
+
+#[test]
+fn a_kernel_goes_with_its_modules_even_if_their_source_went_before() {
+    let mut root = root();
+    let before = root.sh(&format!("depmod $K; {MODULES}; md5sum /lib/modules/$K/modules.*"));
+    let conf = "DEST_MODULE_NAME=apple-gmux\nBUILT_MODULE_NAME[1]=second\nDEST_MODULE_LOCATION[1]=/updates\nMAKE='cp quick.ko second.ko'";
+    root.quick("quick", conf);
+    root.quick("other", "");
+    root.sh("dkms install quick/1 && dkms install other/1 && dkms build other/1 -k $OLD && rm -r /usr/src/*-1");
+    root.says("dkms status 2>/dev/null", "other/1: broken\nquick/1: broken\n");
+
+    root.says(
+        "/etc/kernel/prerm.d/dkms $K",
+        "\
+dkms: removing module other/1 for kernel $K ($A)
+Module other/1 for kernel $K ($A):
+Before uninstall, this module version was ACTIVE on this kernel.
+Deleting /lib/modules/$K/updates/dkms/other.ko
+
+dkms: removing module quick/1 for kernel $K ($A)
+Module quick/1 for kernel $K ($A):
+Before uninstall, this module version was ACTIVE on this kernel.
+Deleting /lib/modules/$K/updates/dkms/apple-gmux.ko
+Restoring archived original module /lib/modules/$K/kernel/drivers/platform/x86/apple-gmux.ko
+Deleting /lib/modules/$K/updates/dkms/second.ko
+
+Running depmod... done.
+",
+    );
+    root.unchanged(&format!("{MODULES}; md5sum /lib/modules/$K/modules.*"), &before);
+    root.says("find /var/lib/dkms /lib/modules -name '*-1*' -o -path '*dkms*' -name \"*$K*\" -o -name 'other.ko*' | grep -v /$OLD/", "");
+    // The other kernel's are built still.
+    root.says("ls /var/lib/dkms/other/1/$OLD/$A/module", "other.ko\n");
+}
+
+#[test]
+fn modules_that_are_not_meant_for_a_kernel_are_left_out() {
+    let mut root = root();
+    let second = "BUILT_MODULE_NAME[1]=second\nDEST_MODULE_LOCATION[1]=/updates";
+    root.quick("quick", &format!("{second}\nBUILD_EXCLUSIVE_CONFIG[1]='CONFIG_MODULES !CONFIG_X86'"));
+    root.sh("dkms install quick/1");
+    root.says(
+        "ls /lib/modules/$K/updates/dkms /var/lib/dkms/quick/1/$K/$A/module; dkms status",
+        "\
+/lib/modules/$K/updates/dkms:
+quick.ko
+
+/var/lib/dkms/quick/1/$K/$A/module:
+quick.ko
+quick/1, $K, $A: installed
+",
+    );
+    root.sh("dkms remove quick/1 --all");
+
+    for directive in ["KERNEL='^5\\.'", "KERNEL_MAX=5.19", "KERNEL_MIN=7", "ARCH=sparc", "CONFIG='!CONFIG_MODULES'"] {
+        root.quick("quick", &format!("BUILD_EXCLUSIVE_{directive}"));
+        root.fails(
+            "dkms add quick/1 >/dev/null; dkms install quick/1",
+            77,
+            "\
+Warning: The /var/lib/dkms/quick/1/$K/$A/dkms.conf
+for module quick/1 includes BUILD_EXCLUSIVE directives
+which do not match this kernel/arch/config for any modules.
+This indicates that it should not be built.
+",
+        );
+        root.says(
+            "dkms status; dkms remove quick/1 --all",
+            "quick/1: added\nDeleting module quick/1 completely from the DKMS tree.\n",
+        );
+    }
+}
