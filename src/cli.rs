@@ -248,9 +248,6 @@ pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let Some(trees) = arguments.trees() else {
-        return ExitCode::from(2);
-    };
     let words = match Words::sort(&arguments.words, &output) {
         Ok(words) => words,
         Err(error) => {
@@ -264,7 +261,7 @@ pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
         say.print(usage());
         return ExitCode::SUCCESS;
     }
-    entry::run(trees, Reader::Caller, |site| arguments.run(site, words))
+    entry::run(arguments.trees(), Reader::Caller, |site| arguments.run(site, words))
 }
 
 /// From here on everything goes to /dev/null, what programs say that we run included.
@@ -311,8 +308,8 @@ impl Words {
 }
 
 impl Arguments {
-    fn trees(&self) -> Option<Trees> {
-        Some(Trees { dkms: self.dkmstree.clone(), source: self.sourcetree.clone(), install: self.installtree.clone() })
+    fn trees(&self) -> Trees {
+        Trees { dkms: self.dkmstree.clone(), source: self.sourcetree.clone(), install: self.installtree.clone() }
     }
 
     fn run(mut self, site: &mut Site, words: Words) -> Result<()> {

@@ -13,7 +13,6 @@ use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::model::tree::State;
 use crate::steps::install::{self, Placed};
-use crate::steps::prepare::Workshop;
 use crate::steps::scripts::{self, Script};
 use crate::steps::{Work, archive, depmod, initramfs, superseded};
 use crate::system::files::{remove_any, remove_empty_up_to};
@@ -39,11 +38,6 @@ impl<'a> Commit<'a> {
     /// Nothing changed yet.
     pub fn new(site: &'a Site, options: &'a Options) -> Self {
         Self { site, options, touched: BTreeMap::new() }
-    }
-
-    /// Makes what was built the module's state.
-    pub fn publish(&mut self, work: &Work, workshop: &Workshop) -> Result<()> {
-        workshop.publish(work)
     }
 
     /// Installs what is built; what is installed already goes first, in words: its files stay until ours replace them.
@@ -126,6 +120,16 @@ impl<'a> Commit<'a> {
         });
     }
 
+    /// Runs depmod unless that is not wanted. Where it fails the marks stay: nothing counts as installed that modprobe
+    /// does not know, and the same command again ends it.
+    fn depmod(&self, release: &str, say: &Block) -> bool {
+        let failed = if self.options.no_depmod { None } else { depmod::run(self.site, release).err() };
+        if let Some(why) = &failed {
+            say.warn(format!("depmod failed for kernel {release}: {why}"));
+        }
+        failed.is_none()
+    }
+
     /// Ends the changes made to one kernel: depmod, then the originals go, then the marks.
     pub fn finish(&mut self, release: &str, say: &Block) {
         let Some(touched) = self.touched.remove(release) else {
@@ -143,14 +147,14 @@ impl<'a> Commit<'a> {
         for (name, target, placed) in &touched.placed {
             tell(superseded::settle(self.site, name, target, &placed.files));
         }
-        if !self.options.no_depmod {
-            depmod::run(self.site, release);
+        if !self.depmod(release, say) {
+            return;
         }
         for (_, _, placed) in &touched.placed {
             again |= tell(placed.settle(&modules));
         }
-        if again && !self.options.no_depmod {
-            depmod::run(self.site, release);
+        if again && !self.depmod(release, say) {
+            return;
         }
         for mark in &touched.marks {
             if let Err(error) = self.site.tree.forget(mark).doing(cannot("remove", mark)) {

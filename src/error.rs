@@ -45,14 +45,6 @@ pub enum Error {
     /// The module's source is not where sources are.
     #[error("Could not find module source directory.\nDirectory: {0} does not exist.")]
     NoSource(PathBuf),
-    /// A directory was given that holds no dkms.conf.
-    #[error("{dir} does not appear to have a dkms.conf file within it: {reason}")]
-    NoConfInDir {
-        /// The directory.
-        dir: PathBuf,
-        /// What is missing.
-        reason: String,
-    },
     /// There is no dkms.conf.
     #[error("Could not locate dkms.conf file.\nFile: {0} does not exist.")]
     NoConf(PathBuf),
@@ -229,7 +221,6 @@ impl Error {
             Self::PatchFailed { .. } | Self::NoKernel(_) | Self::MissingModule { .. } | Self::InstallAborted => 6,
             Self::NotProduced { .. } => 7,
             Self::BadConf(_) | Self::EmptySource(_) => 8,
-            Self::NoConfInDir { .. } => 9,
             Self::BuildFailed { .. } => 10,
             Self::AutoinstallFailed => 11,
             Self::MissingDepends { .. } | Self::Stranded { .. } => 13,

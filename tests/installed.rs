@@ -165,7 +165,9 @@ Running depmod... done.
         // It is the only one that went.
         root.says(
             "modinfo -k $K -n apple-gmux; find /lib/modules/$K -name 'apple-gmux.*' | sort",
-            &format!("/lib/modules/$K/updates/dkms/apple-gmux.ko\n{original}\n/lib/modules/$K/updates/dkms/apple-gmux.ko\n"),
+            &format!(
+                "/lib/modules/$K/updates/dkms/apple-gmux.ko\n{original}\n/lib/modules/$K/updates/dkms/apple-gmux.ko\n"
+            ),
         );
         root.says(
             "cat /var/lib/dkms/quick/original_module/$K/$A/*.origin; dkms status",
@@ -311,7 +313,10 @@ Running depmod... done.
 ",
     );
     root.unchanged(&format!("{MODULES}; md5sum /lib/modules/$K/modules.*"), &before);
-    root.says("find /var/lib/dkms -name \"*$K*\"; find /lib/modules -name 'other.ko'; ls -A /var/lib/dkms", "mok.key\nmok.pub\nother\nquick\n");
+    root.says(
+        "find /var/lib/dkms -name \"*$K*\"; find /lib/modules -name 'other.ko'; ls -A /var/lib/dkms",
+        "mok.key\nmok.pub\nother\nquick\n",
+    );
     // The other kernel's are built still.
     root.says("ls /var/lib/dkms/other/1/$OLD/$A/module", "other.ko\n");
 }

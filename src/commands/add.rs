@@ -14,7 +14,7 @@ use crate::model::site::Site;
 use crate::plan::remarks_on;
 use crate::steps::Work;
 use crate::steps::scripts::{self, Script};
-use crate::system::files::{Owner, copy_tree, remove_any};
+use crate::system::files::{self, Owner, copy_tree, remove_any};
 use crate::system::output::Block;
 
 /// `add`
@@ -95,7 +95,14 @@ fn take_in(site: &Site, invocation: &Invocation, source: &Path, say: &Block) -> 
     }
     if invocation.options.force && place.exists() {
         say.complain(format!("\nForcing install of {id}\n"));
-        remove_any(&place).doing(cannot("replace", &place))?;
+        // Beside it first: what is there serves until all of the new one is.
+        let parent = place.parent().unwrap_or(Path::new("/"));
+        let beside = tempfile::Builder::new().prefix(".dkms-").tempdir_in(parent).doing(cannot("write", parent))?;
+        let new = beside.path().join("source");
+        return copy_tree(&source, &new, Owner::Same)
+            .and_then(|()| files::publish(&new, &place))
+            .doing(|| format!("Cannot copy the source to {}", place.display()))
+            .map(|()| id);
     }
     copy_tree(&source, &place, Owner::Same).doing(|| format!("Cannot copy the source to {}", place.display()))?;
     Ok(id)

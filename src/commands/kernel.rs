@@ -90,6 +90,8 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
 
 /// Removes the directories below `dir`, and itself, that hold nothing: dpkg would leave them.
 fn remove_empty_below(dir: &Path) {
+    // Whatever was on its way here will not come any more.
+    let _ = install::clear_staged(dir);
     let Ok(entries) = fs::read_dir(dir) else {
         return;
     };

@@ -111,7 +111,7 @@ impl Site {
             }
             *tree = std::path::absolute(&*tree).unwrap_or_else(|_| tree.clone());
         }
-        let tree = Tree::new(&framework.dkms_tree, &framework.source_tree, &framework.install_tree);
+        let tree = Tree::new(&framework.dkms_tree, &framework.source_tree);
         let root = rustix::process::geteuid().is_root();
         Ok(Self { paths, framework, tree, distribution, root, output })
     }
@@ -130,23 +130,27 @@ impl Site {
                 Some(User { uid: fields.next()?.parse().ok()?, gid: fields.next()?.parse().ok()? })
             })
         };
-        user(BUILD_USER).or_else(|| user("nobody")).or(Some(User { uid: 65534, gid: 65534 }))
+        user(BUILD_USER)
+            .or_else(|| user("nobody"))
+            .or(Some(User { uid: 65534, gid: 65534 }))
+            .filter(|user| user.is_available())
     }
 
-    /// How far builds of a module are kept apart: not at all where root says so, in `M.conf` or `M-V.conf` in
-    /// /etc/dkms, by `BUILD_AS_ROOT=yes`. The module's own dkms.conf is not asked.
-    pub fn isolation_of(&self, id: &Id) -> Isolation {
+    /// Whether a module's builds run as root: where root says so, in `M.conf` or `M-V.conf` in /etc/dkms, by
+    /// `BUILD_AS_ROOT=yes`. The module's own dkms.conf is not asked.
+    pub fn builds_as_root(&self, id: &Id) -> bool {
         let asks = |name: String| {
             let text = std::fs::read_to_string(self.paths.etc().join(format!("{name}.conf"))).unwrap_or_default();
             text.lines()
                 .filter_map(|line| line.trim().strip_prefix("BUILD_AS_ROOT="))
                 .any(|value| value.trim_matches(['"', '\'']) == "yes")
         };
-        if self.root && [id.name.clone(), id.dashed()].into_iter().any(asks) {
-            Isolation::None
-        } else {
-            Isolation::available()
-        }
+        self.root && [id.name.clone(), id.dashed()].into_iter().any(asks)
+    }
+
+    /// How far builds of a module are kept apart.
+    pub fn isolation_of(&self, id: &Id) -> Isolation {
+        if self.builds_as_root(id) { Isolation::None } else { Isolation::available() }
     }
 
     /// The directory of a kernel's modules.

@@ -24,7 +24,6 @@ use crate::system::files::{names, remove_any, remove_empty_up_to, replace_with_t
 pub struct Tree {
     root: PathBuf,
     sources: PathBuf,
-    kernels: PathBuf,
 }
 
 /// The state of a registered module for one kernel.
@@ -39,9 +38,9 @@ pub enum State {
 }
 
 impl Tree {
-    /// The tree at `root`, with sources below `sources` and kernels below `kernels`.
-    pub fn new(root: &Path, sources: &Path, kernels: &Path) -> Self {
-        Self { root: root.to_owned(), sources: sources.to_owned(), kernels: kernels.to_owned() }
+    /// The tree at `root`, with sources below `sources`.
+    pub fn new(root: &Path, sources: &Path) -> Self {
+        Self { root: root.to_owned(), sources: sources.to_owned() }
     }
 
     /// The tree itself.
@@ -159,11 +158,6 @@ impl Tree {
         Ok(())
     }
 
-    /// The directory of a kernel's modules.
-    pub fn kernel_dir(&self, release: &str) -> PathBuf {
-        self.kernels.join(release)
-    }
-
     /// Registered, with its source where it should be.
     pub fn is_added(&self, id: &Id) -> bool {
         let link = self.source_link(id);
@@ -265,7 +259,7 @@ mod tests {
     fn states_are_read_from_the_tree() -> std::io::Result<()> {
         let dir = tempfile::tempdir()?;
         let at = |path: &str| dir.path().join(path);
-        let tree = Tree::new(&at("tree"), &at("src"), &at("modules"));
+        let tree = Tree::new(&at("tree"), &at("src"));
         let (id, target) = (Id::new("hello", "1.0"), Target::new("6.1.0-1", "x86_64"));
         fs::create_dir_all(at("src/hello-1.0"))?;
         fs::create_dir_all(tree.build_dir(&id))?;

@@ -284,7 +284,7 @@ impl Shared<'_> {
             }
             Verdict::Build => {
                 let work = self.work_on(step, say).ok_or(Error::silent(1))?;
-                let built = self.wait_for(index).and_then(|made| self.keep(made, &work, commit));
+                let built = self.wait_for(index).and_then(|made| self.keep(made, &work));
                 if built.is_err() {
                     prepare::tidy(&work);
                 }
@@ -295,20 +295,22 @@ impl Shared<'_> {
     }
 
     /// Makes what was built the state of things; of a build that failed, what helps to find out why.
-    fn keep(&self, made: Made, work: &Work, commit: &mut Commit) -> Result<()> {
+    fn keep(&self, made: Made, work: &Work) -> Result<()> {
         if let Err(error) = made.build {
-            made.workshop.leave_behind(work)?;
+            if let Err(untidy) = made.workshop.leave_behind(work) {
+                work.say.warn(untidy.to_string());
+            }
             apport::report(work, &error);
             return Err(error);
         }
         if let Err(error) = made.after {
             // The modules are complete; what their package wanted to do with them can be looked into.
-            commit.publish(work, &made.workshop)?;
+            made.workshop.publish(work)?;
             made.workshop.leave_behind(work)?;
             return Err(error);
         }
         made.workshop.file_log()?;
-        commit.publish(work, &made.workshop)?;
+        made.workshop.publish(work)?;
         made.workshop.clear(work)
     }
 

@@ -16,6 +16,10 @@ pub fn compress(file: &Path, suffix: &str, opts: &[String; 3], say: &Block) {
     let Some(kind) = COMPRESSIONS.iter().position(|(known, _)| *known == suffix) else { return };
     let program = COMPRESSIONS[kind].1;
     let mut command = Command::new(program);
+    if program == "gzip" {
+        // Without the time: the same input gives the same file.
+        command.arg("-n");
+    }
     command.args(opts[kind].split_whitespace()).arg("-f").arg(file);
     match process::merged_output(&mut command) {
         Ok((0, _)) => {}

@@ -3,20 +3,18 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use crate::model::site::Site;
 use crate::system::files::names;
+use crate::system::process;
 
-/// Brings modules.dep of `release` up to date; a kernel that has none is left alone.
-///
-/// Its failure is nobody's: the modules are where they belong, and the next depmod finds them.
-pub fn run(site: &Site, release: &str) {
+/// Brings modules.dep of `release` up to date; a kernel that has none is left alone. Says why that failed.
+pub fn run(site: &Site, release: &str) -> Result<(), String> {
     let modules = site.modules(release);
     if !modules.join("modules.dep").exists() {
-        return;
+        return Ok(());
     }
-    let mut command = Command::new("depmod");
+    let mut command = process::program("depmod");
     if let Some(base) = base_of(&modules) {
         command.arg("-b").arg(base);
     }
@@ -25,10 +23,14 @@ pub fn run(site: &Site, release: &str) {
     if map.exists() {
         command.arg("-F").arg(map);
     }
-    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    log::debug!("depmod {release}: {status:?}");
+    let ended = process::merged_output(&mut command);
     if fs::metadata(modules.join("modules.dep")).is_ok_and(|meta| meta.len() == 0) {
         forget(&modules);
+    }
+    match ended {
+        Ok((0, _)) => Ok(()),
+        Ok((code, said)) => Err(format!("exit status {code}: {}", String::from_utf8_lossy(&said).trim())),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The initramfs of a kernel whose modules changed.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use crate::model::site::Site;
 use crate::system::dpkg;
 use crate::system::files::names;
+use crate::system::process;
 use crate::system::version::dpkg_later;
 
 /// The trigger that our own package waits for.
@@ -32,7 +33,7 @@ pub fn refresh(site: &Site, release: &str) {
     }
     // Left for nobody otherwise.
     let _ = std::fs::remove_file(&mark);
-    let status = Command::new("update-initramfs")
+    let status = process::program("update-initramfs")
         .args(["-u", "-k", release])
         .stdin(Stdio::null())
         .stdout(Stdio::null())

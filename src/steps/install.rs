@@ -12,7 +12,7 @@ use crate::model::site::Site;
 use crate::steps::archive::{self, Original};
 use crate::steps::{Work, superseded};
 use crate::system::files::{
-    find, names, remove_any, remove_empty_up_to, rename, replace_link, same_content, stage_copy, stage_link,
+    find, is_staged, names, remove_any, remove_empty_up_to, rename, replace_link, same_content, stage_copy, stage_link,
 };
 use crate::system::modinfo::ModInfo;
 use crate::system::paths::below;
@@ -37,10 +37,10 @@ impl Placed {
     }
 
     /// Puts everything beside its place, where a full disk shows; then all of it in place.
-    fn put(&mut self, site: &Site, candidates: &[Candidate], work: &Work) -> Result<()> {
+    fn put(&mut self, site: &Site, candidates: &[Candidate], work: &Work, unfinished: bool) -> Result<()> {
         let mut staged = Vec::new();
         let result = candidates.iter().try_for_each(|candidate| {
-            let (file, original) = announce(work, candidate)?;
+            let (file, original) = announce(work, candidate, unfinished)?;
             self.originals.extend(original);
             let dir = file.parent().unwrap_or(&work.kernel.modules);
             fs::create_dir_all(dir).doing(cannot("make", dir))?;
@@ -154,12 +154,12 @@ pub fn place(work: &Work, ready: Ready, unfinished: bool) -> Result<Placed> {
         }
     }
     let mut placed = Placed::default();
-    placed.put(site, &candidates, work)?;
+    placed.put(site, &candidates, work, unfinished)?;
     Ok(placed)
 }
 
 /// Says what is about to be done, and archives a module that stands in the way; gives the place of ours.
-fn announce(work: &Work, candidate: &Candidate) -> Result<(PathBuf, Option<Original>)> {
+fn announce(work: &Work, candidate: &Candidate, unfinished: bool) -> Result<(PathBuf, Option<Original>)> {
     let Work { site, id, kernel, say, .. } = work;
     let dir = candidate.place(work);
     let file = dir.join(&candidate.name);
@@ -168,7 +168,10 @@ fn announce(work: &Work, candidate: &Candidate) -> Result<(PathBuf, Option<Origi
     if fs::symlink_metadata(site.tree.link(&id.name, &kernel.target)).is_err() {
         let ours = superseded::files(site, &id.name, &kernel.target);
         // What stands there counts: the kernel may have been unpacked anew. Else what was archived before an upgrade.
-        let there = find_original(&kernel.modules, &dir, name, &ours);
+        // What a run that was cut off has put in place is no original either.
+        let is_ours =
+            |file: &Path| ours.iter().any(|o| o == file) || unfinished && same_content(file, &candidate.built);
+        let there = find_original(&kernel.modules, &dir, name, &is_ours);
         let kept = archive::kept(work, name).filter(|_| !ours.is_empty()).map(|(_, original)| original);
         if let Some(original) = there.as_ref().or(kept.as_ref()) {
             say.say(format!("Found pre-existing {}, archiving for uninstallation", original.display()));
@@ -182,11 +185,11 @@ fn announce(work: &Work, candidate: &Candidate) -> Result<(PathBuf, Option<Origi
     Ok((file, archived))
 }
 
-/// The module of that name that stands in for ours now, looked for where it would be preferred first; `ours` are none.
-fn find_original(modules: &Path, dir: &Path, name: &str, ours: &[PathBuf]) -> Option<PathBuf> {
+/// The module of that name that stands in for ours now, looked for where it would be preferred first.
+fn find_original(modules: &Path, dir: &Path, name: &str, is_ours: &dyn Fn(&Path) -> bool) -> Option<PathBuf> {
     let known = [modules.join("extra"), modules.join("updates"), dir.to_owned()].map(|dir| dir.join(name));
     let found = known.into_iter().filter(|file| file.exists()).chain(find(modules, &mut |found| found == name));
-    found.into_iter().find(|file| !ours.contains(file))
+    found.into_iter().find(|file| !is_ours(file))
 }
 
 /// Whether the built module is to replace what the kernel has under its name; says why not.
@@ -327,6 +330,17 @@ fn delete(file: &Path, modules: &Path) -> Result<()> {
     for other in names(dir).iter().filter(|other| other.starts_with(&format!("{stem}.ko"))) {
         remove_any(&dir.join(other)).doing(cannot("delete", &dir.join(other)))?;
     }
+    clear_staged(dir)?;
     remove_empty_up_to(dir, modules);
+    Ok(())
+}
+
+/// Removes what an installation that was cut off had put beside its place.
+pub fn clear_staged(dir: &Path) -> Result<()> {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if is_staged(&entry.file_name()) {
+            remove_any(&entry.path()).doing(cannot("delete", &entry.path()))?;
+        }
+    }
     Ok(())
 }

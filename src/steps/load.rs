@@ -6,6 +6,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use crate::system::files::find;
+use crate::system::process;
 
 /// Asks modprobe for everything the devices of this machine want, then for what systemd is to load at boot.
 pub fn modules() {
@@ -17,9 +18,9 @@ pub fn modules() {
         log::debug!("{command:?}: {status:?}");
     };
     if !aliases.is_empty() {
-        quiet(Command::new("modprobe").arg("-qab").args(aliases));
+        quiet(process::program("modprobe").arg("-qab").args(aliases));
     }
     if std::path::Path::new("/run/systemd/system").exists() {
-        quiet(Command::new("systemctl").args(["restart", "systemd-modules-load.service"]));
+        quiet(process::program("systemctl").args(["restart", "systemd-modules-load.service"]));
     }
 }

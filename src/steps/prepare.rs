@@ -49,12 +49,7 @@ impl Workshop {
         fs::create_dir(&inner).doing(cannot("make", &inner))?;
         fs::set_permissions(&inner, fs::Permissions::from_mode(0o1777)).doing(cannot("open", &inner))?;
         let isolation = site.isolation_of(id);
-        // Root's own word for this module, or a system that cannot even change the user: as dkms always did.
-        let user = if isolation == Isolation::None && Isolation::available() != Isolation::None {
-            None
-        } else {
-            site.build_user()
-        };
+        let user = if site.builds_as_root(id) { None } else { site.build_user() };
         // Without a private view of the file system the build must stand where it believes to be.
         let build = if isolation == Isolation::Namespaces { dir.path().join("build") } else { site.tree.build_dir(id) };
         let workshop = Self {
@@ -170,10 +165,10 @@ impl Workshop {
             fs::rename(&self.build, &place).doing(cannot("keep", &place))?;
         }
         // The directory was the build's to write: nothing in it is followed, and from now on it is ours.
-        take_ownership(&place).doing(cannot("keep", &place))?;
         let log = place.join("make.log");
         remove_any(&log).doing(cannot("clear", &log))?;
-        fs::rename(&self.log, &log).doing(cannot("keep", &log))
+        fs::rename(&self.log, &log).doing(cannot("keep", &log))?;
+        take_ownership(&place).doing(cannot("keep", &place))
     }
 
     /// Makes the modules the state for this kernel, in one step, in place of older ones.

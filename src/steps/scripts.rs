@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use crate::steps::{Work, plain_environment};
 use crate::system::lock;
 use crate::system::output::Block;
+use crate::system::paths::below;
 use crate::system::process::{self, is_executable};
 
 /// Which script.
@@ -81,15 +82,15 @@ pub fn find(work: &Work, script: Script, real: &Path, told: &Path) -> Option<Fou
     let name = words.next()?;
     let arguments = words.collect();
     let theirs = work.site.paths.etc().join(&work.id.name);
-    if is_executable(&theirs.join(&name)) {
-        return Some(Found { file: theirs.join(&name), dir: theirs, arguments });
+    if is_executable(&below(&theirs, &name)) {
+        return Some(Found { file: below(&theirs, &name), dir: theirs, arguments });
     }
-    if !is_executable(&real.join(&name)) {
+    if !is_executable(&below(real, &name)) {
         work.say.say("");
         work.say.warn(format!("The {} script is not executable.", script.name()));
         return None;
     }
-    Some(Found { dir: told.to_owned(), file: told.join(&name), arguments })
+    Some(Found { dir: told.to_owned(), file: below(told, &name), arguments })
 }
 
 /// Runs one of the four scripts that act on the system, as root; gives its exit code, 0 if there is none.

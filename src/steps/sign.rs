@@ -188,7 +188,7 @@ fn generate(key: &Path, certificate: &Path) -> Result<()> {
 fn generate_by_shim(certificate: &Path) {
     let _ = fs::remove_file(certificate);
     let policy = |option: &str| {
-        Command::new("update-secureboot-policy")
+        process::program("update-secureboot-policy")
             .arg(option)
             .env("SHIM_NOTRIGGER", "y")
             .stdout(Stdio::null())
@@ -197,7 +197,7 @@ fn generate_by_shim(certificate: &Path) {
     };
     let made = policy("--new-key");
     log::debug!("update-secureboot-policy --new-key: {made:?}");
-    let status = Command::new("update-secureboot-policy").arg("--enroll-key").status();
+    let status = process::program("update-secureboot-policy").arg("--enroll-key").status();
     log::debug!("update-secureboot-policy --enroll-key: {status:?}");
 }
 

@@ -200,6 +200,12 @@ fn beside(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
+/// Whether a name is one under which a successor is made.
+pub fn is_staged(name: &std::ffi::OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    name.starts_with(b".") && name.ends_with(b".dkms-new")
+}
+
 /// Makes a symbolic link beside `link`, to be renamed to it; gives its name.
 pub fn stage_link(target: &Path, link: &Path) -> io::Result<PathBuf> {
     let new = beside(link);

@@ -13,24 +13,15 @@ use object::{Object, ObjectKind, ObjectSection};
 /// More than any module has, less than hurts.
 const LIMIT: u64 = 1 << 30;
 
-/// What ends a signed module.
-const MAGIC: &[u8] = b"~Module signature appended~\n";
-
-/// The fields of `.modinfo`; empty where a module has none of a kind.
+/// The fields of `.modinfo` that decide about a module here; empty where it has none of a kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ModInfo {
-    /// The name it has in the kernel.
-    pub name: String,
     /// MODULE_VERSION.
     pub version: String,
     /// The checksum of its source files.
     pub srcversion: String,
     /// The kernel it was made for: the release, then some options.
     pub vermagic: String,
-    /// Modules it needs.
-    pub depends: Vec<String>,
-    /// Devices and names it answers to.
-    pub aliases: Vec<String>,
 }
 
 impl ModInfo {
@@ -53,14 +44,9 @@ impl ModInfo {
             };
             // As modinfo shows it, the last one counts where there should be one only.
             match key {
-                "name" => info.name = value.into(),
                 "version" => info.version = value.into(),
                 "srcversion" => info.srcversion = value.into(),
                 "vermagic" => info.vermagic = value.into(),
-                "depends" => {
-                    info.depends = value.split(',').filter(|name| !name.is_empty()).map(String::from).collect()
-                }
-                "alias" => info.aliases.push(value.into()),
                 _ => {}
             }
         }
@@ -74,7 +60,7 @@ impl ModInfo {
 }
 
 /// The bytes of a module; `.gz`, `.xz` and `.zst` are decompressed.
-pub fn contents(path: &Path) -> io::Result<Vec<u8>> {
+fn contents(path: &Path) -> io::Result<Vec<u8>> {
     let program = match path.extension().and_then(|extension| extension.to_str()) {
         Some("gz") => "gzip",
         Some("xz") => "xz",
@@ -113,26 +99,6 @@ pub fn is_relocatable_elf(bytes: &[u8]) -> bool {
     bytes.starts_with(b"\x7fELF") && object::File::parse(bytes).is_ok_and(|file| file.kind() == ObjectKind::Relocatable)
 }
 
-/// The module and, if one is appended, its signature (PKCS#7, DER).
-pub fn split_signature(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
-    // struct module_signature: algo, hash, id_type, signer_len, key_id_len, three of padding, sig_len.
-    let parts = bytes.strip_suffix(MAGIC).and_then(|rest| rest.split_last_chunk::<12>()).and_then(
-        |(rest, &[.., a, b, c, d])| {
-            let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).ok()?;
-            rest.split_at_checked(rest.len().checked_sub(length)?)
-        },
-    );
-    match parts {
-        Some((module, signature)) => (module, Some(signature)),
-        None => (bytes, None),
-    }
-}
-
-/// Whether a signature is appended. Nothing is said about whose it is.
-pub fn signed(bytes: &[u8]) -> bool {
-    split_signature(bytes).1.is_some()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,22 +123,17 @@ mod tests {
 
     fn expected() -> ModInfo {
         ModInfo {
-            name: "dummy".into(),
             version: "1.2-rc3".into(),
             srcversion: "533BB7E5866E52F63B9ACCB".into(),
             vermagic: "6.1.0-13-amd64 SMP preempt mod_unload modversions ".into(),
-            depends: vec!["a".into(), "b_c".into()],
-            aliases: vec!["pci:v0000*".into(), "x=y".into()],
         }
     }
 
-    fn sign(module: &[u8], length: u32) -> Vec<u8> {
-        let mut bytes = module.to_vec();
-        bytes.extend_from_slice(b"0123456789");
-        bytes.extend_from_slice(&[0, 0, 2, 0, 0, 0, 0, 0]);
-        bytes.extend_from_slice(&length.to_be_bytes());
-        bytes.extend_from_slice(MAGIC);
-        bytes
+    /// With a signature appended: PKCS#7, struct module_signature, and what ends a signed module.
+    fn sign(module: &[u8]) -> Vec<u8> {
+        let parts: [&[u8]; 5] =
+            [module, b"0123456789", &[0, 0, 2, 0, 0, 0, 0, 0], &[0, 0, 0, 10], b"~Module signature appended~\n"];
+        parts.concat()
     }
 
     #[test]
@@ -211,27 +172,16 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_is_told_from_its_trailer() {
-        assert!(!signed(b"module") && !signed(MAGIC));
-        let (module, signature) = (&b"module"[..], &b"0123456789"[..]);
-        assert_eq!(split_signature(&sign(module, 10)), (module, Some(signature)));
-        // A length that leaves the file.
-        for length in [17, u32::MAX] {
-            assert!(!signed(&sign(module, length)));
-        }
-    }
-
-    #[test]
     fn a_signed_module_is_still_read() -> io::Result<()> {
-        let bytes = sign(&object(FIELDS, &["-c"])?, 10);
+        let bytes = sign(&object(FIELDS, &["-c"])?);
         assert_eq!(ModInfo::parse(&bytes)?, expected());
-        assert!(is_relocatable_elf(&bytes) && signed(&bytes));
+        assert!(is_relocatable_elf(&bytes));
         Ok(())
     }
 
     #[test]
     fn no_bytes_make_it_panic() -> io::Result<()> {
-        let good = sign(&object(FIELDS, &["-c", "-g"])?, 10);
+        let good = sign(&object(FIELDS, &["-c", "-g"])?);
         let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
         let mut random = move |below: usize| {
             seed ^= seed << 13;
@@ -253,7 +203,7 @@ mod tests {
             if random(4) == 0 {
                 bytes.truncate(random(good.len()));
             }
-            let _ = (ModInfo::parse(&bytes), is_relocatable_elf(&bytes), split_signature(&bytes));
+            let _ = (ModInfo::parse(&bytes), is_relocatable_elf(&bytes));
         }
         Ok(())
     }

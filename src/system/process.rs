@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 
 /// The exit code as a shell tells it: 128 and the signal's number where a signal ended the program.
@@ -60,10 +61,16 @@ pub fn filter(command: &mut Command, input: &[u8]) -> io::Result<Vec<u8>> {
     })
 }
 
-/// The first executable called `name` on PATH.
-pub fn find_program(name: &str) -> Option<std::path::PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| is_executable(file))
+/// The first executable called `name` on PATH, or where the system's own are: root's PATH need not name those.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(system).map(|dir| dir.join(name)).find(|file| is_executable(file))
+}
+
+/// [`find_program`], as a command.
+pub fn program(name: &str) -> Command {
+    Command::new(find_program(name).unwrap_or_else(|| PathBuf::from(name)))
 }
 
 /// Whether `path` is a file that may be executed.

@@ -6,6 +6,9 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+/// More than any real file sets or says; what says more is cut off, and ended by the closed pipe.
+const LARGEST_ANSWER: u64 = 16 << 20;
+
 const DRIVER: &str = include_str!("evaluate.bash");
 
 /// What files set: for each name its values by index. A plain variable is index 0.
@@ -98,7 +101,7 @@ impl Evaluation {
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let read_all = |pipe| {
             let mut bytes = Vec::new();
-            std::fs::File::from(pipe).read_to_end(&mut bytes).map(|_| bytes)
+            std::fs::File::from(pipe).take(LARGEST_ANSWER).read_to_end(&mut bytes).map(|_| bytes)
         };
         let (values, errors) = std::thread::scope(|scope| {
             let errors = scope.spawn(|| read_all(errors));

@@ -12,13 +12,15 @@
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jobserver::Client;
-use rustix::io::ioctl_fionread;
+use rustix::io::{FdFlags, fcntl_setfd, ioctl_fionread};
+
+use super::sys;
 
 /// How long a token may lie idle.
 const TICK: Duration = Duration::from_millis(20);
@@ -57,9 +59,9 @@ impl Pool {
     pub fn start(&self) -> io::Result<JobToken> {
         let shared = Arc::clone(&self.owner.0);
         if !shared.limited {
-            return Ok(JobToken { shared, id: 0, client: None });
+            return Ok(JobToken { shared, id: 0, ends: None });
         }
-        let (client, pipe) = pipe()?;
+        let (ends, pipe) = pipe()?;
         let mut state = shared.state();
         let id = state.next_id;
         state.next_id += 1;
@@ -76,7 +78,7 @@ impl Pool {
         drop(state);
         // The next one in the queue may have a token, too.
         shared.changed.notify_all();
-        Ok(JobToken { shared, id, client: Some(client) })
+        Ok(JobToken { shared, id, ends: Some(Arc::new(ends)) })
     }
 }
 
@@ -85,24 +87,29 @@ impl Pool {
 pub struct JobToken {
     shared: Arc<Shared>,
     id: u64,
-    /// None where there is no limit.
-    client: Option<Client>,
+    /// What the makes read from and write to; none where there is no limit.
+    ends: Option<Arc<[OwnedFd; 2]>>,
 }
 
 impl JobToken {
     /// Lets the makes below `command` take further tokens from the pool: sets MAKEFLAGS, and lets the pipe pass.
     /// To be called after whatever else closes descriptors or clears the environment.
     pub fn configure(&self, command: &mut Command) {
-        match &self.client {
-            Some(client) => client.configure_make(command),
-            None => drop(command.env("MAKEFLAGS", "-j")),
-        }
+        let Some(ends) = &self.ends else {
+            command.env("MAKEFLAGS", "-j");
+            return;
+        };
+        let numbers = format!("{},{}", ends[0].as_raw_fd(), ends[1].as_raw_fd());
+        // Makes before 4.2 know the first name only.
+        command.env("MAKEFLAGS", format!("-j --jobserver-fds={numbers} --jobserver-auth={numbers}"));
+        let ends = Arc::clone(ends);
+        sys::before_exec(command, move || ends.iter().try_for_each(|end| Ok(fcntl_setfd(end, FdFlags::empty())?)));
     }
 }
 
 impl Drop for JobToken {
     fn drop(&mut self) {
-        if self.client.is_some() {
+        if self.ends.is_some() {
             self.shared.state().end(self.id);
             self.shared.changed.notify_all();
         }
@@ -229,22 +236,18 @@ struct Pipe {
     write: File,
 }
 
-/// A jobserver without tokens. Without /proc there is no second way into its pipe, and the job stays with one token.
-fn pipe() -> io::Result<(Client, Option<Pipe>)> {
-    let client = Client::new(0)?;
-    // The crate tells the descriptors only to those who are to inherit them.
-    let mut command = Command::new("make");
-    client.configure_make(&mut command);
-    let flags = command.get_envs().find(|(key, _)| *key == "MAKEFLAGS").and_then(|(_, value)| value?.to_str());
-    let ends = flags.and_then(|flags| flags.rsplit_once("--jobserver-auth=")?.1.split_once(','));
-    let open = |end: &str, options: &mut OpenOptions| {
-        options.custom_flags(libc::O_NONBLOCK).open(format!("/proc/self/fd/{end}")).ok()
+/// A pipe without tokens: the makes' ends of it, and ours. Without /proc there is no second way into it, and the job
+/// stays with one token.
+fn pipe() -> io::Result<([OwnedFd; 2], Option<Pipe>)> {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let open = |end: &OwnedFd, options: &mut OpenOptions| {
+        options.custom_flags(libc::O_NONBLOCK).open(format!("/proc/self/fd/{}", end.as_raw_fd()))
     };
-    let pipe = ends.and_then(|(read, write)| {
-        let (read, write) = (open(read, OpenOptions::new().read(true))?, open(write, OpenOptions::new().write(true))?);
-        Some(Pipe { read, write })
+    let ours = open(&read, OpenOptions::new().read(true)).and_then(|ours| {
+        let write = open(&write, OpenOptions::new().write(true))?;
+        Ok(Pipe { read: ours, write })
     });
-    Ok((client, pipe))
+    Ok(([read, write], ours.ok()))
 }
 
 #[cfg(test)]
