@@ -399,7 +399,6 @@ fn a_second_run_waits_and_says_for_whom() {
     root.quick("quick", "AUTOINSTALL=yes");
 
     for (second, last) in [
-        ("dkms install quick/1", "Running depmod... done.\n"),
         (
             "dkms install slow/1",
             "Module slow/1 already installed on kernel $K ($A), skip. You may override by specifying --force.\n",
