@@ -189,7 +189,8 @@ Restoring archived original module /lib/modules/$K/kernel/drivers/platform/x86/a
     const DEPMOD: &str = "Running depmod... done.\n";
 
     // As the package of the kernel's image does.
-    let preinst = |parameters: &str| format!("DEB_MAINT_PARAMS='{parameters}' /etc/kernel/preinst.d/dkms $K /boot/vmlinuz-$K");
+    let preinst =
+        |parameters: &str| format!("DEB_MAINT_PARAMS='{parameters}' /etc/kernel/preinst.d/dkms $K /boot/vmlinuz-$K");
     root.says(&preinst("upgrade 6.1.1-1 6.1.2-1"), &format!("{REMOVED}{DEPMOD}"));
     root.says("which-module now; dkms status", "now: version  in updates\nquick/1: added\n");
     root.sh("/etc/kernel/postinst.d/dkms $K /boot/vmlinuz-$K");

@@ -70,17 +70,19 @@ impl<'a> Build<'a> {
         logged::run(&self.work, &self.workshop.log, &mut command, description, text)
     }
 
-    /// PATH with our `make` in front, which keeps a package's own `-j` from leaving the pool of job tokens.
+    /// PATH with what is ours in front: a `make` that keeps a package's own `-j` from leaving the pool of job tokens,
+    /// and where there is a pahole, one that gives the same bytes each time.
     fn path(&self) -> std::ffi::OsString {
         let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into());
-        let sandbox = self.work.site.paths.libexec().join("sandbox");
-        if !sandbox.is_dir() {
-            return path;
+        let libexec = self.work.site.paths.libexec();
+        let mut ours = vec![libexec.join("sandbox")];
+        if process::find_program("pahole").is_some() {
+            // In front of all: it looks for the other one behind itself.
+            ours.insert(0, libexec.join("sandbox-btf"));
         }
-        let mut with_ours = sandbox.into_os_string();
-        with_ours.push(":");
-        with_ours.push(path);
-        with_ours
+        ours.retain(|dir| dir.is_dir());
+        // Not joined again if some directory has a colon in its name; then without ours.
+        std::env::join_paths(ours.into_iter().chain(std::env::split_paths(&path))).unwrap_or(path)
     }
 
     /// The whole build. An error leaves what was made where it is; what is complete is in the result.
