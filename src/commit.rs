@@ -78,7 +78,10 @@ impl<'a> Commit<'a> {
     pub fn uninstall(&mut self, work: &Work) -> Result<()> {
         let Work { site, id, kernel, say, .. } = work;
         let mark = site.tree.pending_mark(&id.name, &kernel.target);
-        site.tree.note(&mark, &format!("{id}\n")).doing(cannot("write", &mark))?;
+        // A full disk is no reason to keep what would make room on it.
+        if let Err(error) = site.tree.note(&mark, &format!("{id}\n")) {
+            log::warn!("{}: {error}", mark.display());
+        }
         self.touched.entry(kernel.target.release.clone()).or_default().marks.push(mark);
         install::withdraw(work)?;
         scripts::run(work, Script::PostRemove);

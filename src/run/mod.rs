@@ -185,10 +185,9 @@ impl Shared<'_> {
             return Err(Error::silent(1));
         };
         self.check_depends(&work)?;
-        let turn = self.turns.get(&step.id).filter(|_| self.site.isolation_of(&step.id) != Isolation::Namespaces);
-        let _turn = turn.map(|turn| turn.lock().unwrap_or_else(PoisonError::into_inner));
+        let _turn = self.turn(&step.id);
         let token = self.pool.start().map_err(|source| Error::Io { what: "Cannot get a job token".into(), source })?;
-        let workshop = Workshop::set_up(&work)?;
+        let mut workshop = Workshop::set_up(&work)?;
         let default = Signing::default();
         let signing = self.signing.get(&step.kernel.target).unwrap_or(&default);
         let built = Build::new(work, &workshop, &token).and_then(|build| build.run(signing).map(|()| build));
@@ -197,7 +196,14 @@ impl Shared<'_> {
             Err(error) => (Err(error), Ok(())),
         };
         drop(token);
+        workshop.take_aside()?;
         Ok(Made { workshop, build, after })
+    }
+
+    /// Where builds have no view of their own, those of one module take turns at its place in the tree.
+    fn turn(&self, id: &Id) -> Option<MutexGuard<'_, ()>> {
+        let turn = self.turns.get(id).filter(|_| self.site.isolation_of(id) != Isolation::Namespaces)?;
+        Some(turn.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// BUILD_DEPENDS must be installed for this kernel.
@@ -296,6 +302,7 @@ impl Shared<'_> {
 
     /// Makes what was built the state of things; of a build that failed, what helps to find out why.
     fn keep(&self, made: Made, work: &Work) -> Result<()> {
+        let _turn = self.turn(work.id);
         if let Err(error) = made.build {
             if let Err(untidy) = made.workshop.leave_behind(work) {
                 work.say.warn(untidy.to_string());

@@ -157,6 +157,16 @@ impl Workshop {
         done
     }
 
+    /// Takes a build directory that had to stand in the tree aside: the module's next build needs the place.
+    pub fn take_aside(&mut self) -> Result<()> {
+        let aside = self.dir.path().join("build");
+        if self.build != aside && self.build.exists() {
+            fs::rename(&self.build, &aside).doing(cannot("move", &self.build))?;
+            self.build = aside;
+        }
+        Ok(())
+    }
+
     /// Leaves what the failed build made, and its log, where people look for them: `TREE/M/V/build`.
     pub fn leave_behind(self, work: &Work) -> Result<()> {
         let place = work.site.tree.build_dir(work.id);
