@@ -66,6 +66,13 @@ impl<'a> Commit<'a> {
             }
         };
         install::flip_link(work)?;
+        // What the module brings no more gives its place back to what was there before.
+        for file in superseded::files(site, &id.name, &kernel.target).iter().filter(|file| !placed.files.contains(file))
+        {
+            if let Some(name) = file.file_name().and_then(|name| name.to_str()) {
+                archive::restore(work, name)?;
+            }
+        }
         let touched = self.touched.entry(kernel.target.release.clone()).or_default();
         touched.placed.push((id.name.clone(), kernel.target.clone(), placed));
         touched.marks.push(mark);
