@@ -2,10 +2,10 @@
 
 //! What lies in a kernel's directory, what lay there before, and what is said of it.
 
-use crate::support::Root;
+use crate::support::{Layer, Root};
 
 fn root() -> Root {
-    let mut root = Root::new();
+    let mut root = Root::with(Layer::Ours, &[]);
     root.sh("dkms generate_mok");
     root
 }

@@ -2,7 +2,7 @@
 
 //! Builds side by side: which, in what order they are told of, and how many jobs they have.
 
-use crate::support::Root;
+use crate::support::{Layer, Root};
 
 /// A build that ends when it is told to, by the name of its module or of its kernel.
 const WAITS: &str = "MAKE='touch waits; until [ -e /srv/go-$module ] || [ -e /srv/go-$kernelver ]; do sleep 0.02; done'\n\
@@ -12,7 +12,7 @@ const WAITS: &str = "MAKE='touch waits; until [ -e /srv/go-$module ] || [ -e /sr
 const WAITING: &str = "ls -d /var/lib/dkms/*/1/*/.tmp_*/build/waits 2>/dev/null | cut -d/ -f5,7";
 
 fn root() -> Root {
-    let mut root = Root::new();
+    let mut root = Root::with(Layer::Ours, &[]);
     root.sh("dkms generate_mok");
     root
 }
@@ -103,20 +103,18 @@ Signing module /var/lib/dkms/quick/1/build/quick.ko
 
 #[test]
 fn with_one_job_everything_happens_one_after_the_other() {
-    for setting in ["-j 1", "", "; : parallel_jobs=1"] {
+    let install = "dkms install quick/1 -k $OLD -k $K";
+    for (setting, command) in [
+        ("", format!("{install} -j 1")),
+        ("", format!("parallel_jobs=1 {install}")),
+        ("parallel_jobs=1", install.to_owned()),
+    ] {
         let mut root = root();
-        let command = match setting {
-            "-j 1" => "dkms install quick/1 -k $OLD -k $K -j 1",
-            "" => "parallel_jobs=1 dkms install quick/1 -k $OLD -k $K",
-            _ => {
-                root.write("/etc/dkms/framework.conf.d/one.conf", "parallel_jobs=1");
-                "dkms install quick/1 -k $OLD -k $K"
-            }
-        };
+        root.write("/etc/dkms/framework.conf.d/jobs.conf", setting);
         root.quick("quick", WAITS);
         root.sh("dkms add quick/1");
 
-        start(&mut root, command);
+        start(&mut root, &command);
         root.wait_until(&format!("[ -n \"$({WAITING})\" ]"));
         root.says(&format!("sleep 0.3; {WAITING}"), "quick/$OLD\n");
         root.sh("touch /srv/go-$OLD");

@@ -56,7 +56,7 @@ const CHANGES: &str =
 
 #[test]
 fn a_build_reads_the_system_and_writes_its_own_directory() {
-    let mut root = Root::new();
+    let mut root = Root::with(Layer::Ours, &[]);
     prober(&mut root);
     let before = root.sh(CHANGES);
 
@@ -89,7 +89,7 @@ fn a_build_in_a_chroot_is_confined_as_well() {
 
 #[test]
 fn a_build_without_namespaces_writes_its_own_directory_only() {
-    let mut root = Root::new();
+    let mut root = Root::with(Layer::Ours, &[]);
     prober(&mut root);
     let before = root.sh(CHANGES);
     let without = "/tmp/no-namespaces";
@@ -133,7 +133,7 @@ zfs_config.h
 
 #[test]
 fn a_package_that_writes_into_its_source_writes_into_a_copy() {
-    let mut root = Root::new();
+    let mut root = Root::with(Layer::Ours, &[]);
     root.sh("dkms generate_mok");
     root.quick(
         "quick",
@@ -148,7 +148,7 @@ fn a_package_that_writes_into_its_source_writes_into_a_copy() {
 
 #[test]
 fn a_package_as_zfs_is_configures_itself_and_keeps_files_in_the_tree() {
-    let mut root = Root::new();
+    let mut root = Root::with(Layer::Ours, &[]);
     root.source("zfs-2.1.11");
     root.sh("dkms generate_mok; echo ZFS_DKMS_ENABLE_DEBUG=Yes >/etc/default/zfs; dkms add zfs/2.1.11");
 
@@ -190,7 +190,7 @@ drwxr-xr-x root module
     root.says(
         "grep '^# command.*configure' /var/lib/dkms/zfs/2.1.11/$K/$A/log/make.log",
         "# command: cd /var/lib/dkms/zfs/2.1.11/build/ && /var/lib/dkms/zfs/2.1.11/build/configure --prefix=/usr \
-         --with-config=kernel --with-linux=/lib/modules/$K/source --with-linux-obj=/lib/modules/$K/build --with-qat= \
+         --with-linux=/lib/modules/$K/source --with-linux-obj=/lib/modules/$K/build --with-accelerator= \
          --enable-debug\n",
     );
     root.sh("dkms remove zfs/2.1.11 --all");
@@ -211,7 +211,7 @@ drwxr-xr-x root module
 
 #[test]
 fn whatever_path_a_dkms_conf_spells_is_right() {
-    let mut root = Root::new();
+    let mut root = Root::with(Layer::Ours, &[]);
     root.sh("dkms generate_mok");
     let build = |path: &str| {
         format!("MAKE='test {path} -ef . && cp {path}/quick.ko {path}/../build/built.ko'\nBUILT_MODULE_NAME=built")
@@ -239,7 +239,7 @@ fn whatever_path_a_dkms_conf_spells_is_right() {
 
 #[test]
 fn only_the_administrator_makes_a_build_run_as_root() {
-    let mut root = Root::new();
+    let mut root = Root::with(Layer::Ours, &[]);
     root.sh("dkms generate_mok");
     let conf = "MAKE='id -un; touch /srv/touched || true'\nBUILD_AS_ROOT=yes";
     let user = "sed -n '6p' /var/lib/dkms/quick/1/$K/$A/log/make.log; ls /srv/touched 2>/dev/null; rm -f /srv/touched";
@@ -266,7 +266,7 @@ fn only_the_administrator_makes_a_build_run_as_root() {
 
 #[test]
 fn a_source_that_only_root_can_read_is_built() {
-    let mut root = Root::new();
+    let mut root = Root::with(Layer::Ours, &[]);
     root.sh("dkms generate_mok; mkdir /root/src; chmod 700 /root /root/src");
     root.quick("quick", "");
     root.sh("cp -r /usr/src/quick-1 /root/src/quick-2; echo PACKAGE_VERSION=2 >>/root/src/quick-2/dkms.conf");
@@ -295,7 +295,7 @@ fn a_source_that_only_root_can_read_is_built() {
 
 #[test]
 fn who_is_not_root_builds_in_trees_of_his_own() {
-    let mut root = Root::new();
+    let mut root = Root::with(Layer::Ours, &[]);
     root.quick("quick", "MAKE='id -un; touch /home/mine/out /home/mine/src/quick-1/out || true'");
     root.sh("cd /home && mkdir -p mine/tree mine/src mine/modules && cp -r /usr/src/quick-1 mine/src \
          && ln -s /lib/modules/$K mine/modules/$K && chown -R nobody mine");

@@ -172,6 +172,31 @@ prerm remove: version  in kernel
 }
 
 #[test]
+fn a_module_that_the_new_version_has_no_more_goes_when_that_is_installed() {
+    let mut root = root();
+    let two = "BUILT_MODULE_NAME[1]=second\nDEST_MODULE_LOCATION[1]=/updates\nMAKE='test ! -e /srv/broken && cp quick.ko second.ko'\nAUTOINSTALL=yes";
+    root.quick("quick", &format!("DEST_MODULE_NAME=apple-gmux\n{two}"));
+    let before = root.sh(TRACE);
+    let configure = "/usr/lib/dkms/common.postinst quick 1 /usr/share/quick-dkms '' 0";
+    root.sh(configure);
+    let modules = "cd /lib/modules/$K/updates/dkms && ls -A; ls -A /var/lib/dkms";
+    root.says(modules, "apple-gmux.ko\nsecond.ko\nmok.key\nmok.pub\nquick\n");
+
+    root.quick("quick", &format!("DEST_MODULE_NAME=renamed\n{two}"));
+    root.fails(&format!("touch /srv/broken; {configure} >/dev/null 2>&1"), 10, "");
+    root.says(
+        "ls /lib/modules/$K/updates/dkms; which-module now",
+        "apple-gmux.ko\nsecond.ko\nnow: version  in updates\n",
+    );
+    root.sh(&format!("rm /srv/broken; {configure}"));
+    root.says(modules, "renamed.ko\nsecond.ko\nmok.key\nmok.pub\nquick\n");
+    // What it stood in for is back.
+    root.says("which-module now; dkms status", "now: version  in kernel\nquick/1, $K, $A: installed\n");
+    root.sh("dkms remove quick/1 --all");
+    root.unchanged(TRACE, &before);
+}
+
+#[test]
 fn an_upgraded_kernel_keeps_its_modules_until_they_are_built_again() {
     let mut root = root();
     root.quick("quick", "DEST_MODULE_NAME=apple-gmux\nAUTOINSTALL=yes\nMAKE='test ! -e /srv/broken'");

@@ -99,7 +99,8 @@ pub struct Output {
 ///
 /// Commands, and the texts expected of them, may name `$K`, the newest kernel, which has an image
 /// and which uname(2) calls the running one; `$OLD`, another kernel, which has headers only; `$A`,
-/// the architecture; in texts `$J` is the number of processors, `$SIGNING` stands for the lines on the key and `$SERIES` for `6.1`.
+/// the architecture. In texts `$J` is the number of processors, `$SIGNING` stands for the lines on
+/// the key and `$SERIES` for `6.1`.
 #[derive(Debug)]
 pub struct Root {
     pub layer: Layer,
