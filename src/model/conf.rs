@@ -2,18 +2,16 @@
 //! `dkms.conf`: what a package says of its modules and how they are built.
 
 use std::collections::HashSet;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::error::{Doing, Error, Result};
+use crate::model::closed::{Copies, is_open};
 use crate::model::kernel::{Kernel, is_set};
 use crate::model::module::{Id, Target};
 use crate::model::site::Site;
-use crate::system::files::{Owner, copy_file, copy_tree};
 use crate::system::regex::{self, Match};
-use crate::system::sandbox::{self, Isolation, Sandbox, User};
+use crate::system::sandbox::{Isolation, Sandbox};
 use crate::system::shell::{Evaluation, Values};
 use crate::system::version::padded;
 
@@ -232,7 +230,7 @@ impl Question<'_> {
             for (index, file) in files.iter_mut().enumerate().filter(|(_, file)| !is_open(file)) {
                 let copies = match &mut copies {
                     Some(copies) => copies,
-                    none => none.insert(Copies { dir: self.site.scratch()?, of: Vec::new() }),
+                    none => none.insert(Copies::begin(self.site)?),
                 };
                 // A registered package's conf may look at what lies beside it, which its build is given anyway; whatever
                 // else is closed stands alone.
@@ -244,49 +242,6 @@ impl Question<'_> {
             .confine(Isolation::available(), bash)
             .doing(|| "Cannot set up the sandbox for dkms.conf".into())?;
         Ok(copies)
-    }
-}
-
-/// Whether anybody may read a file inside a sandbox, by the name it has and by the one that links lead to.
-fn is_open(file: &Path) -> bool {
-    let mode = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.permissions().mode());
-    let reachable = |path: &Path| path.ancestors().skip(1).all(|dir| mode(dir) & 0o001 != 0);
-    !sandbox::is_hidden(file)
-        && mode(file) & 0o004 != 0
-        && reachable(file)
-        && fs::canonicalize(file).is_ok_and(|real| reachable(&real))
-}
-
-/// Copies of files that only we may read.
-struct Copies {
-    dir: tempfile::TempDir,
-    /// The copy and what it is of.
-    of: Vec<(String, String)>,
-}
-
-impl Copies {
-    fn add(&mut self, file: &mut PathBuf, with_neighbours: bool, user: User) -> Result<()> {
-        let owner = Owner::Is(user.uid, user.gid);
-        let place = self.dir.path().join(self.of.len().to_string());
-        let original = file.parent().unwrap_or(Path::new("/")).to_owned();
-        let copied = if with_neighbours {
-            copy_tree(&original, &place, owner)
-        } else {
-            copy_file(file, &place.join(file.file_name().unwrap_or_default()), owner)
-        };
-        let open = fs::Permissions::from_mode(0o755);
-        copied
-            .and_then(|()| fs::set_permissions(self.dir.path(), open))
-            .doing(|| format!("Cannot copy {} for reading", file.display()))?;
-        *file = place.join(file.file_name().unwrap_or_default());
-        self.of.push((place.to_string_lossy().into_owned(), original.to_string_lossy().into_owned()));
-        Ok(())
-    }
-
-    /// What was said of the copies, said of the originals.
-    fn rename(&self, noise: &[u8]) -> Vec<u8> {
-        let text = String::from_utf8_lossy(noise).into_owned();
-        self.of.iter().fold(text, |text, (copy, original)| text.replace(copy, original)).into_bytes()
     }
 }
 
