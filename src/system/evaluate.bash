@@ -27,6 +27,7 @@ set --
 # that functions, options and other variables of the file end with it.
 __source() {
     local __n __i __is __v __line
+    exec 3>&- 4>&1 </dev/null
     . "$1" 4>&- >/dev/null
     for __n in $__names; do
         eval "__is=(\${!$__n[@]})"
@@ -43,8 +44,13 @@ __source() {
 }
 
 for __file in "${__files[@]}"; do
-    # The alternative keeps a file's own `set -e` from ending its evaluation.
-    __text=$(__source "$__file" 3>&- 4>&1 || :)
+    # A $(...) would wait for all that the file leaves in the background, hence the NUL that ends the text. The
+    # alternative keeps a file's own `set -e` from ending its evaluation; bash forgets a coprocess that has ended,
+    # so it waits until it was heard.
+    coproc __reader { (__source "$__file" || :); printf '\0'; read -r; }
+    IFS= read -r -d '' -u "${__reader[0]}" __text
+    echo >&"${__reader[1]}"
+    wait "$__reader_PID"
     eval "$__text"
     for __v in "${!DKMS_DIRECTIVE@}"; do
         [[ ${!__v} == *=* ]] && eval "${!__v%%=*}=\"${!__v#*=}\""

@@ -185,6 +185,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_in_the_background_is_not_waited_for() {
+        let late = tempfile::tempdir().expect("a directory");
+        let background = format!("(sleep 20; touch {}/late) 2>&- &", late.path().display());
+        let (values, errors) = evaluate(&[&format!("{background} NAME=a"), &format!("{background} exit")], &[]);
+        assert_eq!((values.get("NAME"), errors.as_str()), ("a", ""));
+        assert!(!late.path().join("late").exists());
+    }
+
+    #[test]
     fn a_syntax_error_names_file_and_line() {
         let (values, errors) = evaluate(&["NAME=a\nif then"], &[]);
         assert!(!values.has("MAKE"));
