@@ -79,7 +79,7 @@ fn exit_codes_and_signals_pass() -> io::Result<()> {
             ("kill -TERM $$", 143),
             ("kill -9 $$", 137),
             ("kill -SEGV $$", 139),
-            ("kill -INT $$; exit 3", 130),
+            ("kill -USR1 $$; exit 3", 138),
         ] {
             assert_eq!(run(isolation, &view(vec![]), script)?.0, code, "{isolation:?}: {script}");
         }
