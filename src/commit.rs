@@ -5,18 +5,24 @@
 //! as not installed, so the same command mends it.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::PathBuf;
 
 use crate::error::{Doing, Error, Result, cannot};
+use crate::model::module::Id;
 use crate::model::module::Target;
 use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::model::tree::State;
+use crate::request::Goal;
 use crate::steps::install::{self, Placed};
 use crate::steps::scripts::{self, Script};
 use crate::steps::{Work, archive, depmod, initramfs, superseded};
-use crate::system::files::{remove_any, remove_empty_up_to};
+use crate::system::files::{names, remove_any, remove_empty_up_to};
 use crate::system::output::Block;
+
+/// Directories below `TREE/M/V` that are no kernel's.
+const NOT_KERNELS: [&str; 6] = ["build", "tarball", "driver_disk", "rpm", "deb", "source"];
 
 /// What was changed on one kernel since its last depmod.
 #[derive(Debug, Default)]
@@ -24,6 +30,8 @@ struct Touched {
     /// With the names of the modules and the kernel.
     placed: Vec<(String, Target, Placed)>,
     marks: Vec<PathBuf>,
+    /// Whether something was uninstalled.
+    withdrawn: bool,
 }
 
 /// Changes on their way; [`Commit::finish`] ends those of one kernel.
@@ -77,50 +85,92 @@ impl<'a> Commit<'a> {
         touched.placed.push((id.name.clone(), kernel.target.clone(), placed));
         touched.marks.push(mark);
         scripts::run(work, Script::PostInstall);
-        self.tell_depmod(say, &kernel.target.release);
+        if !self.options.depmod_later {
+            self.tell_depmod(say, &kernel.target.release);
+        }
         Ok(())
     }
 
-    /// Takes a module out of its kernel's directory, if it is there; says which, or that it is not.
-    pub fn uninstall(&mut self, work: &Work) -> Result<()> {
+    /// Undoes what was done for one module and kernel, as far as the goal says; says what there was not to undo.
+    pub fn undo(&mut self, work: &Work, goal: Goal) -> Result<()> {
+        let Work { site, id, kernel, say, .. } = work;
+        let target = &kernel.target;
+        if site.tree.state(id, target) == State::Installed || site.tree.is_unfinished(id, target) {
+            self.uninstall(work)?;
+        } else {
+            if !work.options.supersede {
+                self.forget_superseded(work)?;
+            }
+            if !work.conf.is_exclusive() {
+                say.say(format!("Module {id} is not installed for kernel {target}. Skipping..."));
+            }
+        }
+        if goal == Goal::Uninstalled {
+            return Ok(());
+        }
+        if site.tree.state(id, target) == State::Added {
+            say.say(format!("Module {id} is not built for kernel {target}. Skipping..."));
+            return Ok(());
+        }
+        let built = site.tree.built_dir(id, target);
+        remove_any(&built).doing(cannot("remove", &built))?;
+        if let Some(release) = built.parent() {
+            remove_empty_up_to(release, &site.tree.version_dir(id));
+        }
+        Ok(())
+    }
+
+    /// Takes a module out of its kernel's directory.
+    fn uninstall(&mut self, work: &Work) -> Result<()> {
         let Work { site, id, kernel, say, .. } = work;
         let mark = site.tree.pending_mark(&id.name, &kernel.target);
         // A full disk is no reason to keep what would make room on it.
         if let Err(error) = site.tree.note(&mark, &format!("{id}\n")) {
             log::warn!("{}: {error}", mark.display());
         }
-        self.touched.entry(kernel.target.release.clone()).or_default().marks.push(mark);
+        let touched = self.touched.entry(kernel.target.release.clone()).or_default();
+        touched.marks.push(mark);
+        touched.withdrawn = true;
         install::withdraw(work)?;
         scripts::run(work, Script::PostRemove);
-        self.tell_depmod(say, &kernel.target.release);
+        if !self.options.depmod_later {
+            self.tell_depmod(say, &kernel.target.release);
+        }
         if work.options.supersede {
             return Ok(());
         }
-        self.forget_superseded(&id.name, &kernel.target)?;
+        self.forget_superseded(work)?;
         archive::clear(work)
     }
 
-    /// Deletes what an upgrade left in place and nothing has succeeded.
-    pub fn forget_superseded(&mut self, name: &str, target: &Target) -> Result<()> {
-        if superseded::settle(self.site, name, target, &[])? {
-            self.touched.entry(target.release.clone()).or_default();
+    /// Deletes what an upgrade left in place and nothing has succeeded; the kernel's own modules come back.
+    pub fn forget_superseded(&mut self, work: &Work) -> Result<()> {
+        let target = &work.kernel.target;
+        if !superseded::is_recorded(self.site, &work.id.name, target) {
+            return Ok(());
         }
+        superseded::settle(self.site, &work.id.name, target, &[])?;
+        self.touched.entry(target.release.clone()).or_default();
+        install::restore_originals(work)
+    }
+
+    /// Forgets a module that is built for no kernel any more.
+    pub fn forget(&mut self, id: &Id, say: &Block) -> Result<()> {
+        let dir = self.site.tree.version_dir(id);
+        let is_kernel = |name: &String| dir.join(name).is_dir() && !NOT_KERNELS.contains(&name.as_str());
+        if names(&dir).iter().any(is_kernel) {
+            return Ok(());
+        }
+        say.say(format!("Deleting module {id} completely from the DKMS tree."));
+        remove_any(&dir).doing(cannot("delete", &dir))?;
+        // Fails where other versions are left.
+        let _ = fs::remove_dir(self.site.tree.module_root(&id.name));
         Ok(())
     }
 
-    /// Forgets what was built.
-    pub fn unbuild(&mut self, work: &Work) -> Result<()> {
-        let built = self.site.tree.built_dir(work.id, &work.kernel.target);
-        remove_any(&built).doing(cannot("remove", &built))?;
-        if let Some(release) = built.parent() {
-            remove_empty_up_to(release, &self.site.tree.version_dir(work.id));
-        }
-        Ok(())
-    }
-
-    /// depmod's words, where each module has its own; the deed is done once, by [`Commit::finish`].
+    /// depmod's words, which each module has of its own; the deed is done once, by [`Commit::finish`].
     fn tell_depmod(&self, say: &Block, release: &str) {
-        if self.options.depmod_later || self.options.no_depmod {
+        if self.options.no_depmod {
             return;
         }
         say.print(if self.site.framework.verbose {
@@ -145,6 +195,9 @@ impl<'a> Commit<'a> {
         let Some(touched) = self.touched.remove(release) else {
             return;
         };
+        if self.options.depmod_later && touched.withdrawn {
+            self.tell_depmod(say, release);
+        }
         let modules = self.site.modules(release);
         let mut again = false;
         let tell = |result: Result<bool>| match result {

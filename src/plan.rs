@@ -26,6 +26,10 @@ pub enum Verdict {
     Install,
     /// Build, and whatever the goal asks for after it.
     Build,
+    /// Undo what was done, as far as the goal says.
+    Undo,
+    /// Take away what an upgrade left in place for a successor that will not come.
+    Settle,
 }
 
 /// One module for one kernel.
@@ -77,22 +81,45 @@ impl Plan {
     /// Makes the plan for a request. What is wrong with single modules is in their steps.
     pub fn make(site: &Site, request: &Request, say: &Block) -> Result<Self> {
         let mut plan = Self::default();
-        match &request.modules {
-            Modules::Named(ids) => {
-                for target in &request.targets {
-                    for id in ids {
-                        plan.steps.push(named_step(site, request, id, target));
-                    }
-                }
+        if request.goal.undoes() {
+            plan.removal(site, request);
+            return Ok(plan);
+        }
+        if let Modules::Automatic = request.modules {
+            let newest = newest_versions(site, say);
+            for target in &request.targets {
+                plan.automatic(site, request, target, &newest)?;
             }
-            Modules::Automatic => {
-                let newest = newest_versions(site, say);
-                for target in &request.targets {
-                    plan.automatic(site, request, target, &newest)?;
-                }
+            return Ok(plan);
+        }
+        for target in &request.targets {
+            for id in named(site, request, target) {
+                plan.steps.push(named_step(site, request, &id, target));
             }
         }
         Ok(plan)
+    }
+
+    /// Adds what is to be taken away. What was built is what counts: no dkms.conf is needed.
+    fn removal(&mut self, site: &Site, request: &Request) {
+        let options = &request.options;
+        for target in &request.targets {
+            for id in named(site, request, target) {
+                let Reading { kernel, conf } = Reading::of(site, options, &id, target);
+                let conf = conf.unwrap_or_default();
+                if matches!(request.modules, Modules::Present { automatic: true }) && !conf.autoinstall() {
+                    continue;
+                }
+                let remarks = conf.noise.clone();
+                let step = Step::new(request, &id, kernel, Verdict::Undo);
+                self.steps.push(Step { conf: Some(conf), remarks, ..step });
+            }
+        }
+        for (name, target) in leftovers(site, request) {
+            let kernel = Kernel::new(site, &target, options.headers.as_deref(), options.config.as_deref());
+            let step = Step::new(request, &Id::new(name, ""), kernel, Verdict::Settle);
+            self.steps.push(Step { conf: Some(Conf::default()), announced: Announced::Not, ..step });
+        }
     }
 
     /// Adds what is missing on one kernel, dependencies first.
@@ -151,6 +178,21 @@ impl Plan {
     }
 }
 
+impl Step {
+    fn new(request: &Request, id: &Id, kernel: Kernel, verdict: Verdict) -> Self {
+        Self {
+            id: id.clone(),
+            kernel,
+            conf: None,
+            verdict,
+            after: Vec::new(),
+            remarks: Vec::new(),
+            announced: request.announced,
+            signing_told: false,
+        }
+    }
+}
+
 /// A dkms.conf read for one kernel, or why it could not be.
 struct Reading {
     kernel: Kernel,
@@ -177,16 +219,7 @@ impl Reading {
             }
             Err(error) => (None, Verdict::Refused(error)),
         };
-        Step {
-            id: id.clone(),
-            kernel: self.kernel,
-            conf,
-            verdict,
-            after: Vec::new(),
-            remarks,
-            announced: request.announced,
-            signing_told: false,
-        }
+        Step { conf, remarks, ..Step::new(request, id, self.kernel, verdict) }
     }
 }
 
@@ -231,26 +264,48 @@ pub fn remarks_on(conf: &Conf, file: &str, action: &str) -> Vec<u8> {
     remarks
 }
 
+/// The modules that are meant on one kernel, where that is not worked out from what they depend on.
+fn named(site: &Site, request: &Request, target: &Target) -> Vec<Id> {
+    match &request.modules {
+        Modules::Named(ids) => ids.clone(),
+        Modules::Present { .. } => site.tree.present(target),
+        Modules::Automatic => Vec::new(),
+    }
+}
+
+/// Modules, each for a kernel, whose files an upgrade left in place and that nothing will come for after this request.
+fn leftovers(site: &Site, request: &Request) -> Vec<(String, Target)> {
+    let tree = &site.tree;
+    let mut left = Vec::new();
+    match &request.modules {
+        _ if request.options.supersede => {}
+        Modules::Present { .. } => {
+            for target in &request.targets {
+                let present = tree.present(target);
+                let mut names = tree.superseded_on(target);
+                names.retain(|name| !present.iter().any(|id| id.name == *name));
+                left.extend(names.into_iter().map(|name| (name, target.clone())));
+            }
+        }
+        Modules::Named(ids) if request.goal == Goal::Absent => {
+            for id in ids.iter().filter(|id| tree.versions(&id.name).iter().all(|other| other == *id)) {
+                let mut targets = tree.superseded(&id.name);
+                targets.retain(|target| !request.targets.contains(target));
+                left.extend(targets.into_iter().map(|target| (id.name.clone(), target)));
+            }
+        }
+        _ => {}
+    }
+    left
+}
+
 /// The step for a module that was named. What is done already needs no dkms.conf.
 fn named_step(site: &Site, request: &Request, id: &Id, target: &Target) -> Step {
     let state = site.tree.state(id, target);
-    let enough = match request.goal {
-        Goal::Built => State::Built,
-        Goal::Installed => State::Installed,
-    };
+    let enough = if request.goal == Goal::Built { State::Built } else { State::Installed };
     if state >= enough && !request.options.force {
         let kernel = Kernel::new(site, target, request.options.headers.as_deref(), request.options.config.as_deref());
-        let verdict = Verdict::Done(enough);
-        return Step {
-            id: id.clone(),
-            kernel,
-            conf: None,
-            verdict,
-            after: Vec::new(),
-            remarks: Vec::new(),
-            announced: request.announced,
-            signing_told: false,
-        };
+        return Step::new(request, id, kernel, Verdict::Done(enough));
     }
     Reading::of(site, &request.options, id, target).into_step(site, request, id)
 }

@@ -21,6 +21,12 @@ pub fn last_result(outcomes: Vec<Outcome>) -> Result<()> {
     }
 }
 
+/// What a command ends with for which every kernel counts: the first failure.
+pub fn every_result(outcomes: Vec<Outcome>) -> Result<()> {
+    let failure = outcomes.into_iter().find_map(|outcome| outcome.result.err());
+    failure.map_or(Ok(()), |error| Err(error.said()))
+}
+
 /// Sums an automatic installation up for each kernel; an error if some module failed or waits for one that did.
 pub fn automatic(plan: &Plan, outcomes: &[Outcome], say: &Block) -> Result<()> {
     let mut failed = false;

@@ -11,6 +11,19 @@ pub enum Goal {
     Built,
     /// Built and installed.
     Installed,
+    /// Out of the kernel's directory; what was built stays.
+    Uninstalled,
+    /// Not built either.
+    Unbuilt,
+    /// Not even registered, once nothing is built for any kernel.
+    Absent,
+}
+
+impl Goal {
+    /// Whether it is reached by taking away.
+    pub fn undoes(self) -> bool {
+        matches!(self, Self::Uninstalled | Self::Unbuilt | Self::Absent)
+    }
 }
 
 /// Which modules.
@@ -21,18 +34,31 @@ pub enum Modules {
     /// The newest version of every registered module that wants to be installed by itself, in the order of their
     /// dependencies.
     Automatic,
+    /// Every version of every module that is built for a kernel of the request.
+    Present {
+        /// Only those that would come back by themselves.
+        automatic: bool,
+    },
 }
 
-/// How a module is announced before it is worked on.
+/// What is said around the work on a module.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Announced {
-    /// Not at all: the caller named it.
+    /// Nothing: the caller named it.
     #[default]
     Not,
-    /// As one of those that want to be installed by themselves.
+    /// That it is one of those that want to be installed by themselves; an empty line closes it.
     Automatic,
-    /// As a package's that is being configured.
+    /// That it belongs to a package that is being configured.
     Initial,
+    /// An empty line between it and the one before.
+    Apart,
+    /// An empty line closes it.
+    Closed,
+    /// That it goes with its kernel; an empty line closes it.
+    Going,
+    /// That it goes because its kernel is being replaced.
+    Replaced,
 }
 
 /// A wish.

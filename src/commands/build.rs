@@ -11,9 +11,10 @@ use crate::{report, run};
 
 /// `build` and `install`; what is not registered yet is added first.
 pub fn run(site: &Site, invocation: &Invocation, goal: Goal) -> Result<()> {
-    match goal {
-        Goal::Built => site.need_tree()?,
-        Goal::Installed => site.need_root()?,
+    if goal == Goal::Installed {
+        site.need_root()?;
+    } else {
+        site.need_tree()?;
     }
     let _lock = lock(site)?;
     let id = register(site, invocation)?;

@@ -4,88 +4,48 @@
 use std::fs;
 use std::path::Path;
 
-use crate::commands::{Action, Invocation, lock, remove};
-use crate::commit::Commit;
+use crate::commands::{Action, Invocation, lock};
 use crate::error::{Error, Result};
-use crate::model::conf::Conf;
-use crate::model::kernel::Kernel;
-use crate::model::module::Id;
 use crate::model::options::Options;
 use crate::model::site::Site;
-use crate::model::tree::State;
-use crate::steps::{Work, install};
+use crate::plan::Plan;
+use crate::request::{Announced, Goal, Modules, Request};
+use crate::run;
+use crate::steps::install;
 use crate::system::dpkg;
-use crate::system::files::names;
 
 /// Takes out of one kernel what was built for it.
 pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
     site.need_root()?;
-    let Some(target) = invocation.targets.first() else {
-        return Ok(());
-    };
     let _lock = lock(site)?;
-    // Another build of the same kernel: its modules are built again, and until then the old ones serve.
-    let supersede = invocation.action == Action::KernelPreinst && dpkg::kernel_upgrade();
-    let options = Options { depmod_later: true, supersede, ..invocation.options.clone() };
-    let say = site.output.block();
-    let mut commit = Commit::new(site, &options);
-    let mut failed = Vec::new();
-    let mut uninstalled = false;
-    for name in site.tree.modules() {
-        for version in names(&site.tree.module_root(&name)) {
-            let id = Id::new(&name, version);
-            if site.tree.state(&id, target) == State::Added && !site.tree.is_unfinished(&id, target) {
-                continue;
-            }
-            let kernel = Kernel::new(site, target, options.headers.as_deref(), options.config.as_deref());
-            let conf = crate::plan::read_conf(site, &options, &id, &kernel).unwrap_or_default();
-            if invocation.action == Action::KernelPreinst && !conf.autoinstall() {
-                continue;
-            }
-            say.complain(format!("dkms: removing module {id} for kernel {target}\n"));
-            let work = Work { site, options: &options, id: &id, kernel: &kernel, conf: &conf, say: &say };
-            uninstalled |= remove::is_active(&work);
-            if let Err(error) = remove::unbuild(&work, &mut commit) {
-                say.error(&error);
-                failed.push(format!("{id}({})", error.code()));
-            }
-            if invocation.action == Action::KernelPrerm {
-                say.say("");
-            }
-        }
-    }
-    if !supersede {
-        for name in site.tree.superseded_on(target) {
-            commit.forget_superseded(&name, target)?;
-            let kernel = Kernel::new(site, target, options.headers.as_deref(), options.config.as_deref());
-            let (id, conf) = (Id::new(name, ""), Conf::default());
-            install::restore_originals(&Work {
-                site,
-                options: &options,
-                id: &id,
-                kernel: &kernel,
-                conf: &conf,
-                say: &say,
-            })?;
-        }
-    }
-    commit.finish(&target.release, &say);
-    if uninstalled {
-        let verbose = site.framework.verbose;
-        say.print(if verbose {
-            format!("do_depmod {}\n done.\n", target.release)
-        } else {
-            "Running depmod... done.\n".into()
-        });
-    }
-    if invocation.action == Action::KernelPrerm {
+    let replaced = invocation.action == Action::KernelPreinst;
+    let request = Request {
+        goal: Goal::Unbuilt,
+        modules: Modules::Present { automatic: replaced },
+        targets: invocation.targets.clone(),
+        announced: if replaced { Announced::Replaced } else { Announced::Going },
+        options: Options {
+            depmod_later: true,
+            // Another build of the same kernel: its modules are built again, and until then the old ones serve.
+            supersede: replaced && dpkg::kernel_upgrade(),
+            ..invocation.options.clone()
+        },
+    };
+    let plan = Plan::make(site, &request, &site.output.block())?;
+    let outcomes = run::run(site, &request, &plan)?;
+    for target in invocation.targets.iter().filter(|_| !replaced) {
         remove_empty_below(&site.modules(&target.release));
     }
-    if failed.is_empty() {
-        return Ok(());
+    let failed =
+        |outcome: &run::Outcome| outcome.result.as_ref().err().map(|error| format!("{}({})", outcome.id, error.code()));
+    let failed: Vec<String> = outcomes.iter().filter_map(failed).collect();
+    match invocation.targets.first() {
+        Some(target) if !failed.is_empty() => {
+            let action = invocation.action.name().to_owned();
+            Err(Error::KernelRemoval { action, kernel: target.to_string(), modules: failed.join(" ") })
+        }
+        _ => Ok(()),
     }
-    let action = invocation.action.name().to_owned();
-    Err(Error::KernelRemoval { action, kernel: target.to_string(), modules: failed.join(" ") })
 }
 
 /// Removes the directories below `dir`, and itself, that hold nothing: dpkg would leave them.

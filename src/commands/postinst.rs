@@ -49,9 +49,11 @@ pub fn run(site: &Site, arguments: &Arguments) -> Result<()> {
     let options = Options { action: "add".into(), ..Options::default() };
     if site.tree.version_dir(&id).is_dir() {
         say.say(format!("Removing old {id} DKMS files..."));
+        say.end();
         let options = Options { supersede: true, ..options.clone() };
-        remove::remove(site, &id, &remove::built_for(site, &id), &options, &say)?;
+        remove::remove(site, id.clone(), remove::built_for(site, &id), options)?;
     }
+    let say = site.output.block();
     if site.tree.source_dir(&id).is_dir() {
         say.say(format!("Loading new {id} DKMS files..."));
         say.end();

@@ -215,6 +215,15 @@ impl Tree {
         self.modules().iter().flat_map(|name| self.versions(name)).collect()
     }
 
+    /// Everything that is built for a kernel, or is half way from or to that, sorted by name and version; registered
+    /// or not.
+    pub fn present(&self, target: &Target) -> Vec<Id> {
+        let versions = |name: String| names(&self.module_root(&name)).into_iter().map(move |it| Id::new(&name, it));
+        let mut present: Vec<Id> = self.modules().into_iter().flat_map(versions).collect();
+        present.retain(|id| self.state(id, target) != State::Added || self.is_unfinished(id, target));
+        present
+    }
+
     /// The kernels that a module was built for, sorted as names are.
     pub fn all_targets(&self, id: &Id) -> Vec<Target> {
         let dir = self.version_dir(id);

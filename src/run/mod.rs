@@ -15,7 +15,7 @@ use crate::model::module::{Id, Target};
 use crate::model::site::Site;
 use crate::model::tree::State;
 use crate::plan::{Plan, Step, Verdict};
-use crate::request::{Announced, Goal, Request};
+use crate::request::{Announced, Goal, Modules, Request};
 use crate::steps::prepare::{self, Workshop};
 use crate::steps::sign::Signing;
 use crate::steps::{Work, apport};
@@ -155,7 +155,10 @@ impl Shared<'_> {
             self.tell_signing(step, say);
         }
         match step.announced {
-            Announced::Not => {}
+            Announced::Not | Announced::Apart | Announced::Closed => {}
+            Announced::Going | Announced::Replaced => {
+                say.complain(format!("dkms: removing module {} for kernel {}\n", step.id, step.kernel.target))
+            }
             Announced::Automatic => {
                 say.say(format!("Autoinstall of module {} for kernel {}", step.id, step.kernel.target))
             }
@@ -241,17 +244,23 @@ impl Shared<'_> {
             if let Some(error) = result.as_ref().err().filter(|error| !error.is_said()) {
                 say.error(error);
             }
+            if is_closed(step.announced) && !stranded {
+                say.say("");
+            }
             if last {
                 commit.finish(&step.kernel.target.release, say);
-            }
-            if step.announced == Announced::Automatic && !stranded {
-                say.say("");
             }
             say.end();
             // Whoever builds upon a module that is not meant for this kernel is tried, and says what it lacks.
             let succeeded = result.as_ref().map_or_else(|error| error.code() == 77, |()| true);
             self.set(index, Progress::Committed { succeeded });
             outcomes.push(Outcome { id: step.id.clone(), target: step.kernel.target.clone(), result });
+        }
+        let gone = self.request.goal == Goal::Absent && outcomes.iter().all(|outcome| outcome.result.is_ok());
+        if let (true, Modules::Named(ids)) = (gone, &self.request.modules) {
+            for id in ids {
+                commit.forget(id, &self.site.output.block())?;
+            }
         }
         Ok(outcomes)
     }
@@ -287,6 +296,17 @@ impl Shared<'_> {
             Verdict::Install => {
                 self.announce(step, say);
                 self.install(step, say, commit)
+            }
+            Verdict::Undo | Verdict::Settle => {
+                if step.announced == Announced::Apart && index > 0 {
+                    say.say("");
+                }
+                self.announce(step, say);
+                let work = self.work_on(step, say).ok_or(Error::silent(1))?;
+                if matches!(step.verdict, Verdict::Settle) {
+                    return commit.forget_superseded(&work);
+                }
+                commit.undo(&work, self.request.goal)
             }
             Verdict::Build => {
                 let work = self.work_on(step, say).ok_or(Error::silent(1))?;
@@ -337,4 +357,9 @@ impl Shared<'_> {
             progress = self.changed.wait(progress).unwrap_or_else(PoisonError::into_inner);
         }
     }
+}
+
+/// Whether an empty line ends what is said of a step.
+fn is_closed(announced: Announced) -> bool {
+    matches!(announced, Announced::Automatic | Announced::Closed | Announced::Going)
 }

@@ -16,6 +16,11 @@ pub fn files(site: &Site, name: &str, target: &Target) -> Vec<PathBuf> {
     record.lines().map(PathBuf::from).filter(|file| fs::symlink_metadata(file).is_ok()).collect()
 }
 
+/// Whether there is a record of module `name` for a kernel.
+pub fn is_recorded(site: &Site, name: &str, target: &Target) -> bool {
+    site.tree.superseded_record(name, target).exists()
+}
+
 /// Puts files on record.
 pub fn record(site: &Site, name: &str, target: &Target, new: &[PathBuf]) -> Result<()> {
     let mut all = files(site, name, target);
@@ -34,7 +39,7 @@ pub fn record(site: &Site, name: &str, target: &Target, new: &[PathBuf]) -> Resu
 /// Ends a record: what is on it goes, but for the files in `kept`. Whether anything went.
 pub fn settle(site: &Site, name: &str, target: &Target, kept: &[PathBuf]) -> Result<bool> {
     let place = site.tree.superseded_record(name, target);
-    if !place.exists() {
+    if !is_recorded(site, name, target) {
         return Ok(false);
     }
     let stale: Vec<PathBuf> = files(site, name, target).into_iter().filter(|file| !kept.contains(file)).collect();
