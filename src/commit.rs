@@ -200,29 +200,21 @@ impl<'a> Commit<'a> {
         }
         let modules = self.site.modules(release);
         let mut again = false;
-        let tell = |result: Result<bool>| match result {
-            Ok(changed) => changed,
-            Err(error) => {
-                say.error(&error);
-                false
-            }
-        };
+        let tell = |error: Error| say.error(&error);
         for (name, target, placed) in &touched.placed {
-            tell(superseded::settle(self.site, name, target, &placed.files));
+            superseded::settle(self.site, name, target, &placed.files).unwrap_or_else(tell);
         }
         if !self.depmod(release, say) {
             return;
         }
         for (_, _, placed) in &touched.placed {
-            again |= tell(placed.settle(&modules));
+            again |= placed.settle(&modules).map_err(tell).unwrap_or_default();
         }
         if again && !self.depmod(release, say) {
             return;
         }
         for mark in &touched.marks {
-            if let Err(error) = self.site.tree.forget(mark).doing(cannot("remove", mark)) {
-                say.error(&error);
-            }
+            self.site.tree.forget(mark).doing(cannot("remove", mark)).unwrap_or_else(tell);
         }
         if !self.options.initramfs_follows {
             initramfs::refresh(self.site, release);

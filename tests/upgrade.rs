@@ -172,6 +172,18 @@ prerm remove: version  in kernel
 }
 
 #[test]
+fn the_kernels_module_comes_back_even_if_somebody_deleted_what_an_upgrade_had_left() {
+    let mut root = root();
+    package(&mut root, "0.1", "");
+    package(&mut root, "0.3", "not in C");
+    let before = root.sh(TRACE);
+    root.sh("dpkg -i /root/0.1.deb; ! dpkg -i /root/0.3.deb");
+    root.sh("rm /lib/modules/$K/updates/dkms/apple-gmux.ko");
+    root.sh("dpkg -r apple-gmux-dkms");
+    root.unchanged(TRACE, &before);
+}
+
+#[test]
 fn a_module_that_the_new_version_has_no_more_goes_when_that_is_installed() {
     let mut root = root();
     let two = "BUILT_MODULE_NAME[1]=second\nDEST_MODULE_LOCATION[1]=/updates\nMAKE='test ! -e /srv/broken && cp quick.ko second.ko'\nAUTOINSTALL=yes";

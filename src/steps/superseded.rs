@@ -12,8 +12,14 @@ use crate::system::files::{remove_any, remove_empty_up_to};
 
 /// The files on record of module `name` for a kernel that are still there.
 pub fn files(site: &Site, name: &str, target: &Target) -> Vec<PathBuf> {
+    let mut files = on_record(site, name, target);
+    files.retain(|file| fs::symlink_metadata(file).is_ok());
+    files
+}
+
+fn on_record(site: &Site, name: &str, target: &Target) -> Vec<PathBuf> {
     let record = fs::read_to_string(site.tree.superseded_record(name, target)).unwrap_or_default();
-    record.lines().map(PathBuf::from).filter(|file| fs::symlink_metadata(file).is_ok()).collect()
+    record.lines().map(PathBuf::from).collect()
 }
 
 /// Whether there is a record of module `name` for a kernel.
@@ -36,17 +42,15 @@ pub fn record(site: &Site, name: &str, target: &Target, new: &[PathBuf]) -> Resu
     site.tree.note(&place, &lines).doing(cannot("write", &place))
 }
 
-/// Ends a record: what is on it goes, but for the files in `kept`. Whether anything went.
-pub fn settle(site: &Site, name: &str, target: &Target, kept: &[PathBuf]) -> Result<bool> {
-    let place = site.tree.superseded_record(name, target);
+/// Ends a record: what is on it goes, but for the files in `kept`.
+pub fn settle(site: &Site, name: &str, target: &Target, kept: &[PathBuf]) -> Result<()> {
     if !is_recorded(site, name, target) {
-        return Ok(false);
+        return Ok(());
     }
-    let stale: Vec<PathBuf> = files(site, name, target).into_iter().filter(|file| !kept.contains(file)).collect();
-    for file in &stale {
+    for file in on_record(site, name, target).iter().filter(|file| !kept.contains(file)) {
         remove_any(file).doing(cannot("delete", file))?;
         remove_empty_up_to(file.parent().unwrap_or(file), &site.modules(&target.release));
     }
-    site.tree.forget(&place).doing(cannot("remove", &place))?;
-    Ok(!stale.is_empty())
+    let place = site.tree.superseded_record(name, target);
+    site.tree.forget(&place).doing(cannot("remove", &place))
 }
