@@ -131,6 +131,8 @@ pub enum Error {
         kernel: String,
         /// What it said.
         log: PathBuf,
+        /// Packages with the compiler and linker that the kernel was built with and that are not here.
+        tools: Vec<String>,
     },
     /// The build did not make what dkms.conf names, or made something else under that name.
     #[error(
@@ -180,7 +182,10 @@ pub enum Error {
     #[error(
         "One or more modules failed to install during autoinstall.\nRefer to previous errors for more information."
     )]
-    AutoinstallFailed,
+    AutoinstallFailed {
+        /// What to do next.
+        hint: Option<String>,
+    },
     /// Modules of a kernel that goes could not be removed.
     #[error("dkms {action} for kernel {kernel} failed for module(s) {modules}.")]
     KernelRemoval {
@@ -222,7 +227,7 @@ impl Error {
             Self::NotProduced { .. } => 7,
             Self::BadConf(_) | Self::EmptySource(_) => 8,
             Self::BuildFailed { .. } => 10,
-            Self::AutoinstallFailed => 11,
+            Self::AutoinstallFailed { .. } => 11,
             Self::MissingDepends { .. } | Self::Stranded { .. } => 13,
             Self::KernelRemoval { .. } => 14,
             Self::NoHeaders { .. } => 21,
@@ -240,7 +245,11 @@ impl Error {
                 Some(format!("To install the headers: apt install {}", crate::system::dpkg::headers_package(release)))
             }
             Self::NotRoot => Some("Try again with sudo.".into()),
-            Self::Said { hint, .. } => hint.clone(),
+            Self::BuildFailed { kernel, tools, .. } if !tools.is_empty() => {
+                let tools = tools.join(" ");
+                Some(format!("Kernel {kernel} was built with {tools}, not found here: apt install {tools}"))
+            }
+            Self::AutoinstallFailed { hint } | Self::Said { hint, .. } => hint.clone(),
             _ => None,
         }
     }

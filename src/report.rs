@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What came of it: for people, and as an exit code.
 
+use std::collections::BTreeSet;
+
 use crate::error::{Error, Result};
 use crate::model::module::{Id, Target};
 use crate::plan::Plan;
@@ -9,16 +11,18 @@ use crate::system::output::Block;
 
 /// What a command over several kernels ends with: the last kernel's result, and what to do next for each.
 pub fn last_result(outcomes: Vec<Outcome>) -> Result<()> {
-    let mut hints: Vec<String> =
-        outcomes.iter().filter_map(|outcome| outcome.result.as_ref().err().and_then(Error::hint)).collect();
-    hints.dedup();
+    let hint = hints(&outcomes);
     match outcomes.into_iter().last().map(|outcome| outcome.result) {
-        Some(Err(error)) => {
-            let hint = (!hints.is_empty()).then(|| hints.join("\n"));
-            Err(Error::Said { code: error.code(), hint })
-        }
+        Some(Err(error)) => Err(Error::Said { code: error.code(), hint }),
         _ => Ok(()),
     }
+}
+
+/// What to do next, said once each.
+fn hints(outcomes: &[Outcome]) -> Option<String> {
+    let hints: BTreeSet<String> =
+        outcomes.iter().filter_map(|outcome| outcome.result.as_ref().err().and_then(Error::hint)).collect();
+    (!hints.is_empty()).then(|| hints.into_iter().collect::<Vec<_>>().join("\n"))
 }
 
 /// What a command ends with for which every kernel counts: the first failure.
@@ -33,7 +37,7 @@ pub fn automatic(plan: &Plan, outcomes: &[Outcome], say: &Block) -> Result<()> {
     for (target, installed) in &plan.installed {
         failed |= !sum_up(plan, outcomes, target, installed, say);
     }
-    if failed { Err(Error::AutoinstallFailed) } else { Ok(()) }
+    if failed { Err(Error::AutoinstallFailed { hint: hints(outcomes) }) } else { Ok(()) }
 }
 
 fn sum_up(plan: &Plan, outcomes: &[Outcome], target: &Target, installed: &[String], say: &Block) -> bool {

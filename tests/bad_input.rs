@@ -154,6 +154,27 @@ You cannot install a module onto a non-existent kernel.
 }
 
 #[test]
+fn a_build_without_the_kernels_compiler_says_which_package_has_it() {
+    let mut root = root();
+    root.quick("quick", "MAKE=false");
+    root.write("/tmp/gcc", "CONFIG_CC_VERSION_TEXT=\"x86_64-linux-gnu-gcc-9 (Debian 9.3.0-22) 9.3.0\"");
+    root.write("/tmp/clang", "CONFIG_CC_VERSION_TEXT=\"clang version 19\"\nCONFIG_CC_IS_CLANG=y\nCONFIG_LD_IS_LLD=y");
+    for (config, packages) in [("gcc", "gcc-9"), ("clang", "clang lld")] {
+        root.fails(
+            &format!("script -qec 'dkms build quick/1 --config /tmp/{config}' /dev/null >/tmp/said; code=$?; tail -n 1 /tmp/said | tr -d '\\r'; exit $code"),
+            10,
+            &format!("Kernel $K ($A) was built with {packages}, not found here: apt install {packages}\n"),
+        );
+    }
+    // Who is no terminal reads the contract's words alone.
+    root.fails(
+        "dkms build quick/1 --config /tmp/gcc 2>&1 | tail -n 1; exit ${PIPESTATUS[0]}",
+        10,
+        "Consult /var/lib/dkms/quick/1/build/make.log for more information.\n",
+    );
+}
+
+#[test]
 fn a_makefile_that_fails_leaves_its_log_and_what_there_was() {
     let mut root = root();
     root.quick("quick", "MAKE='cat why && test -e works && cp quick.ko built.ko'\nBUILT_MODULE_NAME=built");

@@ -91,6 +91,27 @@ impl Kernel {
         })
     }
 
+    /// Packages of Debian and Ubuntu with the compiler and linker that this kernel was built with, where those are
+    /// not installed.
+    pub fn missing_tools(&self) -> Vec<String> {
+        let config = self.config_text().unwrap_or_default();
+        let mut missing = Vec::new();
+        let mut need = |program: &str, package: &str| {
+            if find_program(program).is_none() {
+                missing.push(package.to_owned());
+            }
+        };
+        if is_set(&config, "CONFIG_CC_IS_CLANG") {
+            need("clang", "clang");
+        } else if let Some(gcc) = setting(&config, "CONFIG_CC_VERSION_TEXT").and_then(gcc_of) {
+            need(gcc.0, gcc.1);
+        }
+        if is_set(&config, "CONFIG_LD_IS_LLD") {
+            need("ld.lld", "lld");
+        }
+        missing
+    }
+
     /// The compiler and linker that this kernel was built with, as variables for a build.
     pub fn toolchain(&self) -> Toolchain {
         let config = self.config_text().unwrap_or_default();
@@ -136,6 +157,13 @@ fn comment_of(file: &Path) -> Option<String> {
 fn plain_compiler(assignment: &str) -> Option<&str> {
     let value = assignment.trim_start().trim_start_matches([':', '?']).strip_prefix('=')?;
     value.split_whitespace().last().filter(|word| !word.contains('$'))
+}
+
+/// The program and the package of the gcc that introduces itself so: `x86_64-linux-gnu-gcc-14 (Debian 14.2.0-19) 14.2.0`.
+fn gcc_of(version_text: &str) -> Option<(&str, &str)> {
+    let program = version_text.split_whitespace().next()?;
+    let start = program.rfind("gcc").filter(|&at| at == 0 || program[..at].ends_with('-'))?;
+    Some((program, &program[start..]))
 }
 
 /// Variables by which a build finds its compiler.
@@ -186,6 +214,18 @@ mod tests {
         assert_eq!(setting(config, "CONFIG_C"), Some("sha512"));
         for (name, expected) in [("CONFIG_A", false), ("CONFIG_AB", true), ("CONFIG_B", true), ("CONFIG_D", false)] {
             assert_eq!(is_set(config, name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_gcc_is_known_by_its_introduction() {
+        for (text, expected) in [
+            ("gcc-12 (Debian 12.2.0-14+deb12u1) 12.2.0", Some(("gcc-12", "gcc-12"))),
+            ("x86_64-linux-gnu-gcc-14 (Debian 14.2.0-19) 14.2.0", Some(("x86_64-linux-gnu-gcc-14", "gcc-14"))),
+            ("Debian clang version 19.1.7", None),
+            ("", None),
+        ] {
+            assert_eq!(gcc_of(text), expected, "{text}");
         }
     }
 

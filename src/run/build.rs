@@ -155,7 +155,11 @@ impl<'a> Build<'a> {
         let command = self.make_command();
         match self.command("Building module(s)", &command, &command, None)? {
             0 => Ok(()),
-            _ => Err(Error::BuildFailed { kernel: self.work.kernel.target.to_string(), log: self.log_as_told() }),
+            _ => Err(Error::BuildFailed {
+                kernel: self.work.kernel.target.to_string(),
+                log: self.log_as_told(),
+                tools: self.work.kernel.missing_tools(),
+            }),
         }
     }
 
