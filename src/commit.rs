@@ -168,11 +168,9 @@ impl<'a> Commit<'a> {
         Ok(())
     }
 
-    /// depmod's words, which each module has of its own; the deed is done once, by [`Commit::finish`].
+    /// depmod's words, which each module has of its own, also where `--no-depmod` forbids the deed; that is done once,
+    /// by [`Commit::finish`].
     fn tell_depmod(&self, say: &Block, release: &str) {
-        if self.options.no_depmod {
-            return;
-        }
         say.print(if self.site.framework.verbose {
             format!("do_depmod {release}\n done.\n")
         } else {

@@ -19,9 +19,9 @@ use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::request::{Announced, Goal, Modules, Request};
 use crate::steps::{logged, plain_environment};
+use crate::system::files;
 use crate::system::lock::{self, Lock};
 use crate::system::output::Block;
-use crate::system::process;
 
 /// What there is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,19 +201,16 @@ fn post_transaction(site: &Site, target: Option<&Target>, say: &Block) -> Result
 /// Runs framework.conf's `post_transaction`, whose output goes to a log of its own; a failure is told, no more.
 fn run_post_transaction(site: &Site, script: &str, say: &Block) {
     let log = site.tree.root().join("post_transaction.log");
-    let verbose = site.framework.verbose;
-    say.print(if verbose { format!("{script}\n") } else { "Executing post-transaction command...".to_owned() });
     let mut command = Command::new("bash");
     command.args(["-c", script]).env(lock::HELD, std::process::id().to_string());
     plain_environment(&mut command);
-    let ended = process::merged_output(&mut command);
-    let (code, output) = ended.unwrap_or_else(|error| (126, error.to_string().into_bytes()));
-    // The log is for people who look for what went wrong; it is no reason to fail.
-    if let Err(error) = std::fs::write(&log, &output) {
-        log::warn!("{}: {error}", log.display());
+    let description = "Executing post-transaction command";
+    // What is left of an older one is not this one's; and the log is for people who look for what went wrong: it is no
+    // reason to fail.
+    let ended = files::remove_any(&log)
+        .doing(cannot("clear", &log))
+        .and_then(|()| logged::run(site, say, &log, &mut command, description, script));
+    if let Err(error) = ended {
+        say.warn(error.to_string());
     }
-    if verbose {
-        say.print(&output);
-    }
-    logged::tell_end(say, code, verbose, script);
 }

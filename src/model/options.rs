@@ -29,3 +29,12 @@ pub struct Options {
     /// Whether a kernel or headers package is being configured and its own hooks will make the initramfs.
     pub initramfs_follows: bool,
 }
+
+impl Options {
+    /// The directives as variables for a package's programs.
+    ///
+    /// Not MAKE: make would run that for every `$(MAKE)` in a makefile.
+    pub fn directive_variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.directives.iter().filter_map(|directive| directive.split_once('=')).filter(|(name, _)| *name != "MAKE")
+    }
+}

@@ -56,18 +56,18 @@ impl<'a> Build<'a> {
         command.args(["-c", script, "bash"]);
         self.workshop.confine(&self.work, result, &mut command)?;
         command
+            .envs(options.directive_variables())
             .env("PATH", self.path())
             .env("kernelver", &kernel.target.release)
             .env("arch", &kernel.target.arch)
             .env("module", &id.name)
             .env("module_version", &id.version)
             .envs(self.toolchain.variables())
-            .envs(&self.environment)
-            .envs(options.directives.iter().filter_map(|directive| directive.split_once('=')));
+            .envs(&self.environment);
         // Last: what else would set MAKEFLAGS would take the build out of the pool.
         self.token.configure(&mut command);
         command.env_remove("CARGO_MAKEFLAGS");
-        logged::run(&self.work, &self.workshop.log, &mut command, description, text)
+        logged::run(self.work.site, self.work.say, &self.workshop.log, &mut command, description, text)
     }
 
     /// PATH with what is ours in front: a `make` that keeps a package's own `-j` from leaving the pool of job tokens,

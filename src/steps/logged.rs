@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use crate::error::{Doing, Result, cannot};
+use crate::model::site::Site;
 use crate::steps::Work;
 use crate::system::files::open_log;
 use crate::system::output::Block;
@@ -30,9 +31,8 @@ pub fn append(log: &Path, text: impl AsRef<[u8]>) -> Result<()> {
 }
 
 /// Runs a command that is described as `description` and told and logged as `text`; gives its exit code.
-pub fn run(work: &Work, log: &Path, command: &mut Command, description: &str, text: &str) -> Result<i32> {
-    let say = work.say;
-    let verbose = work.site.framework.verbose;
+pub fn run(site: &Site, say: &Block, log: &Path, command: &mut Command, description: &str, text: &str) -> Result<i32> {
+    let verbose = site.framework.verbose;
     say.print(if verbose { format!("{text}\n") } else { format!("{description}...") });
     append(log, format!("\n{description}\n# command: {text}\n"))?;
     let mut file = open_log(log).doing(cannot("write", log))?;
@@ -65,7 +65,7 @@ pub fn run(work: &Work, log: &Path, command: &mut Command, description: &str, te
 }
 
 /// What follows a command that was told as `text`.
-pub fn tell_end(say: &Block, code: i32, verbose: bool, text: &str) {
+fn tell_end(say: &Block, code: i32, verbose: bool, text: &str) {
     match (code, verbose) {
         (0, _) => say.print(" done.\n"),
         (_, true) => say.print(format!("(bad exit status: {code})")),

@@ -102,7 +102,7 @@ pub fn run(work: &Work, script: Script) -> i32 {
     work.say.say(format!("Running the {} script:", script.name()));
     let mut command = Command::new(&found.file);
     command.args(&found.arguments).current_dir(&found.dir).arg0(&found.file);
-    plain_environment(&mut command);
+    plain_environment(&mut command).envs(work.options.directive_variables());
     command.env(lock::HELD, std::process::id().to_string()).env("PWD", &found.dir);
     // The others have never been told.
     if matches!(script, Script::PreInstall | Script::PostInstall) {

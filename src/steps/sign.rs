@@ -75,8 +75,6 @@ fn decide(site: &Site, framework: &Framework, kernel: &Kernel, said: &mut String
     let tool = sign_tool(site, framework, kernel);
     said.push_str(&format!("Sign command: {}\n", tool.display()));
     if !is_executable(&tool) {
-        // The words for a missing tool stand alone.
-        said.truncate(said.len() - format!("Sign command: {}\n", tool.display()).len());
         return unsigned(said, format!("Binary {} not found", tool.display()));
     }
     let (key, certificate) = keys(site, framework, said)?;
@@ -130,12 +128,12 @@ pub fn keys(site: &Site, framework: &Framework, said: &mut String) -> Option<(St
             generate_by_shim(Path::new(&certificate));
         } else {
             say("Certificate or key are missing, generating self signed certificate for MOK...".into());
-            if find_program("openssl").is_some() {
-                if let Err(error) = generate(Path::new(&key), Path::new(&certificate)) {
-                    log::warn!("{error}");
-                }
-            } else {
+            if find_program("openssl").is_none() {
                 say("openssl not found, can't generate key and certificate.".into());
+                return None;
+            }
+            if let Err(error) = generate(Path::new(&key), Path::new(&certificate)) {
+                log::warn!("{error}");
             }
         }
     }

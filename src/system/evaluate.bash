@@ -2,8 +2,8 @@
 # Sources configuration files and prints, NUL-separated, what they set: NAME, index, value, NAME, index, value, ...
 #
 # Arguments: the names to print (one word list), the number of variables and the variables (NAME=VALUE), the number
-# of files and the files, then NAME=VALUE lines that beat all files. Records go to standard
-# output, which nothing else reaches.
+# of files and the files, then NAME=VALUE lines that beat all files and are taken as they are. Records go to
+# standard output, which nothing else reaches.
 #
 # The files are evaluated twice, because the format always was: their values are split into words, globbed and
 # joined by blanks, and the result is evaluated once more as NAME[i]="value". A literal $kernelver is expanded by
@@ -57,7 +57,7 @@ for __file in "${__files[@]}"; do
     done
 done
 for __v in "${__last[@]}"; do
-    eval "${__v%%=*}=\"${__v#*=}\""
+    printf -v "${__v%%=*}" %s "${__v#*=}"
 done
 
 for __n in $__names; do

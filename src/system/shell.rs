@@ -73,7 +73,7 @@ pub struct Evaluation {
     pub variables: Vec<(&'static str, String)>,
     /// Read in this order, each seeing what the ones before it set; they must exist.
     pub files: Vec<PathBuf>,
-    /// `NAME=VALUE`, beating all files.
+    /// `NAME=VALUE`, beating all files; nothing in them is expanded.
     pub last: Vec<String>,
 }
 
@@ -168,10 +168,10 @@ mod tests {
     #[test]
     fn arrays_keep_their_indices_and_later_files_see_earlier_values() {
         let (values, _) =
-            evaluate(&["MAKE[0]=a\nMAKE[7]=b\nOTHER=c", "CLEAN=${MAKE[7]}${OTHER-none}"], &["NAME=$kernelver"]);
+            evaluate(&["MAKE[0]=a\nMAKE[7]=b\nOTHER=c", "CLEAN=${MAKE[7]}${OTHER-none}"], &["NAME=$kernelver \"a b\""]);
         assert_eq!(values.all("MAKE").collect::<Vec<_>>(), [(0, "a"), (7, "b")]);
         assert_eq!(values.get("CLEAN"), "bnone");
-        assert_eq!(values.get("NAME"), "6.1.0-1");
+        assert_eq!(values.get("NAME"), "$kernelver \"a b\"");
         assert_eq!(values.last_index(&["MAKE", "CLEAN"]), Some(7));
         assert!(!values.has("OTHER"));
     }
