@@ -24,13 +24,15 @@ use crate::system::output::Block;
 /// Directories below `TREE/M/V` that are no kernel's.
 const NOT_KERNELS: [&str; 6] = ["build", "tarball", "driver_disk", "rpm", "deb", "source"];
 
-/// What was changed on one kernel since its last depmod.
+/// What was done to one kernel since its last depmod.
 #[derive(Debug, Default)]
 struct Touched {
+    /// Whether its directory is another one now: what is superseded stays in place.
+    changed: bool,
     /// With the names of the modules and the kernel.
     placed: Vec<(String, Target, Placed)>,
     marks: Vec<PathBuf>,
-    /// Whether something was uninstalled.
+    /// Whether something was uninstalled, in words at least.
     withdrawn: bool,
 }
 
@@ -82,6 +84,7 @@ impl<'a> Commit<'a> {
             }
         }
         let touched = self.touched.entry(kernel.target.release.clone()).or_default();
+        touched.changed = true;
         touched.placed.push((id.name.clone(), kernel.target.clone(), placed));
         touched.marks.push(mark);
         scripts::run(work, Script::PostInstall);
@@ -124,13 +127,15 @@ impl<'a> Commit<'a> {
     fn uninstall(&mut self, work: &Work) -> Result<()> {
         let Work { site, id, kernel, say, .. } = work;
         let mark = site.tree.pending_mark(&id.name, &kernel.target);
+        let unfinished = mark.exists();
         // A full disk is no reason to keep what would make room on it.
         if let Err(error) = site.tree.note(&mark, &format!("{id}\n")) {
             log::warn!("{}: {error}", mark.display());
         }
         let touched = self.touched.entry(kernel.target.release.clone()).or_default();
-        touched.marks.push(mark);
+        touched.changed |= unfinished || !work.options.supersede;
         touched.withdrawn = true;
+        touched.marks.push(mark);
         install::withdraw(work)?;
         scripts::run(work, Script::PostRemove);
         if !self.options.depmod_later {
@@ -150,7 +155,7 @@ impl<'a> Commit<'a> {
             return Ok(());
         }
         superseded::settle(self.site, &work.id.name, target, &[])?;
-        self.touched.entry(target.release.clone()).or_default();
+        self.touched.entry(target.release.clone()).or_default().changed = true;
         install::restore_originals(work)
     }
 
@@ -202,7 +207,7 @@ impl<'a> Commit<'a> {
         for (name, target, placed) in &touched.placed {
             superseded::settle(self.site, name, target, &placed.files).unwrap_or_else(tell);
         }
-        if !self.depmod(release, say) {
+        if touched.changed && !self.depmod(release, say) {
             return;
         }
         for (_, _, placed) in &touched.placed {
@@ -214,7 +219,7 @@ impl<'a> Commit<'a> {
         for mark in &touched.marks {
             self.site.tree.forget(mark).doing(cannot("remove", mark)).unwrap_or_else(tell);
         }
-        if !self.options.initramfs_follows {
+        if touched.changed && !self.options.initramfs_follows {
             initramfs::refresh(self.site, release);
         }
         if self.site.framework.modprobe_on_install && !touched.placed.is_empty() && Target::running().release == release

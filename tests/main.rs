@@ -8,6 +8,7 @@
 mod apt;
 mod bad_input;
 mod boot;
+mod depmod;
 mod installed;
 mod parallel;
 mod same_ko;

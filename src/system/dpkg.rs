@@ -38,11 +38,12 @@ pub fn activate_trigger(name: &str) -> bool {
     quiet(Command::new("dpkg-trigger").args(["--no-await", name])).is_ok_and(|status| status.success())
 }
 
-/// Whether a package is installed.
+/// Whether a package is installed; also while triggers wait for it, as they do once somebody asked for one.
 pub fn is_installed(package: &str) -> bool {
-    let status =
-        Command::new("dpkg-query").args(["--show", "--showformat=${Status}", package]).stderr(Stdio::null()).output();
-    status.is_ok_and(|output| output.stdout == b"install ok installed")
+    let format = "--showformat=${db:Status-Status}";
+    let status = Command::new("dpkg-query").args(["--show", format, package]).stderr(Stdio::null()).output();
+    let installed: [&[u8]; 3] = [b"installed", b"triggers-pending", b"triggers-awaited"];
+    status.is_ok_and(|output| installed.contains(&output.stdout.as_slice()))
 }
 
 fn quiet(command: &mut Command) -> std::io::Result<std::process::ExitStatus> {

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What comes after the modules: depmod, once for each kernel and command, and the initramfs, once for each kernel and
+//! run of dpkg.
+
+use crate::support::{Layer, Root};
+
+/// Two kernels with modules.dep, three modules, and a depmod that writes down how it was called.
+fn root() -> Root {
+    let mut root = Root::with(Layer::Ours, &[]);
+    root.sh("dkms generate_mok");
+    // A kernel of which there are only headers has a module of its own now.
+    root.sh("mkdir /lib/modules/$OLD/kernel && cp /lib/modules/$K/kernel/drivers/net/nlmon.ko* /lib/modules/$OLD/kernel && depmod $OLD");
+    root.quick("first", "AUTOINSTALL=yes\nDEST_MODULE_NAME=apple-gmux");
+    root.quick("second", "AUTOINSTALL=yes");
+    root.quick("third", "AUTOINSTALL=yes\nBUILD_DEPENDS=second");
+    root.write("/usr/local/sbin/depmod", "#!/bin/sh\necho \"$@\" >>/srv/calls\nexec /sbin/depmod \"$@\"");
+    root.sh("chmod 755 /usr/local/sbin/depmod");
+    root
+}
+
+/// One kernel has a System.map, the other one has not.
+const FOR_K: &str = "-a $K -F /boot/System.map-$K\n";
+const FOR_OLD: &str = "-a $OLD\n";
+
+/// Runs a command that calls depmod like this, after which modules.dep is what depmod makes of what is there.
+#[track_caller]
+fn calls(root: &mut Root, command: &str, expected: &str) {
+    root.sh(&format!("rm -f /srv/calls; touch /srv/calls; {command}"));
+    root.says("cat /srv/calls", expected);
+    for kernel in ["$K", "$OLD"].iter().filter(|kernel| expected.contains(*kernel)) {
+        root.sh(&format!(
+            "cd /lib/modules/{kernel} && cp modules.dep /srv && /sbin/depmod {kernel} && cmp modules.dep /srv/modules.dep"
+        ));
+    }
+}
+
+#[test]
+fn depmod_runs_once_for_each_kernel_and_command() {
+    let both = &format!("{FOR_OLD}{FOR_K}");
+    let mut root = root();
+    for (command, expected) in [
+        ("dkms add first/1; dkms build first/1 -k $OLD -k $K", ""),
+        ("dkms install first/1", FOR_K),
+        ("dkms install first/1", ""),
+        ("dkms install first/1 --force", FOR_K),
+        ("dkms build first/1 --force", ""),
+        ("dkms install first/1 -k $OLD -k $K --force", both),
+        ("dkms uninstall first/1", FOR_K),
+        ("dkms uninstall first/1", ""),
+        ("dkms unbuild first/1", ""),
+        ("dkms install first/1", FOR_K),
+        ("dkms unbuild first/1", FOR_K),
+        ("dkms install first/1 -k $K --no-depmod && depmod $K; >/srv/calls", ""),
+        ("dkms uninstall first/1 -k $K --no-depmod && depmod $K; >/srv/calls", ""),
+        ("dkms install first/1", FOR_K),
+        ("dkms remove first/1 --all", both),
+        // A kernel that is not there has no modules.dep.
+        ("dkms add first/1; mkdir /lib/modules/x; ! dkms install first/1 -k x; rmdir /lib/modules/x", ""),
+        ("dkms add second/1; dkms add third/1; dkms autoinstall", FOR_K),
+        ("dkms autoinstall", ""),
+        ("dkms kernel_postinst -k $OLD", FOR_OLD),
+        ("dkms kernel_prerm -k $K", FOR_K),
+        ("dkms kernel_prerm -k $K", ""),
+        ("dkms autoinstall -k $K && dkms kernel_preinst -k $K", &format!("{FOR_K}{FOR_K}")),
+    ] {
+        calls(&mut root, command, expected);
+    }
+}
+
+#[test]
+fn depmod_runs_once_for_each_kernel_and_hook() {
+    let both = &format!("{FOR_OLD}{FOR_K}");
+    let mut root = root();
+    root.sh("for m in first second third; do dkms add $m/1 || exit; done");
+    for (command, expected) in [
+        ("/etc/kernel/postinst.d/dkms $K", FOR_K),
+        ("/etc/kernel/postinst.d/dkms $K", ""),
+        ("/etc/kernel/header_postinst.d/dkms $OLD", FOR_OLD),
+        ("/etc/kernel/prerm.d/dkms $K", FOR_K),
+        ("/usr/lib/dkms/dkms_autoinstaller start $K", FOR_K),
+        ("/etc/kernel/preinst.d/dkms $K", FOR_K),
+        ("/usr/lib/kernel/install.d/40-dkms.install add $K", FOR_K),
+        // The modules of an upgraded kernel stay until their successors are there: nothing changes.
+        ("DEB_MAINT_PARAMS='upgrade 1 2' /etc/kernel/preinst.d/dkms $K", ""),
+        ("/etc/kernel/postinst.d/dkms $K", FOR_K),
+        ("/usr/lib/kernel/install.d/40-dkms.install remove $K", FOR_K),
+        // A package is configured, and again after an upgrade.
+        ("dkms remove first/1 --all", FOR_OLD),
+        ("/usr/lib/dkms/common.postinst first 1 /usr/share/first '' ''", both),
+        ("/usr/lib/dkms/common.postinst first 1 /usr/share/first '' 0.9", both),
+        ("dkms remove first/1 --all", both),
+    ] {
+        calls(&mut root, command, expected);
+    }
+}
+
+/// A root in which update-initramfs, which takes its time, only writes down how it was called.
+fn with_initramfs() -> Root {
+    let mut root = Root::with(Layer::Ours, &[]);
+    root.sh("dkms generate_mok");
+    root.write(
+        "/usr/sbin/update-initramfs",
+        "#!/bin/sh\necho \"$@\" >>/srv/initramfs\n[ \"$1\" != -c ] || touch /boot/initrd.img-$3",
+    );
+    root
+}
+
+/// What is in the initramfs, of which a newer one is made.
+#[track_caller]
+fn refreshes(root: &mut Root, command: &str, expected: &str) {
+    root.sh(&format!("rm -f /srv/initramfs; touch /srv/initramfs; {command}"));
+    root.says("sort /srv/initramfs; ls -A /var/lib/dkms | grep initramfs; true", expected);
+}
+
+#[test]
+fn the_initramfs_is_made_once_for_each_kernel_and_run_of_dpkg() {
+    let mut root = with_initramfs();
+    root.sh("touch /boot/initrd.img-$OLD");
+    let apt = |command: &str| format!("apt-get -qq -y {command} acpi-call-dkms bbswitch-dkms tp-smapi-dkms");
+    // The newest kernel by the trigger of initramfs-tools, the other one by ours.
+    let both = "-u\n-u -k $OLD\n";
+    refreshes(&mut root, &apt("install"), both);
+    refreshes(&mut root, &apt("reinstall"), both);
+    refreshes(&mut root, &apt("remove"), both);
+    // A kernel that has none does not get one.
+    root.sh("rm /boot/initrd.img-$OLD");
+    refreshes(&mut root, &apt("install"), "-u\n");
+    // Without dpkg a person decides.
+    refreshes(&mut root, "dkms remove $(dkms status acpi-call -k $K | cut -d, -f1) --all", "");
+}
+
+#[test]
+fn a_kernel_that_comes_makes_its_initramfs_after_its_modules() {
+    let mut root = with_initramfs();
+    root.quick("quick", "AUTOINSTALL=yes");
+    root.sh("apt-get -qq -y purge linux-headers-$OLD && dkms add quick/1");
+    // The kernel's own hook comes after ours, and tells of the modules.
+    root.write(
+        "/usr/sbin/update-initramfs",
+        "#!/bin/sh\necho $1 $(cd /lib/modules/$3/updates/dkms && ls) >>/srv/initramfs; touch /boot/initrd.img-$3",
+    );
+    refreshes(&mut root, "apt-get -qq -y install linux-image-$OLD linux-headers-$OLD", "-c quick.ko\n");
+}
