@@ -2,6 +2,8 @@
 
 //! A throwaway root that a test talks to.
 
+pub mod btf;
+
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -193,6 +195,15 @@ impl Root {
         );
     }
 
+    /// The bytes that a command prints; it has to succeed.
+    #[track_caller]
+    pub fn bytes(&mut self, command: &str) -> Vec<u8> {
+        let dump = self.sh(&format!("set -o pipefail; {command} | base64 -w0"));
+        // It is long, and says nothing to a reader.
+        self.transcript.pop_back();
+        decode(dump.trim_end())
+    }
+
     /// Puts one of tests/modules into /usr/src.
     #[track_caller]
     pub fn source(&mut self, name: &str) {
@@ -270,6 +281,24 @@ impl Root {
         }
         text
     }
+}
+
+/// Base64, as base64(1) writes it.
+fn decode(text: &str) -> Vec<u8> {
+    let value = |letter: u8| match letter {
+        b'A'..=b'Z' => letter - b'A',
+        b'a'..=b'z' => letter - b'a' + 26,
+        b'0'..=b'9' => letter - b'0' + 52,
+        b'+' => 62,
+        _ => 63,
+    };
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    for four in text.trim_end_matches('=').as_bytes().chunks(4) {
+        let bits =
+            four.iter().enumerate().fold(0, |bits, (i, letter)| bits | u32::from(value(*letter)) << (18 - 6 * i));
+        bytes.extend_from_slice(&bits.to_be_bytes()[1..four.len()]);
+    }
+    bytes
 }
 
 impl Drop for Root {
