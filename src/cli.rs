@@ -184,6 +184,13 @@ fn normalize(words: impl Iterator<Item = String>, mut quiet: impl FnMut(), mut d
     let mut normal = vec!["dkms".to_owned()];
     let mut positional = Vec::new();
     let mut words = words;
+    // An architecture after the kernel is the next in the list of architectures.
+    let push = |normal: &mut Vec<String>, option: &str, value: &str| match value.trim().split_once('/') {
+        Some((kernel, arch)) if matches!(option, "-k" | "--kernelver") => {
+            normal.extend([format!("{option}={kernel}"), format!("--arch={arch}")]);
+        }
+        _ => normal.push(format!("{option}={}", value.trim())),
+    };
     while let Some(word) = words.next() {
         let long = LONG_VALUES.iter().find(|option| word.starts_with(**option));
         if DEPRECATED.contains(&word.as_str()) {
@@ -199,9 +206,9 @@ fn normalize(words: impl Iterator<Item = String>, mut quiet: impl FnMut(), mut d
         } else if let Some(option) = long {
             let value =
                 word.split_once('=').map(|(_, value)| value.to_owned()).or_else(|| words.next()).unwrap_or_default();
-            normal.push(format!("{option}={}", value.trim()));
+            push(&mut normal, option, &value);
         } else if SHORT_VALUES.contains(&word.as_str()) {
-            normal.push(format!("{word}={}", words.next().unwrap_or_default().trim()));
+            push(&mut normal, &word, &words.next().unwrap_or_default());
         } else if word.starts_with('-') {
             return Said::Unknown(word);
         } else {
@@ -422,17 +429,8 @@ impl Arguments {
 
     /// The kernels: those named, all that something is built for, or the running one.
     fn choose_kernels(&mut self, invocation: &mut Invocation) -> Result<()> {
-        let mut arches = std::mem::take(&mut self.arch);
-        let mut kernels = Vec::new();
-        for said in std::mem::take(&mut self.kernelver) {
-            match said.split_once('/') {
-                Some((kernel, arch)) => {
-                    kernels.push(kernel.to_owned());
-                    arches.push(arch.to_owned());
-                }
-                None => kernels.push(said),
-            }
-        }
+        let arches = std::mem::take(&mut self.arch);
+        let mut kernels = std::mem::take(&mut self.kernelver);
         if invocation.action == Action::Status {
             (invocation.kernels, invocation.arches) = (kernels, arches);
             return Ok(());
@@ -486,6 +484,7 @@ mod tests {
             ("status -h --nonsense", "Help"),
             ("--version --nonsense", "Version"),
             ("--no-initrd remove --all", "--all -- remove"),
+            ("build -k 6.1/x -a y --kernelver=5/z", "-k=6.1 --arch=x -a=y --kernelver=5 --arch=z -- build"),
         ] {
             assert_eq!(normal(line), expected, "{line}");
         }
