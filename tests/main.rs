@@ -8,11 +8,14 @@
 mod apt;
 mod bad_input;
 mod boot;
+mod command_line;
+mod conf;
 mod depmod;
 mod installed;
 mod parallel;
 mod same_ko;
 mod sandbox;
+mod settings;
 mod signing;
 mod support;
 mod takeover;
