@@ -117,8 +117,8 @@ impl Kernel {
         let config = self.config_text().unwrap_or_default();
         let mut toolchain = Toolchain::default();
         if let Ok(text) = fs::read_to_string(self.build_dir.join(".kernelvariables")) {
-            toolchain.cc =
-                text.lines().rev().find_map(|line| plain_compiler(line.strip_prefix("CC")?)).map(str::to_owned);
+            let assigned = |line| plain_compiler(str::trim_start_matches(line, "override ").strip_prefix("CC")?);
+            toolchain.cc = text.lines().rev().find_map(assigned).map(str::to_owned);
         }
         if let Some(cc) = setting(&config, "CONFIG_CC_VERSION_TEXT").and_then(|text| text.split_whitespace().next()) {
             if find_program(cc).is_some() {

@@ -103,7 +103,7 @@ fn sign_tool(site: &Site, framework: &Framework, kernel: &Kernel) -> PathBuf {
 pub fn keys(site: &Site, framework: &Framework, said: &mut String) -> Option<(String, String)> {
     let mut say = |line: String| said.push_str(&format!("{line}\n"));
     let (mut key, mut certificate) = (framework.mok_signing_key.clone(), framework.mok_certificate.clone());
-    let shim = site.distribution.is_ubuntu() && (key.is_empty() || certificate.is_empty());
+    let shim = site.distribution.is_ubuntu() && key.is_empty() && certificate.is_empty();
     let (default_key, default_certificate) = if shim {
         let mok = site.paths.system("/var/lib/shim-signed/mok");
         (mok.join("MOK.priv"), mok.join("MOK.der"))
@@ -116,25 +116,24 @@ pub fn keys(site: &Site, framework: &Framework, said: &mut String) -> Option<(St
         }
     }
     let complete = |key: &str, certificate: &str| key.starts_with("pkcs11:") || (exists(key) && exists(certificate));
-    if shim && !complete(&key, &certificate) && find_program("update-secureboot-policy").is_none() {
-        say("Binary update-secureboot-policy not found, modules won't be signed".into());
-        return None;
+    if shim && !complete(&key, &certificate) {
+        if find_program("update-secureboot-policy").is_none() {
+            say("Binary update-secureboot-policy not found, modules won't be signed".into());
+            return None;
+        }
+        say("Certificate or key are missing, generating them using update-secureboot-policy...".into());
+        generate_by_shim(Path::new(&certificate));
     }
     say(format!("Signing key: {key}"));
     say(format!("Public certificate (MOK): {certificate}"));
-    if !complete(&key, &certificate) {
-        if shim {
-            say("Certificate or key are missing, generating them using update-secureboot-policy...".into());
-            generate_by_shim(Path::new(&certificate));
-        } else {
-            say("Certificate or key are missing, generating self signed certificate for MOK...".into());
-            if find_program("openssl").is_none() {
-                say("openssl not found, can't generate key and certificate.".into());
-                return None;
-            }
-            if let Err(error) = generate(Path::new(&key), Path::new(&certificate)) {
-                log::warn!("{error}");
-            }
+    if !shim && !complete(&key, &certificate) {
+        say("Certificate or key are missing, generating self signed certificate for MOK...".into());
+        if find_program("openssl").is_none() {
+            say("openssl not found, can't generate key and certificate.".into());
+            return None;
+        }
+        if let Err(error) = generate(Path::new(&key), Path::new(&certificate)) {
+            log::warn!("{error}");
         }
     }
     for (what, file) in [("Key", &key), ("Certificate", &certificate)] {
