@@ -5,6 +5,7 @@
 //! The walk-throughs can be compared with Debian's own dkms:
 //! `DKMS_UNDER_TEST=original cargo test --test main walkthrough`.
 
+mod add;
 mod apt;
 mod bad_input;
 mod boot;
@@ -13,6 +14,7 @@ mod conf;
 mod depmod;
 mod installed;
 mod parallel;
+mod postinst;
 mod same_ko;
 mod sandbox;
 mod settings;

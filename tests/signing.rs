@@ -193,3 +193,43 @@ fn a_kernel_that_knows_no_signatures_gets_none() {
     build(&mut root, "", "--config=/root/config", words);
     root.says("ls -A /var/lib/dkms", "quick\n");
 }
+
+#[test]
+fn on_ubuntu_the_pair_of_the_shim_is_used() {
+    let mut root = root(Layer::under_test(), &[]);
+    root.sh("rm /etc/os-release && printf 'ID=linuxmint\\nID_LIKE=\"ubuntu debian\"\\n' >/etc/os-release");
+    let no_policy = "Binary update-secureboot-policy not found, modules won't be signed\n";
+    root.fails("dkms generate_mok", 1, no_policy);
+    // It has no place of its own for sign-file.
+    let tool = "Sign command: /usr/src/linux-headers-$K/scripts/sign-file\n";
+    build(&mut root, "", "", &format!("{tool}{no_policy}$BUILT\n"));
+
+    root.write(
+        "/usr/sbin/update-secureboot-policy",
+        "#!/bin/sh\necho $SHIM_NOTRIGGER $* $(ls) >>/srv/policy\n[ $1 = --enroll-key ] || exec openssl req -new -x509 -nodes \
+         -newkey rsa:2048 -outform DER -keyout MOK.priv -out MOK.der -subj /CN=shim",
+    );
+    root.sh("chmod 755 /usr/sbin/update-secureboot-policy; mkdir -p /var/lib/shim-signed/mok");
+    let pair = "\
+Signing key: /var/lib/shim-signed/mok/MOK.priv
+Public certificate (MOK): /var/lib/shim-signed/mok/MOK.der
+";
+    let generating = "Certificate or key are missing, generating them using update-secureboot-policy...\n";
+    root.says(
+        "cd /var/lib/shim-signed/mok; echo stale >MOK.der; dkms generate_mok 2>&1",
+        &format!("{generating}{pair}"),
+    );
+    root.says("cat /srv/policy", "y --new-key\n--enroll-key MOK.der MOK.priv\n");
+    root.says("dkms generate_mok; wc -l </srv/policy; ls -A /var/lib/dkms", &format!("{pair}2\nquick\n"));
+    build(&mut root, "", "", &format!("{tool}{pair}$BUILT\n{SIGNED}\n"));
+    root.says(SIGNER, "shim\n");
+    // Its own program is preferred.
+    root.write("/usr/bin/kmodsign", "#!/bin/sh\nexec /lib/modules/$K/build/scripts/sign-file \"$@\"");
+    root.sh("chmod 755 /usr/bin/kmodsign");
+    build(&mut root, "", "", &format!("Sign command: /usr/bin/kmodsign\n{pair}$BUILT\n{SIGNED}\n"));
+    // The administrator's key has nothing to do with the shim's certificate.
+    root.says(
+        "mok_signing_key=/root/k dkms generate_mok; wc -l </srv/policy",
+        &format!("Signing key: /root/k\nPublic certificate (MOK): /var/lib/dkms/mok.pub\n{MISSING}2\n"),
+    );
+}
