@@ -18,10 +18,11 @@ use crate::model::module::{Id, Target};
 use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::request::{Announced, Goal, Modules, Request};
-use crate::steps::{logged, plain_environment};
+use crate::steps::logged;
 use crate::system::files;
 use crate::system::lock::{self, Lock};
 use crate::system::output::Block;
+use crate::system::process::plain_environment;
 
 /// What there is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use crate::model::closed::{Copies, is_open};
 use crate::model::kernel::{Kernel, is_set};
 use crate::model::module::{Id, Target};
 use crate::model::site::Site;
+use crate::system::process::plain_environment;
 use crate::system::regex::{self, Match};
 use crate::system::sandbox::{Isolation, Sandbox};
 use crate::system::shell::{Evaluation, Values};
@@ -179,6 +180,7 @@ impl Question<'_> {
         }
         let mut evaluation = Evaluation { names: DIRECTIVES, variables, files, last: self.directives.to_vec() };
         let mut bash = Command::new("bash");
+        plain_environment(&mut bash);
         for name in DIRECTIVES {
             bash.env_remove(name);
         }

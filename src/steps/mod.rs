@@ -17,8 +17,6 @@ pub mod scripts;
 pub mod sign;
 pub mod superseded;
 
-use std::process::Command;
-
 use crate::model::conf::Conf;
 use crate::model::kernel::Kernel;
 use crate::model::module::Id;
@@ -41,16 +39,4 @@ pub struct Work<'a> {
     pub conf: &'a Conf,
     /// Where its words go.
     pub say: &'a Block,
-}
-
-/// Compiler settings of the caller's shell are not meant for kernel modules.
-const NOT_INHERITED: [&str; 9] =
-    ["CC", "CXX", "CFLAGS", "CXXFLAGS", "LDFLAGS", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "KERNEL_CC"];
-
-/// Takes the caller's compiler settings out of a command's environment.
-pub fn plain_environment(command: &mut Command) -> &mut Command {
-    for name in NOT_INHERITED {
-        command.env_remove(name);
-    }
-    command
 }

@@ -9,8 +9,9 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::error::{Doing, Error, Result, cannot};
-use crate::steps::{Work, plain_environment};
+use crate::steps::Work;
 use crate::system::files::{self, Owner, copy_tree, remove_any, take_ownership};
+use crate::system::process::plain_environment;
 use crate::system::sandbox::{self, Isolation, Mount, Sandbox, User};
 
 /// The place of one build: below `TREE/M/V/K`, so that its result is published by renaming, and with a name that

@@ -5,11 +5,11 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::steps::{Work, plain_environment};
+use crate::steps::Work;
 use crate::system::lock;
 use crate::system::output::Block;
 use crate::system::paths::below;
-use crate::system::process::{self, is_executable};
+use crate::system::process::{self, is_executable, plain_environment};
 
 /// Which script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

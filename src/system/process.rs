@@ -78,6 +78,18 @@ pub fn is_executable(path: &std::path::Path) -> bool {
     path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
 }
 
+/// Compiler settings of the caller's shell are not meant for kernel modules.
+const NOT_INHERITED: [&str; 9] =
+    ["CC", "CXX", "CFLAGS", "CXXFLAGS", "LDFLAGS", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "KERNEL_CC"];
+
+/// Takes the caller's compiler settings out of a command's environment.
+pub fn plain_environment(command: &mut Command) -> &mut Command {
+    for name in NOT_INHERITED {
+        command.env_remove(name);
+    }
+    command
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
