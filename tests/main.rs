@@ -2,13 +2,14 @@
 
 //! Tests through the installed commands, in throwaway roots with real kernels; they need root.
 //!
-//! The walk-throughs can be compared with Debian's own dkms:
-//! `DKMS_UNDER_TEST=original cargo test --test main walkthrough`.
+//! Tests of words can be compared with Debian's own dkms:
+//! `DKMS_UNDER_TEST=original cargo test --test main -- walkthrough add building command_line conf postinst settings signing`.
 
 mod add;
 mod apt;
 mod bad_input;
 mod boot;
+mod building;
 mod command_line;
 mod conf;
 mod depmod;

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What a build is given, what configuration files see and cannot do, and how it is written down.
+
+use crate::support::{Layer, Root};
+
+fn root() -> Root {
+    let mut root = Root::new();
+    root.sh("dkms generate_mok");
+    root
+}
+
+#[test]
+fn a_build_has_the_compiler_of_its_kernel() {
+    let mut root = root();
+    root.quick("quick", "MAKE=env");
+    root.sh("dkms add quick/1; mkdir /srv/headers && cp -rL /lib/modules/$K/build/include /srv/headers");
+    // No compilers, but by their names.
+    root.sh("cd /usr/local/bin && for name in clang ld.lld kernelcc; do ln -s $(type -P true) $name; done; ln -s $(type -P strip) llvm-strip");
+    let config = "sed -i '/CONFIG_CC_/d;/CONFIG_LD_/d' /srv/headers/include/config/auto.conf && echo -e";
+    for (settings, variables, command, expected) in [
+        ("", "", "env", ""),
+        ("CONFIG_CC_VERSION_TEXT=\"kernelcc (Debian) 12\"", "", "env", "CC=kernelcc\nKERNEL_CC=kernelcc\n"),
+        ("CONFIG_CC_VERSION_TEXT=\"othercc (Debian) 12\"", "", "env", ""),
+        ("", "CC := $(CCACHE)oldcc", "env", ""),
+        ("", "CC := oldcc", "env", "CC=oldcc\n"),
+        ("", "override CC = oldcc", "env", "CC=oldcc\n"),
+        ("CONFIG_CC_VERSION_TEXT=\"kernelcc 12\"", "CC = oldcc", "env", "CC=kernelcc\nKERNEL_CC=kernelcc\n"),
+        ("CONFIG_CC_IS_CLANG=y", "", "env LLVM=1", "CC=clang\nKERNEL_CC=clang\n"),
+        (
+            "CONFIG_CC_IS_CLANG=y\\nCONFIG_LD_IS_LLD=y",
+            "",
+            "env LLVM=1",
+            "CC=clang\nKERNEL_CC=clang\nKERNEL_LD=ld.lld\nLD=ld.lld\n",
+        ),
+    ] {
+        // The original asks make, which sees what is computed there.
+        if variables.contains("CCACHE") && root.layer == Layer::Peer {
+            continue;
+        }
+        root.sh(&format!(
+            "{config} '{settings}' >>/srv/headers/include/config/auto.conf; rm -f /srv/headers/.kernelvariables"
+        ));
+        if !variables.is_empty() {
+            root.write("/srv/headers/.kernelvariables", variables);
+        }
+        // Nothing of what the caller's shell has.
+        root.sh(
+            "CC=theirs CFLAGS=-O9 LDFLAGS=x CXX=y CXXFLAGS=z dkms build quick/1 --force --kernelsourcedir /srv/headers",
+        );
+        let log = "/var/lib/dkms/quick/1/$K/$A/log/make.log";
+        root.says(
+            &format!(
+                "sed -n 's/^# command: //p' {log}; grep -E '^(CC|LD|KERNEL_|CFLAGS|LDFLAGS|CXX)[A-Z]*=' {log} | sort"
+            ),
+            &format!("{command}\n{expected}"),
+        );
+    }
+}
+
+#[test]
+fn a_log_tells_what_was_run_and_how_it_went() {
+    let mut root = root();
+    root.quick("quick", "MAKE='echo out; echo error >&2; true'\nPRE_BUILD='script with words'");
+    root.write("/usr/src/quick-1/script", "#!/bin/sh\nsleep 1.2");
+    root.sh("chmod 755 /usr/src/quick-1/script; dkms build quick/1");
+    let log = "/var/lib/dkms/quick/1/$K/$A/log/make.log";
+    root.says(
+        &format!("sed -E '1s/\\(dkms-3[^)]*\\)/(dkms-3)/; 2s/.* [0-9:]{{8}} .*/DATE/; s/00:00:0[1-9]/00:00:0N/' {log}"),
+        "\
+DKMS (dkms-3) make.log for quick/1 for kernel $K ($A)
+DATE
+
+Running the pre_build script
+# command: cd /var/lib/dkms/quick/1/build/ && /var/lib/dkms/quick/1/build/script with words
+
+# exit code: 0
+# elapsed time: 00:00:0N
+----------------------------------------------------------------
+
+Building module(s)
+# command: echo out; echo error >&2; true
+out
+error
+
+# exit code: 0
+# elapsed time: 00:00:00
+----------------------------------------------------------------
+",
+    );
+    root.says(&format!("head -n 1 {log} | grep -c \"($(dkms --version))\""), "1\n");
+    root.says(&format!("stat -c '%a %U' {log} /var/lib/dkms/quick/1/$K/$A"), "644 root\n755 root\n");
+}
+
+#[test]
+fn symbols_for_debugging_are_dropped_unless_that_is_forbidden() {
+    let mut root = root();
+    root.sh("cp -r /srv/tests/modules/apple-gmux-0.1 /usr/src && cd /usr/src/apple-gmux-0.1 && sed -i '1i ccflags-y := -g' Makefile");
+    root.sh("dkms add apple-gmux/0.1");
+    let debug = "objdump -h /var/lib/dkms/apple-gmux/0.1/$K/$A/module/*.ko | grep -c debug_info; true";
+    for (strip, left) in
+        [("", 0), ("STRIP=no", 1), ("STRIP=NEVER", 1), ("STRIP[0]=n", 1), ("STRIP=yes", 0), ("STRIP=maybe", 0)]
+    {
+        root.sh(&format!(
+            "dkms build apple-gmux/0.1 --force --directive '{}'",
+            if strip.is_empty() { "X=" } else { strip }
+        ));
+        if !strip.contains('[') {
+            root.says(debug, &format!("{left}\n"));
+        }
+    }
+}
+
+#[test]
+fn configuration_files_see_their_surroundings_and_set_their_directives_only() {
+    let mut root = root();
+    root.write("/etc/dkms/framework.conf.d/hostile.conf", "mkdir() { echo mine; }; kernelver=9; cd /; HOME=/nowhere");
+    root.quick(
+        "quick",
+        "cp() { echo mine; }; rm() { echo mine; }; dkms_tree=/nowhere; source_tree=/nowhere; install_tree=/nowhere\n\
+         kernelver=9; arch=z; module=other; module_version=2; conf=x; shopt -s extglob; cd /",
+    );
+    root.says(
+        "dkms install quick/1; dkms status",
+        "\
+Creating symlink /var/lib/dkms/quick/1/source -> /usr/src/quick-1
+
+$SIGNING
+
+Building module(s)... done.
+Signing module /var/lib/dkms/quick/1/build/quick.ko
+Installing /lib/modules/$K/updates/dkms/quick.ko
+Running depmod... done.
+quick/1, $K, $A: installed
+",
+    );
+    root.sh("dkms remove quick/1 --all; rm /etc/dkms/framework.conf.d/hostile.conf");
+
+    let variables = "kernelver arch kernel_source_dir kernel_config dkms_tree source_tree install_tree tmp_location module \
+                     module_version parallel_jobs action force running_distribution current_kernel current_os CC PACKAGE_NAME";
+    root.quick(
+        "quick",
+        &format!("for name in {variables}; do told+=\"${{!name}}, \"; done; told+=${{PWD}}; MAKE=\"echo $told\""),
+    );
+    root.sh("cd /srv; CC=gcc dkms build quick/1 -k $OLD -j 3");
+    root.says(
+        "sed -n 's/^# command: echo //p' /var/lib/dkms/quick/1/$OLD/$A/log/make.log",
+        "$OLD, $A, /lib/modules/$OLD/build, /lib/modules/$OLD/build/include/config/auto.conf, /var/lib/dkms, /usr/src, \
+         /lib/modules, /tmp, quick, 1, 3, build, , debian, $K, Linux, , quick, /srv\n",
+    );
+}
+
+#[test]
+fn status_takes_patterns() {
+    let mut root = root();
+    root.quick("quick", "");
+    root.quick("other", "");
+    root.sh("for kernel in weird-kernel 6.0/i686; do dkms build quick/1 -k $kernel --kernelsourcedir /lib/modules/$K/build; done");
+    root.sh("dkms build quick/1 && dkms add other/1");
+    let (old, new) = ("quick/1, 6.0, i686: built\n", "quick/1, $K, $A: built\n");
+    let weird = "quick/1, weird-kernel, $A: built\n";
+    let (all, added) = (format!("{old}{new}"), "quick/1: added\n".to_owned());
+    for (arguments, expected) in [
+        ("", format!("other/1: added\n{all}")),
+        ("'qu*'", all.clone()),
+        ("-m 'q?ick' -v '[0-9]'", all.clone()),
+        ("'q*/*'", all.clone()),
+        // Which is none by its name, but for whoever asks for it.
+        ("quick -k '*'", format!("{all}{weird}")),
+        ("quick -k weird-kernel", weird.to_owned()),
+        ("quick/1 -k '6*'", all.clone()),
+        ("quick -a 'i*'", old.to_owned()),
+        ("quick -k 6.0 -a $A", added.clone()),
+        ("quick -k 6.0/i686 -k $K", format!("{old}{added}")),
+        ("quick -k '6.0/i*'", old.to_owned()),
+        ("quick/2", String::new()),
+        ("nosuch", String::new()),
+    ] {
+        root.says(&format!("dkms status {arguments}"), &expected);
+    }
+    root.says("set -f; dkms status -k nosuch", "other/1: added\nquick/1: added\n");
+    // What has no name of a kernel's is not removed with the others.
+    root.says(
+        "dkms remove quick/1 --all; dkms status quick; ls /var/lib/dkms/quick/1 | grep -v build",
+        "\
+Module quick/1 is not installed for kernel 6.0 (i686). Skipping...
+
+Module quick/1 is not installed for kernel $K ($A). Skipping...
+
+quick/1: added
+source
+weird-kernel
+",
+    );
+}
