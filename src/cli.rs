@@ -184,13 +184,6 @@ fn normalize(words: impl Iterator<Item = String>, mut quiet: impl FnMut(), mut d
     let mut normal = vec!["dkms".to_owned()];
     let mut positional = Vec::new();
     let mut words = words;
-    // An architecture after the kernel is the next in the list of architectures.
-    let push = |normal: &mut Vec<String>, option: &str, value: &str| match value.trim().split_once('/') {
-        Some((kernel, arch)) if matches!(option, "-k" | "--kernelver") => {
-            normal.extend([format!("{option}={kernel}"), format!("--arch={arch}")]);
-        }
-        _ => normal.push(format!("{option}={}", value.trim())),
-    };
     while let Some(word) = words.next() {
         let long = LONG_VALUES.iter().find(|option| word.starts_with(**option));
         if DEPRECATED.contains(&word.as_str()) {
@@ -206,9 +199,9 @@ fn normalize(words: impl Iterator<Item = String>, mut quiet: impl FnMut(), mut d
         } else if let Some(option) = long {
             let value =
                 word.split_once('=').map(|(_, value)| value.to_owned()).or_else(|| words.next()).unwrap_or_default();
-            push(&mut normal, option, &value);
+            push_value(&mut normal, option, value.trim());
         } else if SHORT_VALUES.contains(&word.as_str()) {
-            push(&mut normal, &word, &words.next().unwrap_or_default());
+            push_value(&mut normal, &word, words.next().unwrap_or_default().trim());
         } else if word.starts_with('-') {
             return Said::Unknown(word);
         } else {
@@ -218,6 +211,20 @@ fn normalize(words: impl Iterator<Item = String>, mut quiet: impl FnMut(), mut d
     normal.push("--".into());
     normal.extend(positional);
     Said::Normal(normal)
+}
+
+/// An option with its value. What stands behind a slash is an option of its own: a module's version like that of
+/// `-v`, the last of which counts, and a kernel's architecture like those of `-a`, in one list with them.
+fn push_value(normal: &mut Vec<String>, option: &str, value: &str) {
+    let second = match option {
+        "-m" | "--module" => Some("-v"),
+        "-k" | "--kernelver" => Some("--arch"),
+        _ => None,
+    };
+    match second.zip(value.split_once('/')) {
+        Some((second, (first, rest))) => normal.extend([format!("{option}={first}"), format!("{second}={rest}")]),
+        None => normal.push(format!("{option}={value}")),
+    }
 }
 
 /// The usage, below an error.
@@ -255,7 +262,7 @@ pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let words = match Words::sort(&arguments.words, &output) {
+    let words = match Words::sort(&arguments.words, arguments.module.is_some(), &output) {
         Ok(words) => words,
         Err(error) => {
             output.block().error(&error);
@@ -289,7 +296,8 @@ struct Words {
 }
 
 impl Words {
-    fn sort(words: &[String], output: &Output) -> Result<Self> {
+    /// `named`: the module was named by an option.
+    fn sort(words: &[String], named: bool, output: &Output) -> Result<Self> {
         let mut sorted = Self::default();
         for word in words {
             let path = Path::new(word);
@@ -304,7 +312,7 @@ impl Words {
                 sorted.source = Some(path.to_owned());
             } else if path.is_file() {
                 sorted.archive = Some(path.to_owned());
-            } else if sorted.module.is_none() {
+            } else if sorted.module.is_none() && !named {
                 sorted.module = Some(word.clone());
             } else {
                 output.block().warn(format!("I do not know how to handle {word}."));
@@ -337,11 +345,13 @@ impl Arguments {
         }
         let directives = self.directives(site);
         let (name, version) = self.module(words.module);
+        let named = name.is_some();
         let mut invocation = Invocation {
             action,
             name,
             version,
-            source: words.source,
+            // Whoever names a module means that one.
+            source: words.source.filter(|_| !named),
             targets: Vec::new(),
             all: self.all,
             kernels: Vec::new(),
@@ -403,6 +413,9 @@ impl Arguments {
     fn directives(&mut self, site: &Site) -> Vec<String> {
         let say = site.output.block();
         self.directive.retain(|directive| {
+            if directive.is_empty() {
+                return false;
+            }
             let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
             let plain = !name.is_empty()
                 && !name.starts_with(|c: char| c.is_ascii_digit())
@@ -476,7 +489,8 @@ mod tests {
     fn old_spellings_come_out_as_todays() {
         for (line, expected) in [
             ("-m hello -v 1.0 add", "-m=hello -v=1.0 -- add"),
-            ("add --modulefoo hello/1.0", "--module=hello/1.0 -- add"),
+            ("add --modulefoo hello/1.0", "--module=hello -v=1.0 -- add"),
+            ("status -v 2.0 -m hello/1.0", "-v=2.0 -m=hello -v=1.0 -- status"),
             ("build --kernelver=6.1 --archive x.tar --arch y", "--kernelver=6.1 --archive=x.tar --arch=y -- build"),
             ("status -m", "-m= -- status"),
             ("status -k=1", "Unknown(\"-k=1\")"),
