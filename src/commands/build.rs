@@ -11,6 +11,9 @@ use crate::{report, run};
 
 /// `build` and `install`; what is not registered yet is added first.
 pub fn run(site: &Site, invocation: &Invocation, goal: Goal) -> Result<()> {
+    if let Some(id) = invocation.id("add").ok().filter(|id| site.tree.is_broken(id)) {
+        return Err(Error::Broken(id.to_string()));
+    }
     if goal == Goal::Installed {
         site.need_root()?;
     } else {
@@ -33,9 +36,6 @@ pub fn run(site: &Site, invocation: &Invocation, goal: Goal) -> Result<()> {
 fn register(site: &Site, invocation: &Invocation) -> Result<Id> {
     if invocation.source.is_none() {
         let id = invocation.id("add")?;
-        if site.tree.is_broken(&id) {
-            return Err(Error::Broken(id.to_string()));
-        }
         if site.tree.is_added(&id) {
             return Ok(id);
         }

@@ -170,7 +170,7 @@ impl Tree {
             return false;
         }
         let link = self.source_link(id);
-        if link.is_symlink() { !link.exists() } else { !link.exists() && self.source_dir(id).is_dir() }
+        if link.is_symlink() { !link.is_dir() } else { self.source_dir(id).is_dir() }
     }
 
     /// The state for one kernel of a module that is registered.
