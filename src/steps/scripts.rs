@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The scripts that a package brings: PRE_BUILD, POST_BUILD, POST_ADD, PRE_INSTALL, POST_INSTALL, POST_REMOVE.
 
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -100,8 +99,8 @@ pub fn run(work: &Work, script: Script) -> i32 {
         return 0;
     };
     work.say.say(format!("Running the {} script:", script.name()));
-    let mut command = Command::new(&found.file);
-    command.args(&found.arguments).current_dir(&found.dir).arg0(&found.file);
+    let mut command = process::script(&found.file);
+    command.args(&found.arguments).current_dir(&found.dir);
     plain_environment(&mut command).envs(work.options.directive_variables());
     command.env(lock::HELD, std::process::id().to_string()).env("PWD", &found.dir);
     // The others have never been told.

@@ -73,6 +73,22 @@ pub fn program(name: &str) -> Command {
     Command::new(find_program(name).unwrap_or_else(|| PathBuf::from(name)))
 }
 
+/// An executable file as a command. One that is neither a program nor names its interpreter is a script of the shell, as
+/// it is for the shell that would start it.
+pub fn script(file: &std::path::Path) -> Command {
+    let mut start = [0; 4];
+    let read = std::fs::File::open(file).and_then(|mut file| std::io::Read::read(&mut file, &mut start)).unwrap_or(0);
+    let mut command = if start[..read].starts_with(b"#!") || &start[..read] == b"\x7fELF" {
+        Command::new(file)
+    } else {
+        let mut bash = Command::new("bash");
+        bash.arg(file);
+        bash
+    };
+    std::os::unix::process::CommandExt::arg0(&mut command, file);
+    command
+}
+
 /// Whether `path` is a file that may be executed.
 pub fn is_executable(path: &std::path::Path) -> bool {
     path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
