@@ -364,7 +364,7 @@ impl Conf {
     pub fn deprecated(&self) -> Vec<&'static str> {
         let clean = self.values.get("CLEAN");
         let silent = ["", "true", "/bin/true", "/usr/bin/true"].contains(&clean);
-        let set = |name: &&str| !self.values.list(name).is_empty();
+        let set = |name: &&str| self.values.has(name);
         (!silent).then_some("CLEAN").into_iter().chain(DEPRECATED.into_iter().filter(set)).collect()
     }
 
