@@ -412,6 +412,12 @@ impl Conf {
         EXCLUSIVE.iter().any(|name| !self.values.list(name).is_empty()) || !self.get("OBSOLETE_BY").is_empty()
     }
 
+    /// OBSOLETE_BY, where that is older than this kernel.
+    pub fn obsolete_by(&self, target: &Target) -> Option<&str> {
+        let release = Some(self.get("OBSOLETE_BY")).filter(|release| !release.is_empty())?;
+        (padded(&target.release) > padded(release)).then_some(release)
+    }
+
     /// The modules that are meant for this kernel; `None` if the package is not meant for it at all.
     pub fn included(&self, kernel: &Kernel) -> Option<Vec<&Module>> {
         if !self.is_exclusive() {

@@ -123,7 +123,7 @@ pub struct Ready<'a> {
 
 /// Looks whether kernel and modules are there.
 pub fn prepare<'a>(work: &Work<'a>) -> Result<Ready<'a>> {
-    let Work { site, id, kernel, conf, say, .. } = work;
+    let Work { site, options, id, kernel, conf, say } = work;
     let forced = forced(site, id);
     if forced.install {
         say.say(format!("Forcing installation of {}", id.name));
@@ -134,9 +134,17 @@ pub fn prepare<'a>(work: &Work<'a>) -> Result<Ready<'a>> {
     if !kernel.modules.is_dir() {
         return Err(Error::NoKernel(kernel.modules.clone()));
     }
+    if let Some(release) = conf.obsolete_by(&kernel.target).filter(|_| !options.force && !forced.install) {
+        say.complain(format!(
+            "\nModule has been obsoleted due to being included in kernel {release}.\nWe will avoid installing for future \
+             kernels above {release}.\nYou may override by specifying --force.\n"
+        ));
+        return Err(Error::InstallAborted);
+    }
     let suffix = kernel.compression();
     let built = site.tree.module_dir(id, &kernel.target);
-    let modules = conf.included(kernel).unwrap_or_default();
+    // What was built is installed all the same when its package is not meant for this kernel any more.
+    let modules = conf.included(kernel).unwrap_or_else(|| conf.modules.iter().collect());
     let find = |module| Candidate::find(module, &built, suffix);
     let candidates = modules.into_iter().map(find).collect::<Result<Vec<_>>>()?;
     Ok(Ready { forced, candidates })
