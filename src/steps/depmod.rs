@@ -43,9 +43,14 @@ fn base_of(modules: &Path) -> Option<&Path> {
     tree.ends_with("lib/modules").then(|| tree.parent()?.parent()).flatten()
 }
 
+/// What comes with the kernel, and not from depmod.
+const THE_KERNELS: [&str; 4] =
+    ["modules.builtin", "modules.builtin.modinfo", "modules.builtin.ranges", "modules.order"];
+
 /// A kernel without modules has gone: what depmod wrote for it goes too.
 fn forget(modules: &Path) {
-    for name in names(modules).iter().filter(|name| name.starts_with("modules.")) {
+    let names = names(modules);
+    for name in names.iter().filter(|name| name.starts_with("modules.") && !THE_KERNELS.contains(&name.as_str())) {
         let _ = fs::remove_file(modules.join(name));
     }
     let _ = fs::remove_dir(modules);
