@@ -36,7 +36,7 @@ pub fn run(site: &Site, arguments: &Arguments) -> Result<()> {
     }
     site.need_root()?;
     if site.paths.no_autoinstall().exists() {
-        say.say("Automatic installation of modules has been disabled.");
+        say.say("autoinstall for dkms modules has been disabled.");
         return Ok(());
     }
     let id = Id::new(&arguments.name, &arguments.version);
@@ -78,9 +78,11 @@ pub fn run(site: &Site, arguments: &Arguments) -> Result<()> {
         say.say(format!("Building for architecture {arch}"));
     }
     let mut targets = Vec::new();
-    for release in releases.iter().filter(|release| !release.contains("BOOT")) {
+    for release in &releases {
         let target = Target::new(release, &arch);
-        if Kernel::new(site, &target, None, None).has_headers() {
+        if release.contains("BOOT") {
+            say.say(format!("\nModule build and install for {release} was skipped as \nit is a BOOT variant"));
+        } else if Kernel::new(site, &target, None, None).has_headers() {
             targets.push(target);
         } else {
             say.say(format!(
