@@ -78,6 +78,9 @@ fn read(site: &Site, invocation: &Invocation, kernel: &Kernel, id: Option<&Id>, 
 fn take_in(site: &Site, invocation: &Invocation, source: &Path, say: &Block) -> Result<Id> {
     let source = fs::canonicalize(source).doing(cannot("find", source))?;
     let file = invocation.options.conf.clone().unwrap_or_else(|| source.join("dkms.conf"));
+    if !source.join("dkms.conf").is_file() {
+        return Err(Error::Usage { text: format!("{} must contain a dkms.conf file!", source.display()), code: 9 });
+    }
     let kernel = first_kernel(site, invocation);
     let conf = read(site, invocation, &kernel, None, file.clone())?;
     if conf.id.name.is_empty() || conf.id.version.is_empty() {
