@@ -30,6 +30,7 @@ lint:
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 	shellcheck $(shell grep -rlE --exclude-dir=dkms-rs '^#!/bin/(ba)?sh' tests etc debian .ci)
+	shellcheck tests/differential/lib.sh tests/differential/scripts/*
 	shellcheck --shell=bash debian/completions/dkms
 	! command -v zsh >/dev/null || zsh -n debian/completions/_dkms
 	! command -v fish >/dev/null || fish --no-execute debian/completions/dkms.fish

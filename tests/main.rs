@@ -13,6 +13,7 @@ mod building;
 mod command_line;
 mod conf;
 mod depmod;
+mod differential;
 mod installed;
 mod parallel;
 mod postinst;

@@ -87,6 +87,23 @@ fn kernels() -> &'static [String] {
     })
 }
 
+/// The beginning of a command in a new root, whose environment names its kernels as [`Root`] says. `options` are those
+/// of `tests/throwaway run`.
+pub fn in_root(layer: Layer, options: &[&str]) -> Command {
+    let [old, newest] = kernels() else {
+        panic!("the tests need two kernels, apt offers {:?}", kernels());
+    };
+    let mut command = throwaway();
+    command
+        .args(["run", "--layer", layer.name(), "--release", newest])
+        .args(["--setenv", &format!("K={newest}")])
+        .args(["--setenv", &format!("OLD={old}")])
+        .args(["--setenv", &format!("A={}", std::env::consts::ARCH)])
+        .args(options)
+        .arg("--");
+    command
+}
+
 const NO_ROOT: &str = "no throwaway root could be made: these tests need root (or sudo), overlayfs \
                        and a network; what is missing stands above this line";
 
@@ -121,16 +138,8 @@ impl Root {
 
     /// `options` are those of `tests/throwaway run`.
     pub fn with(layer: Layer, options: &[&str]) -> Root {
-        let [old, newest] = kernels() else {
-            panic!("the tests need two kernels, apt offers {:?}", kernels());
-        };
-        let mut agent = throwaway()
-            .args(["run", "--layer", layer.name(), "--release", newest])
-            .args(["--setenv", &format!("K={newest}")])
-            .args(["--setenv", &format!("OLD={old}")])
-            .args(["--setenv", &format!("A={}", std::env::consts::ARCH)])
-            .args(options)
-            .args(["--", "bash", "-c", AGENT])
+        let mut agent = in_root(layer, options)
+            .args(["bash", "-c", AGENT])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -198,10 +207,10 @@ impl Root {
     /// The bytes that a command prints; it has to succeed.
     #[track_caller]
     pub fn bytes(&mut self, command: &str) -> Vec<u8> {
-        let dump = self.sh(&format!("set -o pipefail; {command} | base64 -w0"));
+        let dump = self.sh(&format!("set -o pipefail; {command} | od -An -v -w64 -tx1"));
         // It is long, and says nothing to a reader.
         self.transcript.pop_back();
-        decode(dump.trim_end())
+        undump(&dump)
     }
 
     /// Puts one of tests/modules into /usr/src.
@@ -283,22 +292,10 @@ impl Root {
     }
 }
 
-/// Base64, as base64(1) writes it.
-fn decode(text: &str) -> Vec<u8> {
-    let value = |letter: u8| match letter {
-        b'A'..=b'Z' => letter - b'A',
-        b'a'..=b'z' => letter - b'a' + 26,
-        b'0'..=b'9' => letter - b'0' + 52,
-        b'+' => 62,
-        _ => 63,
-    };
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    for four in text.trim_end_matches('=').as_bytes().chunks(4) {
-        let bits =
-            four.iter().enumerate().fold(0, |bits, (i, letter)| bits | u32::from(value(*letter)) << (18 - 6 * i));
-        bytes.extend_from_slice(&bits.to_be_bytes()[1..four.len()]);
-    }
-    bytes
+/// The bytes that `od -An -v -tx1` dumped.
+pub fn undump(dump: &str) -> Vec<u8> {
+    let bytes: Result<_, _> = dump.split_whitespace().map(|byte| u8::from_str_radix(byte, 16)).collect();
+    bytes.expect("od prints bytes")
 }
 
 impl Drop for Root {
