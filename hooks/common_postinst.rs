@@ -11,7 +11,7 @@ use dkms_rs::model::site::Trees;
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1);
     let mut next = || words.next().unwrap_or_default();
-    let (name, version, _tarballs, arch, upgrade_from) = (next(), next(), next(), next(), next());
-    let arguments = Arguments { name, version, arch, upgrade_from };
+    let (name, version, tarballs, arch, upgrade_from) = (next(), next(), next(), next(), next());
+    let arguments = Arguments { name, version, tarballs: tarballs.into(), arch, upgrade_from };
     entry::run(Trees::default(), Reader::Administrator, |site| postinst::run(site, &arguments))
 }

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use crate::commands::{self, Action, Invocation};
+use crate::commands::{self, Action, Content, Invocation};
 use crate::entry::{self, Reader};
 use crate::error::{Error, Result};
 use crate::model::module::Target;
@@ -97,7 +97,7 @@ pub struct Arguments {
     version: bool,
     /// The tarball to read or write
     #[arg(long, value_name = "FILE", hide = true)]
-    archive: Option<PathBuf>,
+    archive: Option<String>,
     /// The kernel to take as the pattern
     #[arg(long, value_name = "KERNEL", hide = true)]
     templatekernel: Option<String>,
@@ -347,28 +347,32 @@ impl Arguments {
         let (name, version) = self.module(words.module);
         let named = name.is_some();
         let mut invocation = Invocation {
-            action,
             name,
             version,
             // Whoever names a module means that one.
             source: words.source.filter(|_| !named),
-            targets: Vec::new(),
-            all: self.all,
-            kernels: Vec::new(),
-            arches: Vec::new(),
-            options: Options {
-                force: self.force,
-                force_version: self.force_version_override,
-                conf: self.conf.take(),
-                headers: self.kernelsourcedir.take(),
-                config: self.config.take(),
-                directives,
-                no_depmod: self.no_depmod,
-                depmod_later: false,
-                supersede: false,
-                action: action.name().into(),
-                initramfs_follows: false,
+            archive: self.archive.take().filter(|file| !file.is_empty()).map(PathBuf::from).or(words.archive),
+            template: self.templatekernel.take().filter(|release| !release.is_empty()),
+            content: match (self.binaries_only, self.source_only) {
+                (true, _) => Content::BinariesOnly,
+                (_, true) => Content::SourceOnly,
+                _ => Content::Everything,
             },
+            all: self.all,
+            ..Invocation::new(action)
+        };
+        invocation.options = Options {
+            force: self.force,
+            force_version: self.force_version_override,
+            conf: self.conf.take(),
+            headers: self.kernelsourcedir.take(),
+            config: self.config.take(),
+            directives,
+            no_depmod: self.no_depmod,
+            depmod_later: false,
+            supersede: false,
+            action: action.name().into(),
+            initramfs_follows: false,
         };
         self.choose_kernels(&mut invocation)?;
         commands::run(site, &invocation)

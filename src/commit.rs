@@ -6,11 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Doing, Error, Result, cannot};
-use crate::model::module::Id;
-use crate::model::module::Target;
+use crate::model::module::{Id, Target};
 use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::model::tree::State;
@@ -18,7 +17,7 @@ use crate::request::Goal;
 use crate::steps::install::{self, Placed};
 use crate::steps::scripts::{self, Script};
 use crate::steps::{Work, archive, depmod, initramfs, superseded};
-use crate::system::files::{names, remove_any, remove_empty_up_to};
+use crate::system::files::{names, publish, remove_any, remove_empty_up_to, replace_with_copy};
 use crate::system::output::Block;
 
 /// Directories below `TREE/M/V` that are no kernel's.
@@ -171,6 +170,31 @@ impl<'a> Commit<'a> {
         // Fails where other versions are left.
         let _ = fs::remove_dir(self.site.tree.module_root(&id.name));
         Ok(())
+    }
+
+    /// Takes over what was built elsewhere, from a directory in the tree's own file system.
+    pub fn load(&self, id: &Id, target: &Target, built: &Path, say: &Block) -> Result<()> {
+        let place = self.site.tree.built_dir(id, target);
+        if place.exists() && !self.options.force {
+            say.warn(format!("{} already exists. Skipping...", place.display()));
+            return Ok(());
+        }
+        say.say(format!("Loading {}...", place.display()));
+        let parent = place.parent().unwrap_or(self.site.tree.root());
+        fs::create_dir_all(parent).doing(cannot("make", parent))?;
+        publish(built, &place).doing(cannot("write", &place))
+    }
+
+    /// Keeps the dkms.conf of modules whose source is not here, where `status` does not look for modules.
+    pub fn keep_conf(&self, id: &Id, conf: &Path, say: &Block) -> Result<()> {
+        let place = self.site.tree.source_link(id);
+        if place.is_symlink() {
+            return Err(Error::Broken(id.to_string()));
+        }
+        say.say(format!("Creating {}", place.display()));
+        fs::create_dir_all(&place).doing(cannot("make", &place))?;
+        say.say(format!("Copying dkms.conf to {} ...", place.display()));
+        replace_with_copy(conf, &place.join("dkms.conf")).doing(cannot("write", &place))
     }
 
     /// depmod's words, which each module has of its own, also where `--no-depmod` forbids the deed; that is done once,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What can go wrong, in the words and with the exit codes that callers of dkms rely on.
 
+pub mod tarball;
+
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -196,6 +198,9 @@ pub enum Error {
         /// Their names and the exit codes: `hello/1.0(4)`.
         modules: String,
     },
+    /// Something is wrong with a tarball.
+    #[error(transparent)]
+    Tarball(#[from] tarball::Problem),
     /// Something of the operating system's.
     #[error("{}", io_text(what, source))]
     Io {
@@ -234,6 +239,7 @@ impl Error {
             Self::Excluded { .. } => 77,
             Self::PreInstallFailed => 101,
             Self::BuildScriptFailed { code, .. } | Self::ScriptFailed { code, .. } => u8::try_from(*code).unwrap_or(1),
+            Self::Tarball(problem) => problem.code(),
             Self::Usage { code, .. } | Self::Said { code, .. } => *code,
         }
     }
@@ -249,6 +255,7 @@ impl Error {
                 let tools = tools.join(" ");
                 Some(format!("Kernel {kernel} was built with {tools}, not found here: apt install {tools}"))
             }
+            Self::Tarball(problem) => problem.hint(),
             Self::AutoinstallFailed { hint } | Self::Said { hint, .. } => hint.clone(),
             _ => None,
         }
@@ -266,14 +273,17 @@ impl Error {
 
     /// Whether it was said already.
     pub fn is_said(&self) -> bool {
-        matches!(
-            self,
-            Self::Said { .. }
-                | Self::Excluded { .. }
-                | Self::Stranded { .. }
-                | Self::BuildScriptFailed { .. }
-                | Self::ScriptFailed { .. }
-        )
+        match self {
+            Self::Tarball(problem) => problem.is_said(),
+            _ => matches!(
+                self,
+                Self::Said { .. }
+                    | Self::Excluded { .. }
+                    | Self::Stranded { .. }
+                    | Self::BuildScriptFailed { .. }
+                    | Self::ScriptFailed { .. }
+            ),
+        }
     }
 }
 

@@ -59,18 +59,10 @@ pub fn kernel_goes(release: Option<String>, action: Action) -> ExitCode {
         if release.is_empty() {
             return Err(Error::Usage { text: "Empty kernelver[0]".into(), code: 16 });
         }
-        let invocation = Invocation {
-            action,
-            name: None,
-            version: None,
-            source: None,
-            targets: vec![Target::new(release, Target::running().arch)],
-            all: false,
-            kernels: Vec::new(),
-            arches: Vec::new(),
-            // A kernel that goes takes its initramfs along, one that is replaced makes a new one.
-            options: Options { action: action.name().into(), initramfs_follows: true, ..Options::default() },
-        };
+        let mut invocation = Invocation::new(action);
+        invocation.targets = vec![Target::new(release, Target::running().arch)];
+        // A kernel that goes takes its initramfs along, one that is replaced makes a new one.
+        invocation.options.initramfs_follows = true;
         kernel::run(site, &invocation)
     });
     ExitCode::SUCCESS

@@ -31,6 +31,12 @@ pub fn every_result(outcomes: Vec<Outcome>) -> Result<()> {
     failure.map_or(Ok(()), |error| Err(error.said()))
 }
 
+/// The last failure; a kernel that a module is not meant for is none.
+pub fn last_failure(outcomes: Vec<Outcome>) -> Result<()> {
+    let failures = outcomes.into_iter().filter_map(|outcome| outcome.result.err()).filter(|error| error.code() != 77);
+    failures.last().map_or(Ok(()), |error| Err(error.said()))
+}
+
 /// Sums an automatic installation up for each kernel; an error if some module failed or waits for one that did.
 pub fn automatic(plan: &Plan, outcomes: &[Outcome], say: &Block) -> Result<()> {
     let mut failed = false;

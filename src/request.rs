@@ -59,6 +59,8 @@ pub enum Announced {
     Going,
     /// That it goes because its kernel is being replaced.
     Replaced,
+    /// As one that another kernel has.
+    Matching,
 }
 
 /// A wish.

@@ -23,5 +23,6 @@ mod settings;
 mod signing;
 mod support;
 mod takeover;
+mod tarball;
 mod upgrade;
 mod walkthrough;

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use crate::commands::{Invocation, lock};
+use crate::commands::{Invocation, ldtarball, lock};
 use crate::error::{Doing, Error, Result, cannot};
 use crate::model::conf::{Conf, Question};
 use crate::model::kernel::Kernel;
@@ -19,6 +19,9 @@ use crate::system::output::Block;
 
 /// `add`
 pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
+    if invocation.names_archive() {
+        return ldtarball::run(site, invocation);
+    }
     site.need_tree()?;
     let _lock = lock(site)?;
     add(site, invocation, &site.output.block()).map(drop)
@@ -75,7 +78,7 @@ fn read(site: &Site, invocation: &Invocation, kernel: &Kernel, id: Option<&Id>, 
 }
 
 /// Copies a source tree from anywhere to where sources are, under the name that its dkms.conf gives.
-fn take_in(site: &Site, invocation: &Invocation, source: &Path, say: &Block) -> Result<Id> {
+pub fn take_in(site: &Site, invocation: &Invocation, source: &Path, say: &Block) -> Result<Id> {
     let source = fs::canonicalize(source).doing(cannot("find", source))?;
     let file = invocation.options.conf.clone().unwrap_or_else(|| source.join("dkms.conf"));
     if !source.join("dkms.conf").is_file() {
@@ -96,17 +99,21 @@ fn take_in(site: &Site, invocation: &Invocation, source: &Path, say: &Block) -> 
     if is(&place) || is(&site.tree.source_link(&id)) || is(&site.tree.build_dir(&id)) {
         return Ok(id);
     }
-    if invocation.options.force && place.exists() {
+    let replaced = invocation.options.force && place.exists();
+    if replaced {
         say.complain(format!("\nForcing install of {id}\n"));
-        // Beside it first: what is there serves until all of the new one is.
-        let parent = place.parent().unwrap_or(Path::new("/"));
-        let beside = tempfile::Builder::new().prefix(".dkms-").tempdir_in(parent).doing(cannot("write", parent))?;
-        let new = beside.path().join("source");
-        return copy_tree(&source, &new, Owner::Same)
-            .and_then(|()| files::publish(&new, &place))
-            .doing(|| format!("Cannot copy the source to {}", place.display()))
-            .map(|()| id);
     }
-    copy_tree(&source, &place, Owner::Same).doing(|| format!("Cannot copy the source to {}", place.display()))?;
-    Ok(id)
+    // Beside it first: what is there serves until all of the new one is. Where it is a link, what that leads to.
+    let place = fs::canonicalize(&place).unwrap_or(place);
+    let parent = place.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(parent).doing(cannot("make", parent))?;
+    let beside = tempfile::Builder::new().prefix(".dkms-").tempdir_in(parent).doing(cannot("write", parent))?;
+    let new = beside.path().join("source");
+    if place.exists() && !replaced {
+        copy_tree(&place, &new, Owner::Same).doing(|| format!("Cannot copy the source in {}", place.display()))?;
+    }
+    copy_tree(&source, &new, Owner::Same)
+        .and_then(|()| files::publish(&new, &place))
+        .doing(|| format!("Cannot copy the source to {}", place.display()))
+        .map(|()| id)
 }

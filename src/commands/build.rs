@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `build` and `install`: named modules, on named kernels.
 
-use crate::commands::{Invocation, add, lock, post_transaction};
+use crate::commands::{Invocation, add, ldtarball, lock, post_transaction};
 use crate::error::{Error, Result};
 use crate::model::module::Id;
 use crate::model::site::Site;
@@ -19,6 +19,12 @@ pub fn run(site: &Site, invocation: &Invocation, goal: Goal) -> Result<()> {
     } else {
         site.need_tree()?;
     }
+    if invocation.names_archive() {
+        let package = ldtarball::checked(site, invocation)?;
+        if ldtarball::is_rpm(&package) {
+            return ldtarball::install_rpm(site, invocation, &package);
+        }
+    }
     let _lock = lock(site)?;
     let id = register(site, invocation)?;
     let request = invocation.request(goal, id);
@@ -34,6 +40,12 @@ pub fn run(site: &Site, invocation: &Invocation, goal: Goal) -> Result<()> {
 
 /// The module that was named, registered if it was not.
 fn register(site: &Site, invocation: &Invocation) -> Result<Id> {
+    if let Some(archive) = invocation.archive.as_ref().filter(|_| invocation.names_archive()) {
+        let say = site.output.block();
+        let id = ldtarball::load(site, invocation, archive, &say)?;
+        say.say("");
+        return Ok(id);
+    }
     if invocation.source.is_none() {
         let id = invocation.id("add")?;
         if site.tree.is_added(&id) {

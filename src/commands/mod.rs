@@ -6,6 +6,8 @@ pub mod autoinstall;
 pub mod build;
 pub mod generate_mok;
 pub mod kernel;
+pub mod ldtarball;
+pub mod mktarball;
 pub mod postinst;
 pub mod remove;
 pub mod status;
@@ -97,6 +99,18 @@ impl Action {
     }
 }
 
+/// What goes into a tarball.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Content {
+    /// Source and built modules.
+    #[default]
+    Everything,
+    /// `--binaries-only`
+    BinariesOnly,
+    /// `--source-only`
+    SourceOnly,
+}
+
 /// An action and all that was said with it.
 #[derive(Debug)]
 pub struct Invocation {
@@ -108,6 +122,12 @@ pub struct Invocation {
     pub version: Option<String>,
     /// A source tree that was named.
     pub source: Option<PathBuf>,
+    /// A tarball that was named.
+    pub archive: Option<PathBuf>,
+    /// `--templatekernel`
+    pub template: Option<String>,
+    /// What goes into a tarball.
+    pub content: Content,
     /// The kernels; none for `status` and with `--all`.
     pub targets: Vec<Target>,
     /// Whether all kernels are meant for which something is built.
@@ -121,6 +141,24 @@ pub struct Invocation {
 }
 
 impl Invocation {
+    /// Nothing but the action was said.
+    pub fn new(action: Action) -> Self {
+        Self {
+            action,
+            name: None,
+            version: None,
+            source: None,
+            archive: None,
+            template: None,
+            content: Content::default(),
+            targets: Vec::new(),
+            all: false,
+            kernels: Vec::new(),
+            arches: Vec::new(),
+            options: Options { action: action.name().into(), ..Options::default() },
+        }
+    }
+
     /// The module and version that were named.
     fn id(&self, word: &str) -> Result<Id> {
         let part = |part: &Option<String>| part.clone().filter(|text| !text.is_empty());
@@ -131,6 +169,11 @@ impl Invocation {
             }
             _ => Err(Error::NoModule { action: word.to_owned() }),
         }
+    }
+
+    /// Whether a tarball is all that was named of a module.
+    fn names_archive(&self) -> bool {
+        self.archive.is_some() && self.source.is_none() && self.name.is_none()
     }
 
     /// A request for named modules on the kernels that were said.
@@ -160,10 +203,12 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
         Action::KernelPostinst => autoinstall::run(site, &invocation.targets, &invocation.options),
         Action::KernelPreinst | Action::KernelPrerm => kernel::run(site, invocation),
         Action::GenerateMok => generate_mok::run(site),
-        Action::Match | Action::Mktarball | Action::Ldtarball => Err(Error::Usage {
+        Action::Match => Err(Error::Usage {
             text: format!("The action {} is not part of this version of dkms-rs.", invocation.action.name()),
             code: 1,
         }),
+        Action::Mktarball => mktarball::run(site, invocation),
+        Action::Ldtarball => ldtarball::run(site, invocation),
     }
 }
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `/usr/lib/dkms/common.postinst`: what every `-dkms` package calls when it is configured.
 
-use crate::commands::{Action, Invocation, add, lock, remove};
+use std::path::PathBuf;
+
+use crate::commands::{Action, Invocation, add, ldtarball, lock, remove};
 use crate::error::{Error, Result};
 use crate::model::kernel::Kernel;
 use crate::model::module::{Id, Target};
@@ -9,10 +11,10 @@ use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::plan::Plan;
 use crate::request::{Announced, Goal, Modules, Request};
-use crate::run::{self, Outcome};
 use crate::system::files::names;
 use crate::system::output::Block;
 use crate::system::version::dpkg_later;
+use crate::{report, run};
 
 /// The arguments, as dh_dkms writes them into a package's postinst.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +23,8 @@ pub struct Arguments {
     pub name: String,
     /// Its version.
     pub version: String,
+    /// Where the package may have a tarball of its modules, built already.
+    pub tarballs: PathBuf,
     /// An architecture, if not the machine's.
     pub arch: String,
     /// The package's version before, if this is an upgrade.
@@ -54,7 +58,21 @@ pub fn run(site: &Site, arguments: &Arguments) -> Result<()> {
         remove::remove(site, id.clone(), remove::built_for(site, &id), options)?;
     }
     let say = site.output.block();
-    if site.tree.source_dir(&id).is_dir() {
+    let tarball = arguments.tarballs.join(format!("{}.dkms.tar.gz", id.dashed()));
+    if !arguments.tarballs.as_os_str().is_empty() && tarball.is_file() {
+        let invocation = Invocation {
+            targets: vec![Target::running()],
+            options: options.clone(),
+            ..Invocation::new(Action::Ldtarball)
+        };
+        if let Err(error) = ldtarball::load(site, &invocation, &tarball, &say) {
+            if !error.is_said() {
+                say.error(&error);
+            }
+            return Err(Error::Said { code: 2, hint: error.hint() });
+        }
+        say.end();
+    } else if site.tree.source_dir(&id).is_dir() {
         say.say(format!("Loading new {id} DKMS files..."));
         say.end();
         register(site, &id, &options)?;
@@ -111,7 +129,7 @@ fn install(site: &Site, mut request: Request) -> Result<()> {
     };
     loop {
         let plan = Plan::make(site, &request, &site.output.block())?;
-        last_failure(run::run(site, &request, &plan)?)?;
+        report::last_failure(run::run(site, &request, &plan)?)?;
         if left.is_empty() {
             return Ok(());
         }
@@ -122,15 +140,11 @@ fn install(site: &Site, mut request: Request) -> Result<()> {
 /// Adds without the words on standard output: the package's own stand for them.
 fn register(site: &Site, id: &Id, options: &Options) -> Result<()> {
     let invocation = Invocation {
-        action: Action::Add,
         name: Some(id.name.clone()),
         version: Some(id.version.clone()),
-        source: None,
         targets: vec![Target::running()],
-        all: false,
-        kernels: Vec::new(),
-        arches: Vec::new(),
         options: options.clone(),
+        ..Invocation::new(Action::Add)
     };
     add::add(site, &invocation, &site.output.errors_only_block()).map(drop)
 }
@@ -182,12 +196,6 @@ fn enumerate(items: &[String]) -> String {
         [one] => one.clone(),
         [first @ .., last] => format!("{} and {last}", first.join(", ")),
     }
-}
-
-/// The last failure; a kernel that the module is not meant for is none.
-fn last_failure(outcomes: Vec<Outcome>) -> Result<()> {
-    let failures = outcomes.into_iter().filter_map(|outcome| outcome.result.err()).filter(|error| error.code() != 77);
-    failures.last().map_or(Ok(()), |error| Err(error.said()))
 }
 
 #[cfg(test)]

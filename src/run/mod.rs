@@ -162,9 +162,12 @@ impl Shared<'_> {
             Announced::Automatic => {
                 say.say(format!("Autoinstall of module {} for kernel {}", step.id, step.kernel.target))
             }
+            // What came built needs no words but those of its installation.
+            Announced::Initial if matches!(step.verdict, Verdict::Install) => say.say(""),
             Announced::Initial => {
                 say.say(format!("\nBuilding initial module {} for {}", step.id, step.kernel.target.release))
             }
+            Announced::Matching => say.say(format!("Module:  {}\nVersion: {}", step.id.name, step.id.version)),
         }
         say.complain(&step.remarks);
     }
@@ -286,6 +289,9 @@ impl Shared<'_> {
                 Err(error.said())
             }
             Verdict::Done(state) => {
+                if step.announced == Announced::Matching {
+                    self.announce(step, say);
+                }
                 let (verb, place) = if *state == State::Installed { ("installed", "on") } else { ("built", "for") };
                 say.say(format!(
                     "Module {} already {verb} {place} kernel {}, skip. You may override by specifying --force.",

@@ -12,10 +12,12 @@ pub mod initramfs;
 pub mod install;
 pub mod load;
 pub mod logged;
+pub mod pack;
 pub mod prepare;
 pub mod scripts;
 pub mod sign;
 pub mod superseded;
+pub mod unpack;
 
 use crate::model::conf::Conf;
 use crate::model::kernel::Kernel;

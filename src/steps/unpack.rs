@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Unpacking a tarball that a stranger made: only files, directories and links among them, and only below one
+//! directory. Everything else is refused, with the name of what is wrong.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
+use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use tar::{Archive, Entry, EntryType};
+
+use crate::error::tarball::Problem;
+use crate::error::{Error, Result};
+use crate::system::compressed;
+
+/// More than this is no module: the largest sources there are have some hundred megabytes.
+const LARGEST: u64 = 8 << 30;
+
+/// Longer paths than these have no place in a file system, and none below the trees for certain.
+const LONGEST_NAME: usize = 200;
+const LONGEST_PATH: usize = 2048;
+
+/// How many links may lead to each other.
+const LINKS: usize = 32;
+
+/// Why unpacking ended.
+enum Trouble {
+    /// It is not to be.
+    Unsafe(String, &'static str),
+    /// It cannot be read, or not be written.
+    Io(io::Error),
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Unpacks `file` into the empty directory `into`. What is unpacked belongs to us, and only we may write it.
+pub fn unpack(file: &Path, into: &Path) -> Result<()> {
+    let unpacked = compressed::Reader::open(file).map_err(Trouble::Io).and_then(|reader| {
+        let mut unpacking = Unpacking { into, total: 0, links: Vec::new() };
+        let mut whole = Whole { reader, zeros: 0 };
+        let mut archive = Archive::new(&mut whole);
+        for entry in archive.entries()? {
+            unpacking.entry(entry?)?;
+        }
+        unpacking.make_links()?;
+        whole.check()
+    });
+    unpacked.map_err(|trouble| match trouble {
+        Trouble::Unsafe(entry, why) => Problem::Unsafe { file: file.to_owned(), entry, why }.into(),
+        Trouble::Io(error) if is_the_tarballs(&error) => {
+            let why = error.to_string().trim_end_matches('.').to_owned();
+            Problem::Unreadable { file: file.to_owned(), why }.into()
+        }
+        Trouble::Io(source) => Error::Io { what: format!("Cannot unpack {}", file.display()), source },
+    })
+}
+
+/// Whether it is about what the file holds, and not about this machine.
+fn is_the_tarballs(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof};
+    matches!(error.kind(), InvalidData | InvalidInput | Other | UnexpectedEof)
+}
+
+/// Knows whether an archive came to its end, which is a block of zeros.
+struct Whole {
+    reader: compressed::Reader,
+    zeros: usize,
+}
+
+impl Read for Whole {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        let zeros = buffer[..read].iter().rev().take_while(|byte| **byte == 0).count();
+        self.zeros = if zeros == read { self.zeros + zeros } else { zeros };
+        Ok(read)
+    }
+}
+
+impl Whole {
+    /// Reads what follows the last entry: a compressed file says only at its end whether all of it was there.
+    fn check(&mut self) -> std::result::Result<(), Trouble> {
+        io::copy(&mut self.by_ref().take(LARGEST), &mut io::sink())?;
+        if self.zeros < 512 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "It ends before its end").into());
+        }
+        Ok(())
+    }
+}
+
+/// A link that is made when all files are there, so that none is written through it.
+struct Link {
+    place: PathBuf,
+    target: PathBuf,
+    name: String,
+}
+
+struct Unpacking<'a> {
+    into: &'a Path,
+    total: u64,
+    links: Vec<Link>,
+}
+
+impl Unpacking<'_> {
+    fn entry(&mut self, mut entry: Entry<impl Read>) -> std::result::Result<(), Trouble> {
+        let bytes = entry.path_bytes().into_owned();
+        let name = shown(&bytes);
+        let kind = entry.header().entry_type();
+        if matches!(kind, EntryType::XGlobalHeader) {
+            // What git adds: its commit.
+            return Ok(());
+        }
+        let refused = |why| Err(Trouble::Unsafe(name.clone(), why));
+        self.total = self.total.saturating_add(entry.size().max(512));
+        if self.total > LARGEST {
+            return refused("makes it larger than any module's source is");
+        }
+        let place = match place(&bytes) {
+            Ok(place) => self.into.join(place),
+            Err(why) => return refused(why),
+        };
+        let mode = entry.header().mode()?;
+        if mode & 0o6000 != 0 && !kind.is_dir() {
+            return refused("runs with the rights of another user (setuid)");
+        }
+        if let Some(parent) = place.parent().filter(|_| place != self.into) {
+            if let Err(why) = self.make_dir(parent) {
+                return refused(why);
+            }
+        }
+        match kind {
+            EntryType::Directory => {
+                if let Err(why) = self.make_dir(&place) {
+                    return refused(why);
+                }
+            }
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+                if place.is_dir() {
+                    return refused("is a directory and a file");
+                }
+                remove(&place)?;
+                let mode = if mode & 0o111 == 0 { 0o644 } else { 0o755 };
+                let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&place)?;
+                let size = entry.size();
+                if io::copy(&mut entry, &mut file)? != size {
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("{name} is cut off")).into());
+                }
+                file.set_permissions(fs::Permissions::from_mode(mode))?;
+                let time = Duration::from_secs(entry.header().mtime().unwrap_or_default());
+                if let Some(time) = SystemTime::UNIX_EPOCH.checked_add(time) {
+                    // A time that the file system does not know is none that matters.
+                    let _ = file.set_modified(time);
+                }
+            }
+            EntryType::Link => {
+                let target = entry.link_name_bytes().unwrap_or_default().into_owned();
+                let Ok(target) = self::place(&target).map(|target| self.into.join(target)) else {
+                    return refused("is a link to a file outside of it");
+                };
+                if !target.is_file() || place.is_dir() {
+                    return refused("is a link to a file that is not in it");
+                }
+                if target != place {
+                    remove(&place)?;
+                    fs::copy(&target, &place)?;
+                }
+            }
+            EntryType::Symlink => {
+                let target = entry.link_name_bytes().unwrap_or_default().into_owned();
+                self.links.retain(|link| link.place != place);
+                self.links.push(Link { place, target: PathBuf::from(std::ffi::OsStr::from_bytes(&target)), name });
+            }
+            EntryType::Fifo => return refused("is a pipe"),
+            EntryType::Block | EntryType::Char => return refused("is a device"),
+            _ => return refused("is neither a file nor a directory nor a link"),
+        }
+        Ok(())
+    }
+
+    /// Makes a directory below the base, and those above it.
+    fn make_dir(&self, dir: &Path) -> std::result::Result<(), &'static str> {
+        if dir.is_dir() {
+            return Ok(());
+        }
+        fs::DirBuilder::new().recursive(true).create(dir).map_err(|_| "stands below something that is no directory")
+    }
+
+    /// Makes the links, and looks where each ends.
+    fn make_links(&self) -> std::result::Result<(), Trouble> {
+        for Link { place, target, name } in &self.links {
+            if fs::symlink_metadata(place).is_ok() {
+                return Err(Trouble::Unsafe(name.clone(), "is a link and something else"));
+            }
+            symlink(target, place)?;
+        }
+        for Link { place, name, .. } in &self.links {
+            if !stays_within(self.into, place) {
+                return Err(Trouble::Unsafe(name.clone(), "is a link out of it"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A file that comes twice: the last one counts.
+fn remove(place: &Path) -> io::Result<()> {
+    match fs::remove_file(place) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+/// A name as it may be printed: a tarball's maker has no say in what a terminal does.
+fn shown(bytes: &[u8]) -> String {
+    let text: String = String::from_utf8_lossy(bytes).chars().take(LONGEST_NAME).collect();
+    text.escape_debug().to_string()
+}
+
+/// Where an entry goes, below the base; or what is wrong with its name.
+fn place(bytes: &[u8]) -> std::result::Result<PathBuf, &'static str> {
+    let path = Path::new(std::ffi::OsStr::from_bytes(bytes));
+    if bytes.contains(&0) {
+        return Err("has a name with a NUL in it");
+    }
+    if bytes.len() > LONGEST_PATH || path.components().any(|c| c.as_os_str().len() > LONGEST_NAME) {
+        return Err("has a name that is too long");
+    }
+    let mut place = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => place.push(name),
+            Component::CurDir => {}
+            Component::ParentDir => return Err("has a name with .. in it"),
+            _ => return Err("has an absolute name"),
+        }
+    }
+    Ok(place)
+}
+
+/// Whether the link at `link` ends below `base` wherever it leads through, be it to nothing.
+pub fn stays_within(base: &Path, link: &Path) -> bool {
+    let Ok(start) = link.strip_prefix(base) else {
+        return false;
+    };
+    // What is left to walk, the next name last; and where we are, below the base.
+    let names = |path: &Path| path.components().rev().map(|c| c.as_os_str().to_owned()).collect::<Vec<_>>();
+    let (mut left, mut here, mut links) = (names(start), PathBuf::new(), 0);
+    while let Some(name) = left.pop() {
+        match name.as_bytes() {
+            b"." => {}
+            b".." => {
+                if !here.pop() {
+                    return false;
+                }
+            }
+            _ => {
+                here.push(&name);
+                let Ok(target) = fs::read_link(base.join(&here)) else {
+                    continue;
+                };
+                links += 1;
+                if target.is_absolute() || links > LINKS {
+                    return false;
+                }
+                here.pop();
+                left.append(&mut names(&target));
+            }
+        }
+    }
+    true
+}
+
+/// A link below `dir` that leads out of it, be it to another part of what was unpacked.
+pub fn link_outside(dir: &Path) -> Option<PathBuf> {
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(next) = dirs.pop() {
+        for entry in fs::read_dir(next).into_iter().flatten().flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => dirs.push(entry.path()),
+                Ok(kind) if kind.is_symlink() && !stays_within(dir, &entry.path()) => return Some(entry.path()),
+                _ => {}
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_followed_to_where_they_end() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let base = dir.path();
+        fs::create_dir_all(base.join("a/b"))?;
+        for (target, link) in [
+            (".", "here"),
+            ("a/b/../..", "root"),
+            ("here/here/../..", "through"),
+            ("../..", "a/b/up"),
+            ("../../..", "a/b/out"),
+            ("/etc", "absolute"),
+            ("nowhere/file", "dangling"),
+            ("loop", "loop"),
+            ("a/b/out", "chain"),
+        ] {
+            symlink(target, base.join(link))?;
+        }
+        for (link, expected) in [
+            ("here", true),
+            ("root", true),
+            ("through", false),
+            ("a/b/up", true),
+            ("a/b/out", false),
+            ("absolute", false),
+            ("dangling", true),
+            ("loop", false),
+            ("chain", false),
+        ] {
+            assert_eq!(stays_within(base, &base.join(link)), expected, "{link}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn names_stay_below_the_base() {
+        for (name, expected) in [
+            ("./a/./b", Some("a/b")),
+            ("a//b/", Some("a/b")),
+            ("./", Some("")),
+            ("/a", None),
+            ("a/../b", None),
+            ("..", None),
+            ("a\0b", None),
+        ] {
+            assert_eq!(place(name.as_bytes()).ok(), expected.map(PathBuf::from), "{name}");
+        }
+        assert!(place(&[b'x'; 201]).is_err() && place("x/".repeat(2000).as_bytes()).is_err());
+    }
+}
