@@ -24,5 +24,6 @@ mod signing;
 mod support;
 mod takeover;
 mod tarball;
+mod tarball_safety;
 mod upgrade;
 mod walkthrough;
