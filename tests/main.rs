@@ -15,6 +15,7 @@ mod conf;
 mod depmod;
 mod differential;
 mod installed;
+mod matching;
 mod parallel;
 mod postinst;
 mod same_ko;

@@ -7,6 +7,7 @@ pub mod build;
 pub mod generate_mok;
 pub mod kernel;
 pub mod ldtarball;
+pub mod matching;
 pub mod mktarball;
 pub mod postinst;
 pub mod remove;
@@ -203,10 +204,7 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
         Action::KernelPostinst => autoinstall::run(site, &invocation.targets, &invocation.options),
         Action::KernelPreinst | Action::KernelPrerm => kernel::run(site, invocation),
         Action::GenerateMok => generate_mok::run(site),
-        Action::Match => Err(Error::Usage {
-            text: format!("The action {} is not part of this version of dkms-rs.", invocation.action.name()),
-            code: 1,
-        }),
+        Action::Match => matching::run(site, invocation),
         Action::Mktarball => mktarball::run(site, invocation),
         Action::Ldtarball => ldtarball::run(site, invocation),
     }
