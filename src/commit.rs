@@ -19,6 +19,7 @@ use crate::steps::scripts::{self, Script};
 use crate::steps::{Work, archive, depmod, initramfs, superseded};
 use crate::system::files::{names, publish, remove_any, remove_empty_up_to, replace_with_copy};
 use crate::system::output::Block;
+use crate::system::paths::hidden;
 
 /// Directories below `TREE/M/V` that are no kernel's.
 const NOT_KERNELS: [&str; 6] = ["build", "tarball", "driver_disk", "rpm", "deb", "source"];
@@ -57,6 +58,26 @@ impl<'a> Commit<'a> {
             self.uninstall(&Work { options: &options, ..*work })?;
             say.say("");
         }
+        self.put_in(work)
+    }
+
+    /// Installs what was built anew in place of itself. That it goes was told before.
+    pub fn replace(&mut self, work: &Work) -> Result<()> {
+        let Work { site, id, kernel, .. } = work;
+        if site.tree.state(id, &kernel.target) == State::Installed {
+            let quiet = site.output.errors_only_block();
+            let options = Options { supersede: true, ..work.options.clone() };
+            let quietly = Work { options: &options, say: &quiet, ..*work };
+            self.mark(&quietly);
+            install::withdraw(&quietly)?;
+            scripts::run(work, Script::PostRemove);
+        }
+        self.put_in(work)
+    }
+
+    /// Installs what is built and was not installed, or is recorded as superseded.
+    fn put_in(&mut self, work: &Work) -> Result<()> {
+        let Work { site, id, kernel, .. } = work;
         let ready = install::prepare(work)?;
         if scripts::run(work, Script::PreInstall) != 0 && !self.options.force {
             return Err(Error::PreInstallFailed);
@@ -87,9 +108,7 @@ impl<'a> Commit<'a> {
         touched.placed.push((id.name.clone(), kernel.target.clone(), placed));
         touched.marks.push(mark);
         scripts::run(work, Script::PostInstall);
-        if !self.options.depmod_later {
-            self.tell_depmod(say, &kernel.target.release);
-        }
+        self.tell_depmod(work);
         Ok(())
     }
 
@@ -122,9 +141,9 @@ impl<'a> Commit<'a> {
         Ok(())
     }
 
-    /// Takes a module out of its kernel's directory.
-    fn uninstall(&mut self, work: &Work) -> Result<()> {
-        let Work { site, id, kernel, say, .. } = work;
+    /// Marks a change that begins with taking a module away.
+    fn mark(&mut self, work: &Work) {
+        let Work { site, id, kernel, .. } = work;
         let mark = site.tree.pending_mark(&id.name, &kernel.target);
         let unfinished = mark.exists();
         // A full disk is no reason to keep what would make room on it.
@@ -135,11 +154,14 @@ impl<'a> Commit<'a> {
         touched.changed |= unfinished || !work.options.supersede;
         touched.withdrawn = true;
         touched.marks.push(mark);
+    }
+
+    /// Takes a module out of its kernel's directory.
+    fn uninstall(&mut self, work: &Work) -> Result<()> {
+        self.mark(work);
         install::withdraw(work)?;
         scripts::run(work, Script::PostRemove);
-        if !self.options.depmod_later {
-            self.tell_depmod(say, &kernel.target.release);
-        }
+        self.tell_depmod(work);
         if work.options.supersede {
             return Ok(());
         }
@@ -172,7 +194,8 @@ impl<'a> Commit<'a> {
         Ok(())
     }
 
-    /// Takes over what was built elsewhere, from a directory in the tree's own file system.
+    /// Takes over what was built elsewhere, from a directory in the tree's own file system; but not with which versions
+    /// of other modules it was built: those were another machine's.
     pub fn load(&self, id: &Id, target: &Target, built: &Path, say: &Block) -> Result<()> {
         let place = self.site.tree.built_dir(id, target);
         if place.exists() && !self.options.force {
@@ -180,6 +203,11 @@ impl<'a> Commit<'a> {
             return Ok(());
         }
         say.say(format!("Loading {}...", place.display()));
+        for entry in fs::read_dir(built).doing(cannot("read", built))?.flatten() {
+            if hidden(&entry.path()) {
+                remove_any(&entry.path()).doing(cannot("remove", &entry.path()))?;
+            }
+        }
         let parent = place.parent().unwrap_or(self.site.tree.root());
         fs::create_dir_all(parent).doing(cannot("make", parent))?;
         publish(built, &place).doing(cannot("write", &place))
@@ -197,14 +225,11 @@ impl<'a> Commit<'a> {
         replace_with_copy(conf, &place.join("dkms.conf")).doing(cannot("write", &place))
     }
 
-    /// depmod's words, which each module has of its own, also where `--no-depmod` forbids the deed; that is done once,
-    /// by [`Commit::finish`].
-    fn tell_depmod(&self, say: &Block, release: &str) {
-        say.print(if self.site.framework.verbose {
-            format!("do_depmod {release}\n done.\n")
-        } else {
-            "Running depmod... done.\n".into()
-        });
+    /// depmod's words, unless they come once for all modules; the deed is done once, by [`Commit::finish`].
+    fn tell_depmod(&self, work: &Work) {
+        if !self.options.depmod_later {
+            depmod::tell(work.site, &work.kernel.target.release, work.say);
+        }
     }
 
     /// Runs depmod unless that is not wanted. Where it fails the marks stay: nothing counts as installed that modprobe
@@ -223,7 +248,7 @@ impl<'a> Commit<'a> {
             return;
         };
         if self.options.depmod_later && touched.withdrawn {
-            self.tell_depmod(say, release);
+            depmod::tell(self.site, release, say);
         }
         let modules = self.site.modules(release);
         let mut again = false;

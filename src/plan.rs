@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! From a wish and the state of things to steps, one for each module and kernel, in the order of their dependencies.
 
+pub mod dependents;
+
 use std::collections::BTreeSet;
 
 use crate::error::{Error, Result};
@@ -45,6 +47,9 @@ pub struct Step {
     pub verdict: Verdict,
     /// Indices of steps that must have succeeded before.
     pub after: Vec<usize>,
+    /// Indices of steps of which one must have installed something, or there is nothing to do. Empty for all that was
+    /// asked for.
+    pub triggers: Vec<usize>,
     /// What reading the conf brought up, to be said on standard error.
     pub remarks: Vec<u8>,
     /// How it is announced.
@@ -93,9 +98,11 @@ impl Plan {
             return Ok(plan);
         }
         for target in &request.targets {
+            let first = plan.steps.len();
             for id in named(site, request, target) {
                 plan.steps.push(named_step(site, request, &id, target));
             }
+            plan.add_dependents(site, request, target, first);
         }
         Ok(plan)
     }
@@ -174,6 +181,7 @@ impl Plan {
             self.waiting.push(Waiting { id: id.clone(), target: target.clone(), missing, unknown });
         }
         self.installed.push((target.clone(), installed));
+        self.add_dependents(site, request, target, first);
         Ok(())
     }
 }
@@ -186,6 +194,7 @@ impl Step {
             conf: None,
             verdict,
             after: Vec::new(),
+            triggers: Vec::new(),
             remarks: Vec::new(),
             announced: request.announced,
             signing_told: false,

@@ -12,8 +12,11 @@ use crate::system::output::Block;
 /// What a command over several kernels ends with: the last kernel's result, and what to do next for each.
 pub fn last_result(outcomes: Vec<Outcome>) -> Result<()> {
     let hint = hints(&outcomes);
-    match outcomes.into_iter().last().map(|outcome| outcome.result) {
-        Some(Err(error)) => Err(Error::Said { code: error.code(), hint }),
+    // Of the last kernel: what was asked for, or else what was to be built anew for its sake.
+    let last = outcomes.last().map(|outcome| outcome.target.clone());
+    let mut errors = outcomes.into_iter().filter(|outcome| Some(&outcome.target) == last.as_ref());
+    match errors.find_map(|outcome| outcome.result.err()) {
+        Some(error) => Err(Error::Said { code: error.code(), hint }),
         _ => Ok(()),
     }
 }
@@ -60,10 +63,14 @@ fn sum_up(plan: &Plan, outcomes: &[Outcome], target: &Target, installed: &[Strin
     let (mut succeeded, mut skipped, mut failed) = (installed.to_vec(), Vec::new(), Vec::new());
     for outcome in &here {
         match &outcome.result {
+            Ok(()) if succeeded.contains(&outcome.id.name) => {}
             Ok(()) => succeeded.push(outcome.id.name.clone()),
             Err(Error::Stranded { missing }) => waiting.push((&outcome.id, missing.clone())),
             Err(error) if error.code() == 77 => skipped.push(outcome.id.name.clone()),
-            Err(error) => failed.push(format!("{}({})", outcome.id.name, error.code())),
+            Err(error) => {
+                succeeded.retain(|name| *name != outcome.id.name);
+                failed.push(format!("{}({})", outcome.id.name, error.code()));
+            }
         }
     }
     if here.is_empty() && waiting.is_empty() && deferred.is_empty() {

@@ -61,6 +61,8 @@ pub enum Announced {
     Replaced,
     /// As one that another kernel has.
     Matching,
+    /// As one that is built anew because another one was installed that it builds upon.
+    Dependent,
 }
 
 /// A wish.

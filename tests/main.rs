@@ -18,6 +18,7 @@ mod installed;
 mod matching;
 mod parallel;
 mod postinst;
+mod rebuild;
 mod same_ko;
 mod sandbox;
 mod settings;

@@ -383,6 +383,11 @@ impl Conf {
         self.values.list("BUILD_DEPENDS")
     }
 
+    /// BUILD_DEPENDS_REBUILD
+    pub fn follows_depends(&self) -> bool {
+        self.get("BUILD_DEPENDS_REBUILD").eq_ignore_ascii_case("yes")
+    }
+
     /// The patches for this kernel, in index order.
     pub fn patches(&self, release: &str) -> Vec<&str> {
         let wanted = |index| match self.values.at("PATCH_MATCH", index) {

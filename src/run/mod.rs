@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::model::module::{Id, Target};
 use crate::model::site::Site;
 use crate::model::tree::State;
-use crate::plan::{Plan, Step, Verdict};
+use crate::plan::{Plan, Step, Verdict, dependents};
 use crate::request::{Announced, Goal, Modules, Request};
 use crate::steps::prepare::{self, Workshop};
 use crate::steps::sign::Signing;
@@ -47,7 +47,11 @@ enum Progress {
     Waiting,
     Running,
     Made(Box<Result<Made>>),
-    Committed { succeeded: bool },
+    /// Whoever builds upon it can be tried if it `succeeded`; `installed` if it is in place now and was not before.
+    Committed {
+        succeeded: bool,
+        installed: bool,
+    },
 }
 
 struct Shared<'a> {
@@ -101,6 +105,13 @@ pub fn run(site: &Site, request: &Request, plan: &Plan) -> Result<Vec<Outcome>> 
     })
 }
 
+/// Whether a step was asked for, or one has installed something for whose sake it is.
+fn is_triggered(step: &Step, progress: &[Progress]) -> bool {
+    let ended = |&i: &usize| matches!(progress[i], Progress::Committed { .. });
+    let installed = |&i: &usize| matches!(progress[i], Progress::Committed { installed: true, .. });
+    step.triggers.is_empty() || (step.triggers.iter().all(ended) && step.triggers.iter().any(installed))
+}
+
 impl Shared<'_> {
     fn lock(&self) -> MutexGuard<'_, Vec<Progress>> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
@@ -134,7 +145,8 @@ impl Shared<'_> {
                 if matches!(step.verdict, Verdict::Build) && matches!(progress[index], Progress::Waiting) {
                     left = true;
                     let met =
-                        step.after.iter().all(|&i| matches!(progress[i], Progress::Committed { succeeded: true }));
+                        step.after.iter().all(|&i| matches!(progress[i], Progress::Committed { succeeded: true, .. }))
+                            && is_triggered(step, &progress);
                     // One job at a time is one thing after the other, installations included.
                     if met && (self.site.framework.parallel_jobs != 1 || earlier_committed) {
                         progress[index] = Progress::Running;
@@ -148,6 +160,17 @@ impl Shared<'_> {
             }
             progress = self.changed.wait(progress).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Whether nothing was installed for whose sake a step was planned. All steps before it were committed.
+    fn is_idle(&self, step: &Step) -> bool {
+        !is_triggered(step, &self.lock())
+    }
+
+    /// Whether an empty line ends what is said of a step.
+    fn is_closed(&self, step: &Step) -> bool {
+        let closed = matches!(self.request.announced, Announced::Automatic | Announced::Closed | Announced::Going);
+        closed && !matches!(step.verdict, Verdict::Settle)
     }
 
     fn announce(&self, step: &Step, say: &Block) {
@@ -166,6 +189,9 @@ impl Shared<'_> {
             Announced::Initial if matches!(step.verdict, Verdict::Install) => say.say(""),
             Announced::Initial => {
                 say.say(format!("\nBuilding initial module {} for {}", step.id, step.kernel.target.release))
+            }
+            Announced::Dependent => {
+                dependents::announce(&step.id, self.request.announced != Announced::Automatic, say);
             }
             Announced::Matching => say.say(format!("Module:  {}\nVersion: {}", step.id.name, step.id.version)),
         }
@@ -186,10 +212,13 @@ impl Shared<'_> {
 
     fn build(&self, step: &Step, say: &Block) -> Result<Made> {
         self.announce(step, say);
-        self.tell_signing(step, say);
         let Some(work) = self.work_on(step, say) else {
             return Err(Error::silent(1));
         };
+        if step.announced == Announced::Dependent {
+            crate::steps::dependents::tell_removal(&work);
+        }
+        self.tell_signing(step, say);
         self.check_depends(&work)?;
         let _turn = self.turn(&step.id);
         let token = self.pool.start().map_err(|source| Error::Io { what: "Cannot get a job token".into(), source })?;
@@ -242,12 +271,13 @@ impl Shared<'_> {
             let say = &self.blocks[index];
             let last =
                 !self.steps[index + 1..].iter().any(|later| later.kernel.target.release == step.kernel.target.release);
-            let result = self.commit(index, step, say, &mut commit);
+            let idle = self.is_idle(step);
+            let result = if idle { Err(Error::silent(0)) } else { self.commit(index, step, say, &mut commit) };
             let stranded = matches!(result, Err(Error::Stranded { .. }));
             if let Some(error) = result.as_ref().err().filter(|error| !error.is_said()) {
                 say.error(error);
             }
-            if is_closed(step.announced) && !stranded {
+            if self.is_closed(step) && !stranded && !idle {
                 say.say("");
             }
             if last {
@@ -256,7 +286,11 @@ impl Shared<'_> {
             say.end();
             // Whoever builds upon a module that is not meant for this kernel is tried, and says what it lacks.
             let succeeded = result.as_ref().map_or_else(|error| error.code() == 77, |()| true);
-            self.set(index, Progress::Committed { succeeded });
+            let installed = result.is_ok() && !matches!(step.verdict, Verdict::Done(_));
+            self.set(index, Progress::Committed { succeeded, installed });
+            if idle {
+                continue;
+            }
             outcomes.push(Outcome { id: step.id.clone(), target: step.kernel.target.clone(), result });
         }
         let gone = self.request.goal == Goal::Absent && outcomes.iter().all(|outcome| outcome.result.is_ok());
@@ -271,7 +305,7 @@ impl Shared<'_> {
     /// Names of the modules this step depends on that failed.
     fn failed_before(&self, step: &Step) -> Vec<String> {
         let progress = self.lock();
-        let failed = |&&index: &&usize| matches!(progress[index], Progress::Committed { succeeded: false });
+        let failed = |&&index: &&usize| matches!(progress[index], Progress::Committed { succeeded: false, .. });
         step.after.iter().filter(failed).map(|&index| self.steps[index].id.name.clone()).collect()
     }
 
@@ -321,7 +355,11 @@ impl Shared<'_> {
                     prepare::tidy(&work);
                 }
                 built?;
-                if self.request.goal == Goal::Installed { self.install(step, say, commit) } else { Ok(()) }
+                match self.request.goal {
+                    Goal::Installed if step.announced == Announced::Dependent => commit.replace(&work),
+                    Goal::Installed => self.install(step, say, commit),
+                    _ => Ok(()),
+                }
             }
         }
     }
@@ -336,6 +374,7 @@ impl Shared<'_> {
             apport::report(work, &error);
             return Err(error);
         }
+        crate::steps::dependents::note(work, &made.workshop.result)?;
         if let Err(error) = made.after {
             // The modules are complete; what their package wanted to do with them can be looked into.
             made.workshop.publish(work)?;
@@ -363,9 +402,4 @@ impl Shared<'_> {
             progress = self.changed.wait(progress).unwrap_or_else(PoisonError::into_inner);
         }
     }
-}
-
-/// Whether an empty line ends what is said of a step.
-fn is_closed(announced: Announced) -> bool {
-    matches!(announced, Announced::Automatic | Announced::Closed | Announced::Going)
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::model::site::Site;
 use crate::system::files::names;
+use crate::system::output::Block;
 use crate::system::process;
 
 /// Brings modules.dep of `release` up to date; a kernel that has none is left alone. Says why that failed.
@@ -32,6 +33,15 @@ pub fn run(site: &Site, release: &str) -> Result<(), String> {
         Ok((code, said)) => Err(format!("exit status {code}: {}", String::from_utf8_lossy(&said).trim())),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// depmod's words, which each module has of its own, also where `--no-depmod` forbids the deed.
+pub fn tell(site: &Site, release: &str, say: &Block) {
+    say.print(if site.framework.verbose {
+        format!("do_depmod {release}\n done.\n")
+    } else {
+        "Running depmod... done.\n".into()
+    });
 }
 
 /// depmod's `-b` for an install tree that is not the system's: what stands before `lib/modules/K`.

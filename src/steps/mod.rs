@@ -2,11 +2,12 @@
 //! What is done for one module and one kernel, one thing in each file.
 //!
 //! They do not stand on each other, but for `install`, which archives what was there before (`archive`) and knows
-//! what an upgrade left in place (`superseded`).
+//! what an upgrade left in place (`superseded`), and `dependents`, which tells what these would do.
 
 pub mod apport;
 pub mod archive;
 pub mod compress;
+pub mod dependents;
 pub mod depmod;
 pub mod initramfs;
 pub mod install;
