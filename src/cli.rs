@@ -25,7 +25,7 @@ use crate::system::output::Output;
     name = "dkms",
     disable_version_flag = true,
     args_override_self = true,
-    override_usage = "dkms ACTION [MODULE/VERSION | DIRECTORY] [OPTIONS]",
+    override_usage = "dkms ACTION [MODULE/VERSION | DIRECTORY | TARBALL] [OPTIONS]",
     after_help = HELP_ACTIONS
 )]
 pub struct Arguments {
@@ -96,25 +96,27 @@ pub struct Arguments {
     #[arg(short = 'V', long)]
     version: bool,
     /// The tarball to read or write
-    #[arg(long, value_name = "FILE", hide = true)]
+    #[arg(long, value_name = "FILE")]
     archive: Option<String>,
-    /// The kernel to take as the pattern
-    #[arg(long, value_name = "KERNEL", hide = true)]
+    /// The kernel that match takes as the pattern
+    #[arg(long, value_name = "KERNEL")]
     templatekernel: Option<String>,
     #[arg(long = "rpm_safe_upgrade", hide = true)]
     rpm_safe_upgrade: bool,
-    #[arg(long, hide = true)]
+    /// A tarball without the source
+    #[arg(long)]
     binaries_only: bool,
-    #[arg(long, hide = true)]
+    /// A tarball without what was built
+    #[arg(long)]
     source_only: bool,
-    /// The action, a module, a directory
+    /// The action, a module, a directory, a tarball
     #[arg(hide = true)]
     words: Vec<String>,
 }
 
 const HELP_ACTIONS: &str = "\
 Actions:
-  add             register the source in /usr/src/MODULE-VERSION, or in DIRECTORY
+  add             register the source in /usr/src/MODULE-VERSION, in DIRECTORY or TARBALL
   build           build for a kernel (adds first)
   install         install into a kernel (builds first)
   status          what is registered, built and installed
@@ -122,6 +124,9 @@ Actions:
   unbuild         uninstall, and forget what was built
   remove          unbuild, and forget the module when no kernel is left
   autoinstall     install every module with AUTOINSTALL=yes on a kernel
+  match           install for a kernel what is installed for --templatekernel
+  mktarball       put source and built modules into a tarball
+  ldtarball       register what is in a tarball
   generate_mok    make the key pair that modules are signed with
   kernel_postinst, kernel_preinst, kernel_prerm
                   what the kernel packages' hooks do, for the kernel given by -k

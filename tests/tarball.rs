@@ -496,3 +496,25 @@ Running depmod... done.
     assert!(output.code == 2 && output.text.contains("\nError! Tarball does not appear"), "{output:?}");
     root.says("dkms status", "");
 }
+
+#[test]
+fn completion_knows_tarballs_and_kernels_to_match() {
+    let mut root = Root::with(Layer::Ours, &[]);
+    root.quick("hello", "");
+    root.quick("other", "");
+    root.sh("dkms install hello/1 -k $K && dkms add other/1 && cd /root && mkdir w && touch w/x.tar.gz");
+    for (line, offered) in [
+        ("dkms mk", "mktarball\n"),
+        ("dkms ld", "ldtarball\n"),
+        ("dkms mat", "match\n"),
+        ("dkms mktarball ", "hello/1\nother/1\n"),
+        ("dkms mktarball hello/1 -k ", "$K\n"),
+        ("dkms mktarball hello/1 --so", "--source-only --sourcetree\n"),
+        ("dkms ldtarball /root/w/", "/root/w/x.tar.gz\n"),
+        ("dkms match --templatekernel ", "$K\n"),
+        ("dkms match --templatekernel $K ", "hello\n"),
+    ] {
+        root.says(&format!("cd / && /srv/tests/complete \"{line}\""), &offered.replace(' ', "\n"));
+    }
+    root.says("dkms --help | grep -c -e mktarball -e ldtarball -e --templatekernel -e --source-only", "5\n");
+}

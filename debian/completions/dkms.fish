@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # fish completion for dkms(8). Everything is looked up in the trees, dkms itself is not asked.
 
-set -g __dkms_actions add build unbuild install uninstall remove status autoinstall generate_mok
+set -g __dkms_actions add build unbuild install uninstall remove status autoinstall match mktarball ldtarball generate_mok
 
 function __dkms_action
     for word in (commandline -opc)[2..]
@@ -26,8 +26,8 @@ function __dkms_modules
     set -l action (__dkms_action)
     set -l found
     switch "$action"
-        case add
-        case uninstall
+        case add ldtarball
+        case uninstall match
             for link in $tree/*/kernel-*
                 echo (string split / -- $link)[-2]/(string split / -- (readlink $link))[1]
             end
@@ -38,7 +38,7 @@ function __dkms_modules
             set found $tree/*/*/source
     end
     string replace -- $tree/ '' $found | string match -r '^[^/]+/[^/]+'
-    contains -- "$action" unbuild remove status; and return
+    contains -- "$action" unbuild remove status mktarball ldtarball; and return
     for conf in $source/*-*/dkms.conf
         set -l dir (string split / -- $conf)[-2]
         # Names and versions may both contain dashes; mostly the conf says where the name ends.
@@ -60,7 +60,7 @@ function __dkms_versions
 end
 
 function __dkms_kernels
-    if contains -- "$(__dkms_action)" remove unbuild uninstall status
+    if contains -- "$(__dkms_action)" remove unbuild uninstall status mktarball
         set -l found (__dkms_value --dkmstree; or echo /var/lib/dkms)/*/*/*/*/module
         string split -f 1 -m 2 -r / -- $found | string replace -r '.*/' ''
     else
@@ -71,7 +71,7 @@ end
 complete -c dkms -f
 complete -c dkms -n 'not __dkms_action >/dev/null' -a "$__dkms_actions"
 complete -c dkms -n '__dkms_action >/dev/null' -a '(__dkms_modules)'
-complete -c dkms -n 'contains -- "$(__dkms_action)" add' -a "(__fish_complete_directories)"
+complete -c dkms -n 'contains -- "$(__dkms_action)" add ldtarball' -F
 complete -c dkms -s m -l module -x -a '(__dkms_names)' -d 'Module, or module/version'
 complete -c dkms -s v -x -a '(__dkms_versions)' -d 'Version of the module'
 complete -c dkms -s k -l kernelver -x -a '(__dkms_kernels)' -d 'Kernel release'
@@ -84,6 +84,10 @@ complete -c dkms -l directive -x -d 'NAME=VALUE: override a directive of dkms.co
 complete -c dkms -l dkmstree -x -a '(__fish_complete_directories)' -d State
 complete -c dkms -l sourcetree -x -a '(__fish_complete_directories)' -d Sources
 complete -c dkms -l installtree -x -a '(__fish_complete_directories)' -d 'Module directories of kernels'
+complete -c dkms -l templatekernel -x -a '(__dkms_kernels)' -d 'Kernel to take as the pattern'
+complete -c dkms -l archive -rF -d 'Tarball to read or write'
+complete -c dkms -l source-only -d 'A tarball without what was built'
+complete -c dkms -l binaries-only -d 'A tarball without the source'
 complete -c dkms -l symlink-modules -d 'Install links in place of copies'
 complete -c dkms -s j -x -d 'Jobs of make'
 complete -c dkms -l force -d 'Do it again, or against objections'
