@@ -73,7 +73,9 @@ fn a_package_gets_its_modules_on_the_kernels_that_are_there() {
 fn a_package_that_does_not_want_it_is_registered_only() {
     let mut root = root();
     root.quick("quick", "");
+    root.sh("echo AUTOINSTALL=yes >/etc/dkms/quick.conf");
     root.says(POSTINST, &format!("{LOADING}Not building the quick module which does not have AUTOINSTALL enabled.\n"));
+    root.sh("rm /etc/dkms/quick.conf");
     root.says(&format!("dkms status; {FORGET}"), "quick/1: added\n");
     // That it says no was never looked at.
     root.quick("quick", "AUTOINSTALL=no");

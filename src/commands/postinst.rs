@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::commands::{Action, Invocation, add, ldtarball, lock, remove};
 use crate::error::{Error, Result};
+use crate::model::conf::Question;
 use crate::model::kernel::Kernel;
 use crate::model::module::{Id, Target};
 use crate::model::options::Options;
@@ -78,7 +79,7 @@ pub fn run(site: &Site, arguments: &Arguments) -> Result<()> {
         register(site, &id, &options)?;
     }
     let say = site.output.block();
-    if !wants_autoinstall(site, &id, &options) {
+    if !wants_autoinstall(site, &id) {
         say.say(format!("Not building the {} module which does not have AUTOINSTALL enabled.", id.name));
         return Ok(());
     }
@@ -149,10 +150,20 @@ fn register(site: &Site, id: &Id, options: &Options) -> Result<()> {
     add::add(site, &invocation, &site.output.errors_only_block()).map(drop)
 }
 
-/// Whether the package's dkms.conf says anything of AUTOINSTALL; that it says `no` was never looked at.
-fn wants_autoinstall(site: &Site, id: &Id, options: &Options) -> bool {
-    let kernel = Kernel::new(site, &Target::running(), None, None);
-    crate::plan::read_conf(site, options, id, &kernel).is_ok_and(|conf| !conf.get("AUTOINSTALL").is_empty())
+/// Whether the package's dkms.conf says anything of AUTOINSTALL; that it says `no` was never looked at, nor what an
+/// administrator's override says.
+fn wants_autoinstall(site: &Site, id: &Id) -> bool {
+    let question = Question {
+        site,
+        kernel: &Kernel::new(site, &Target::running(), None, None),
+        // Overrides are a named module's.
+        id: None,
+        file: site.tree.source_link(id).join("dkms.conf"),
+        directives: &[],
+        action: "add",
+        force: false,
+    };
+    question.answer().is_ok_and(|conf| !conf.get("AUTOINSTALL").is_empty())
 }
 
 /// The kernels to build for: all that have a build directory, or the running one and the newest.
