@@ -126,7 +126,7 @@ pub fn keys(site: &Site, framework: &Framework, said: &mut String) -> Option<(St
     }
     say(format!("Signing key: {key}"));
     say(format!("Public certificate (MOK): {certificate}"));
-    if !shim && !complete(&key, &certificate) {
+    if !complete(&key, &certificate) {
         say("Certificate or key are missing, generating self signed certificate for MOK...".into());
         if find_program("openssl").is_none() {
             say("openssl not found, can't generate key and certificate.".into());

@@ -60,6 +60,8 @@ pub struct Side {
 
 impl Side {
     pub fn new(layer: Layer) -> Side {
+        // Whatever is said from here on is the root's.
+        support::prepare(layer);
         let sockets = tempfile::tempdir().expect("a place for sockets");
         let path = |name| sockets.path().join(name);
         let said = UnixDatagram::bind(path("said")).expect("a socket");

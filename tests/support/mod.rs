@@ -87,6 +87,12 @@ fn kernels() -> &'static [String] {
     })
 }
 
+/// Makes what roots of this kind stand on, unless it is there: that takes its time, and is told of.
+pub fn prepare(layer: Layer) {
+    let status = throwaway().args(["prepare", layer.name()]).status().expect("tests/throwaway should run");
+    assert!(status.success(), "{NO_ROOT}");
+}
+
 /// The beginning of a command in a new root, whose environment names its kernels as [`Root`] says. `options` are those
 /// of `tests/throwaway run`.
 pub fn in_root(layer: Layer, options: &[&str]) -> Command {
