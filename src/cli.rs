@@ -97,7 +97,7 @@ pub struct Arguments {
     version: bool,
     /// The tarball to read or write
     #[arg(long, value_name = "FILE")]
-    archive: Option<String>,
+    archive: Option<PathBuf>,
     /// The kernel that match takes as the pattern
     #[arg(long, value_name = "KERNEL")]
     templatekernel: Option<String>,
@@ -219,8 +219,13 @@ fn normalize(words: impl Iterator<Item = String>, mut quiet: impl FnMut(), mut d
 }
 
 /// An option with its value. What stands behind a slash is an option of its own: a module's version like that of
-/// `-v`, the last of which counts, and a kernel's architecture like those of `-a`, in one list with them.
+/// `-v`, the last of which counts, and a kernel's architecture like those of `-a`, in one list with them. Without a
+/// value the option was not given, unless it names a module or a kernel: an empty one of these is an error.
 fn push_value(normal: &mut Vec<String>, option: &str, value: &str) {
+    let names = ["-m", "--module", "-v", "-k", "--kernelver", "-a", "--arch"];
+    if value.is_empty() && !names.contains(&option) {
+        return;
+    }
     let second = match option {
         "-m" | "--module" => Some("-v"),
         "-k" | "--kernelver" => Some("--arch"),
@@ -343,7 +348,7 @@ impl Arguments {
         site.framework.verbose |= self.verbose;
         site.framework.symlink_modules |= self.symlink_modules;
         site.framework.modprobe_on_install |= self.modprobe_on_install;
-        if let Some(jobs) = self.jobs.as_deref().filter(|jobs| !jobs.is_empty()) {
+        if let Some(jobs) = self.jobs.as_deref() {
             site.framework.parallel_jobs = jobs
                 .parse()
                 .map_err(|_| Error::Usage { text: format!("-j needs a number of jobs, not {jobs}."), code: 1 })?;
@@ -356,8 +361,8 @@ impl Arguments {
             version,
             // Whoever names a module means that one.
             source: words.source.filter(|_| !named),
-            archive: self.archive.take().filter(|file| !file.is_empty()).map(PathBuf::from).or(words.archive),
-            template: self.templatekernel.take().filter(|release| !release.is_empty()),
+            archive: self.archive.take().or(words.archive),
+            template: self.templatekernel.take(),
             content: match (self.binaries_only, self.source_only) {
                 (true, _) => Content::BinariesOnly,
                 (_, true) => Content::SourceOnly,
@@ -422,9 +427,6 @@ impl Arguments {
     fn directives(&mut self, site: &Site) -> Vec<String> {
         let say = site.output.block();
         self.directive.retain(|directive| {
-            if directive.is_empty() {
-                return false;
-            }
             let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
             let plain = !name.is_empty()
                 && !name.starts_with(|c: char| c.is_ascii_digit())
@@ -502,6 +504,8 @@ mod tests {
             ("status -v 2.0 -m hello/1.0", "-v=2.0 -m=hello -v=1.0 -- status"),
             ("build --kernelver=6.1 --archive x.tar --arch y", "--kernelver=6.1 --archive=x.tar --arch=y -- build"),
             ("status -m", "-m= -- status"),
+            ("build -k --config= -c", "-k=--config= -- build"),
+            ("build --dkmstree= -j", "-- build"),
             ("status -k=1", "Unknown(\"-k=1\")"),
             ("status -j4", "Unknown(\"-j4\")"),
             ("status -h --nonsense", "Help"),

@@ -24,6 +24,8 @@ pub enum Verdict {
     Refused(Error),
     /// Nothing: it is in the wanted state.
     Done(State),
+    /// Nothing, which is no error of the package that is being configured; these words say why.
+    PassedOver(String),
     /// Install what is built already.
     Install,
     /// Build, and whatever the goal asks for after it.
@@ -310,6 +312,12 @@ fn leftovers(site: &Site, request: &Request) -> Vec<(String, Target)> {
 
 /// The step for a module that was named. What is done already needs no dkms.conf.
 fn named_step(site: &Site, request: &Request, id: &Id, target: &Target) -> Step {
+    if request.announced == Announced::Initial {
+        let kernel = Kernel::new(site, target, None, None);
+        if let Some(words) = passed_over(&kernel) {
+            return Step::new(request, id, kernel, Verdict::PassedOver(words));
+        }
+    }
     let state = site.tree.state(id, target);
     let enough = if request.goal == Goal::Built { State::Built } else { State::Installed };
     if state >= enough && !request.options.force {
@@ -317,6 +325,16 @@ fn named_step(site: &Site, request: &Request, id: &Id, target: &Target) -> Step 
         return Step::new(request, id, kernel, Verdict::Done(enough));
     }
     Reading::of(site, &request.options, id, target).into_step(site, request, id)
+}
+
+/// Why a package that is being configured does not build for a kernel.
+fn passed_over(kernel: &Kernel) -> Option<String> {
+    let release = &kernel.target.release;
+    if release.contains("BOOT") {
+        return Some(format!("Module build and install for {release} was skipped as \nit is a BOOT variant"));
+    }
+    let words = "was skipped since the\nkernel headers for this kernel do not seem to be installed.";
+    (!kernel.has_headers()).then(|| format!("Module build for kernel {release} {words}"))
 }
 
 /// The checks before a build, in the order in which they are made.

@@ -96,25 +96,11 @@ pub fn run(site: &Site, arguments: &Arguments) -> Result<()> {
     if !arguments.arch.is_empty() {
         say.say(format!("Building for architecture {arch}"));
     }
-    let mut targets = Vec::new();
-    for release in &releases {
-        let target = Target::new(release, &arch);
-        if release.contains("BOOT") {
-            say.say(format!("\nModule build and install for {release} was skipped as \nit is a BOOT variant"));
-        } else if Kernel::new(site, &target, None, None).has_headers() {
-            targets.push(target);
-        } else {
-            say.say(format!(
-                "\nModule build for kernel {release} was skipped since the\nkernel headers for this kernel do not seem to be \
-                 installed."
-            ));
-        }
-    }
     drop(say);
     let request = Request {
         goal: Goal::Installed,
         modules: Modules::Named(vec![id]),
-        targets,
+        targets: releases.iter().map(|release| Target::new(release, &arch)).collect(),
         announced: Announced::Initial,
         options: Options { action: "build".into(), ..options },
     };

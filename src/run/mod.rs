@@ -333,6 +333,10 @@ impl Shared<'_> {
                 ));
                 Ok(())
             }
+            Verdict::PassedOver(words) => {
+                say.say(format!("\n{words}"));
+                Ok(())
+            }
             Verdict::Install => {
                 self.announce(step, say);
                 self.install(step, say, commit)

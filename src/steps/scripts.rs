@@ -108,6 +108,7 @@ pub fn run(work: &Work, script: Script) -> i32 {
         let target = &work.kernel.target;
         command.env("module", &work.id.name).env("module_version", &work.id.version);
         command.env("kernelver", &target.release).env("arch", &target.arch);
+        command.envs(work.kernel.toolchain().variables());
     }
     inherit(&mut command, work.say)
 }

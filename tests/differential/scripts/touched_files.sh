@@ -67,6 +67,8 @@ for tool in xz zstd gzip; do
     try dkms install hello/1.0 -k $K
     try dkms status
     try dkms install hello/1.0 -k $K --force
+    # gzip writes the second into the file.
+    sleep 1
     try dkms build hello/1.0 -k $K --force
     try dkms status
     try dkms uninstall hello/1.0 -k $K
