@@ -12,7 +12,7 @@ use crate::error::{Doing, Error, Result, cannot};
 use crate::model::module::{Id, Target};
 use crate::model::options::Options;
 use crate::model::site::Site;
-use crate::model::tree::State;
+use crate::model::tree::{NOT_KERNELS, State};
 use crate::request::Goal;
 use crate::steps::install::{self, Placed};
 use crate::steps::scripts::{self, Script};
@@ -20,9 +20,6 @@ use crate::steps::{Work, archive, depmod, initramfs, superseded};
 use crate::system::files::{names, publish, remove_any, remove_empty_up_to, replace_with_copy};
 use crate::system::output::Block;
 use crate::system::paths::hidden;
-
-/// Directories below `TREE/M/V` that are no kernel's.
-const NOT_KERNELS: [&str; 6] = ["build", "tarball", "driver_disk", "rpm", "deb", "source"];
 
 /// What was done to one kernel since its last depmod.
 #[derive(Debug, Default)]

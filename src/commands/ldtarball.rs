@@ -14,6 +14,7 @@ use crate::model::conf::{Conf, Question};
 use crate::model::kernel::Kernel;
 use crate::model::module::{Id, Target};
 use crate::model::site::Site;
+use crate::model::tree::NOT_KERNELS;
 use crate::plan::remarks_on;
 use crate::steps::prepare::clear_leftovers;
 use crate::steps::unpack;
@@ -23,9 +24,6 @@ use crate::system::process;
 
 /// Where tarballs are unpacked, in the tree: it looks like no module, and what a kill leaves is known by it.
 const STAGING: &str = ".loading-";
-
-/// Directories of a module's that are no kernel's.
-const NOT_KERNELS: [&str; 6] = ["build", "tarball", "driver_disk", "rpm", "deb", "source"];
 
 /// `ldtarball`
 pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {

@@ -253,6 +253,9 @@ fn directories(dir: &Path) -> Vec<String> {
     found
 }
 
+/// Directories below `TREE/M/V` that are no kernel's.
+pub const NOT_KERNELS: [&str; 6] = ["build", "tarball", "driver_disk", "rpm", "deb", "source"];
+
 /// Digits, a dot, and anything: `6.1.0-56-amd64`.
 pub fn looks_like_release(name: &str) -> bool {
     let rest = name.trim_start_matches(|c: char| c.is_ascii_digit());

@@ -2,6 +2,7 @@
 //! Runs a plan: builds side by side, on one pool of job tokens; what they made is committed in plan order.
 
 mod build;
+mod committing;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,16 +10,15 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use build::Build;
 
-use crate::commit::Commit;
 use crate::error::{Error, Result};
 use crate::model::module::{Id, Target};
 use crate::model::site::Site;
 use crate::model::tree::State;
 use crate::plan::{Plan, Step, Verdict, dependents};
-use crate::request::{Announced, Goal, Modules, Request};
-use crate::steps::prepare::{self, Workshop};
+use crate::request::{Announced, Request};
+use crate::steps::Work;
+use crate::steps::prepare::Workshop;
 use crate::steps::sign::Signing;
-use crate::steps::{Work, apport};
 use crate::system::output::Block;
 use crate::system::sandbox::Isolation;
 use crate::system::tokens::Pool;
@@ -162,17 +162,6 @@ impl Shared<'_> {
         }
     }
 
-    /// Whether nothing was installed for whose sake a step was planned. All steps before it were committed.
-    fn is_idle(&self, step: &Step) -> bool {
-        !is_triggered(step, &self.lock())
-    }
-
-    /// Whether an empty line ends what is said of a step.
-    fn is_closed(&self, step: &Step) -> bool {
-        let closed = matches!(self.request.announced, Announced::Automatic | Announced::Closed | Announced::Going);
-        closed && !matches!(step.verdict, Verdict::Settle)
-    }
-
     fn announce(&self, step: &Step, say: &Block) {
         if step.signing_told {
             self.tell_signing(step, say);
@@ -262,148 +251,5 @@ impl Shared<'_> {
             work.id
         ));
         Ok(())
-    }
-
-    fn commit_all(&self) -> Result<Vec<Outcome>> {
-        let mut commit = Commit::new(self.site, &self.request.options);
-        let mut outcomes = Vec::with_capacity(self.steps.len());
-        for (index, step) in self.steps.iter().enumerate() {
-            let say = &self.blocks[index];
-            let last =
-                !self.steps[index + 1..].iter().any(|later| later.kernel.target.release == step.kernel.target.release);
-            let idle = self.is_idle(step);
-            let result = if idle { Err(Error::silent(0)) } else { self.commit(index, step, say, &mut commit) };
-            let stranded = matches!(result, Err(Error::Stranded { .. }));
-            if let Some(error) = result.as_ref().err().filter(|error| !error.is_said()) {
-                say.error(error);
-            }
-            if self.is_closed(step) && !stranded && !idle {
-                say.say("");
-            }
-            if last {
-                commit.finish(&step.kernel.target.release, say);
-            }
-            say.end();
-            // Whoever builds upon a module that is not meant for this kernel is tried, and says what it lacks.
-            let succeeded = result.as_ref().map_or_else(|error| error.code() == 77, |()| true);
-            let installed = result.is_ok() && !matches!(step.verdict, Verdict::Done(_));
-            self.set(index, Progress::Committed { succeeded, installed });
-            if idle {
-                continue;
-            }
-            outcomes.push(Outcome { id: step.id.clone(), target: step.kernel.target.clone(), result });
-        }
-        let gone = self.request.goal == Goal::Absent && outcomes.iter().all(|outcome| outcome.result.is_ok());
-        if let (true, Modules::Named(ids)) = (gone, &self.request.modules) {
-            for id in ids {
-                commit.forget(id, &self.site.output.block())?;
-            }
-        }
-        Ok(outcomes)
-    }
-
-    /// Names of the modules this step depends on that failed.
-    fn failed_before(&self, step: &Step) -> Vec<String> {
-        let progress = self.lock();
-        let failed = |&&index: &&usize| matches!(progress[index], Progress::Committed { succeeded: false, .. });
-        step.after.iter().filter(failed).map(|&index| self.steps[index].id.name.clone()).collect()
-    }
-
-    fn commit(&self, index: usize, step: &Step, say: &Block, commit: &mut Commit) -> Result<()> {
-        let missing = self.failed_before(step);
-        if !missing.is_empty() {
-            return Err(Error::Stranded { missing });
-        }
-        match &step.verdict {
-            Verdict::Refused(error) => {
-                self.announce(step, say);
-                if !error.is_said() {
-                    say.error(error);
-                }
-                Err(error.said())
-            }
-            Verdict::Done(state) => {
-                if step.announced == Announced::Matching {
-                    self.announce(step, say);
-                }
-                let (verb, place) = if *state == State::Installed { ("installed", "on") } else { ("built", "for") };
-                say.say(format!(
-                    "Module {} already {verb} {place} kernel {}, skip. You may override by specifying --force.",
-                    step.id, step.kernel.target
-                ));
-                Ok(())
-            }
-            Verdict::PassedOver(words) => {
-                say.say(format!("\n{words}"));
-                Ok(())
-            }
-            Verdict::Install => {
-                self.announce(step, say);
-                self.install(step, say, commit)
-            }
-            Verdict::Undo | Verdict::Settle => {
-                if step.announced == Announced::Apart && index > 0 {
-                    say.say("");
-                }
-                self.announce(step, say);
-                let work = self.work_on(step, say).ok_or(Error::silent(1))?;
-                if matches!(step.verdict, Verdict::Settle) {
-                    return commit.forget_superseded(&work);
-                }
-                commit.undo(&work, self.request.goal)
-            }
-            Verdict::Build => {
-                let work = self.work_on(step, say).ok_or(Error::silent(1))?;
-                let built = self.wait_for(index).and_then(|made| self.keep(made, &work));
-                if built.is_err() {
-                    prepare::tidy(&work);
-                }
-                built?;
-                match self.request.goal {
-                    Goal::Installed if step.announced == Announced::Dependent => commit.replace(&work),
-                    Goal::Installed => self.install(step, say, commit),
-                    _ => Ok(()),
-                }
-            }
-        }
-    }
-
-    /// Makes what was built the state of things; of a build that failed, what helps to find out why.
-    fn keep(&self, made: Made, work: &Work) -> Result<()> {
-        let _turn = self.turn(work.id);
-        if let Err(error) = made.build {
-            if let Err(untidy) = made.workshop.leave_behind(work) {
-                work.say.warn(untidy.to_string());
-            }
-            apport::report(work, &error);
-            return Err(error);
-        }
-        crate::steps::dependents::note(work, &made.workshop.result)?;
-        if let Err(error) = made.after {
-            // The modules are complete; what their package wanted to do with them can be looked into.
-            made.workshop.publish(work)?;
-            made.workshop.leave_behind(work)?;
-            return Err(error);
-        }
-        made.workshop.file_log()?;
-        made.workshop.publish(work)?;
-        made.workshop.clear(work)
-    }
-
-    fn install(&self, step: &Step, say: &Block, commit: &mut Commit) -> Result<()> {
-        let work = self.work_on(step, say).ok_or(Error::silent(1))?;
-        commit.install(&work)
-    }
-
-    fn wait_for(&self, index: usize) -> Result<Made> {
-        let mut progress = self.lock();
-        loop {
-            if matches!(progress[index], Progress::Made(_)) {
-                if let Progress::Made(made) = std::mem::replace(&mut progress[index], Progress::Running) {
-                    return *made;
-                }
-            }
-            progress = self.changed.wait(progress).unwrap_or_else(PoisonError::into_inner);
-        }
     }
 }
