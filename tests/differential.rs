@@ -41,6 +41,7 @@ scripts! {
     kernel_hooks
     kernels
     make
+    matching
     module_scripts
     modules
     not_root
@@ -49,11 +50,13 @@ scripts! {
     postinst
     postinst_kernels
     quoting
+    rebuilding
     settings
     signing
     status
     steps
     systems
+    tarballs
     touched_files
     usage
 }

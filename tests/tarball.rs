@@ -368,8 +368,8 @@ fn what_is_no_tarball_of_a_module_is_told() {
         root.fails(&format!("cd /root/w && dkms {command}"), 2, &format!("\nError! {missing} does not exist.\n"));
     }
     root.sh("cd /root/w && mkdir none && touch none/file && tar -cf none.tar none");
-    let formed = "\nError! Tarball does not appear to be a correctly formed DKMS archive. ";
-    root.fails("dkms ldtarball /root/w/none.tar", 3, &format!("{formed}No dkms.conf found within it.\n"));
+    let formed = "\nError! Tarball does not appear to be a correctly formed DKMS archive";
+    root.fails("dkms ldtarball /root/w/none.tar", 3, &format!("{formed}. No dkms.conf found within it.\n"));
     let mut repack = |change: &str, name: &str| {
         root.sh(&format!(
             "cd /root/w && rm -rf t && mkdir t && cd t && tar -xf ../all.tar.gz && {change} && tar -cf ../{name} ."

@@ -11,7 +11,7 @@ pub enum Problem {
     Missing(String),
     /// It cannot be read to its end.
     #[error(
-        "Tarball does not appear to be a correctly formed DKMS archive. {why}.\nNothing of {file} was loaded: make or \
+        "Tarball does not appear to be a correctly formed DKMS archive: {why}.\nNothing of {file} was loaded: make or \
          fetch it again."
     )]
     Unreadable {
