@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The command line of `dkms`.
-//!
-//! Its spelling is older than today's conventions: the action may stand anywhere, long options that take a value are
-//! known by how they begin, short ones need a word of their own. What is said is first brought into today's form,
-//! which clap reads and documents.
+//! The command line of `dkms`: what it says is brought into today's form, which clap reads and documents.
+
+mod spelling;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -11,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
+use self::spelling::{Said, normalize};
 use crate::commands::{self, Action, Content, Invocation};
 use crate::entry::{self, Reader};
 use crate::error::{Error, Result};
@@ -138,104 +137,6 @@ Examples:
   dkms status
 
 See dkms(8) for dkms.conf, framework.conf and exit codes.";
-
-/// Long options that take a value, longest match first where one begins as another does.
-const LONG_VALUES: [&str; 11] = [
-    "--module",
-    "--kernelver",
-    "--templatekernel",
-    "--config",
-    "--archive",
-    "--arch",
-    "--kernelsourcedir",
-    "--directive",
-    "--dkmstree",
-    "--sourcetree",
-    "--installtree",
-];
-
-const SHORT_VALUES: [&str; 6] = ["-m", "-v", "-k", "-a", "-c", "-j"];
-
-const FLAGS: [&str; 12] = [
-    "--force",
-    "--force-version-override",
-    "--all",
-    "--verbose",
-    "--debug",
-    "--no-depmod",
-    "--modprobe-on-install",
-    "--symlink-modules",
-    "--rpm_safe_upgrade",
-    "--binaries-only",
-    "--source-only",
-    "--quiet",
-];
-
-const DEPRECATED: [&str; 3] = ["--no-initrd", "--no-clean-kernel", "--no-prepare-kernel"];
-
-/// What the words come down to before anything is done.
-#[derive(Debug)]
-enum Said {
-    /// Arguments in today's form.
-    Normal(Vec<String>),
-    Help,
-    Version,
-    /// An option that nobody knows.
-    Unknown(String),
-}
-
-/// Brings the words into today's form. `quiet` and `deprecated` are called where those options stand.
-fn normalize(words: impl Iterator<Item = String>, mut quiet: impl FnMut(), mut deprecated: impl FnMut(&str)) -> Said {
-    let mut normal = vec!["dkms".to_owned()];
-    let mut positional = Vec::new();
-    let mut words = words;
-    while let Some(word) = words.next() {
-        let long = LONG_VALUES.iter().find(|option| word.starts_with(**option));
-        if DEPRECATED.contains(&word.as_str()) {
-            deprecated(&word);
-        } else if matches!(word.as_str(), "-q" | "--quiet") {
-            quiet();
-        } else if matches!(word.as_str(), "-h" | "--help") {
-            return Said::Help;
-        } else if matches!(word.as_str(), "-V" | "--version") {
-            return Said::Version;
-        } else if FLAGS.contains(&word.as_str()) {
-            normal.push(word);
-        } else if let Some(option) = long {
-            let value =
-                word.split_once('=').map(|(_, value)| value.to_owned()).or_else(|| words.next()).unwrap_or_default();
-            push_value(&mut normal, option, value.trim());
-        } else if SHORT_VALUES.contains(&word.as_str()) {
-            push_value(&mut normal, &word, words.next().unwrap_or_default().trim());
-        } else if word.starts_with('-') {
-            return Said::Unknown(word);
-        } else {
-            positional.push(word);
-        }
-    }
-    normal.push("--".into());
-    normal.extend(positional);
-    Said::Normal(normal)
-}
-
-/// An option with its value. What stands behind a slash is an option of its own: a module's version like that of
-/// `-v`, the last of which counts, and a kernel's architecture like those of `-a`, in one list with them. Without a
-/// value the option was not given, unless it names a module or a kernel: an empty one of these is an error.
-fn push_value(normal: &mut Vec<String>, option: &str, value: &str) {
-    let names = ["-m", "--module", "-v", "-k", "--kernelver", "-a", "--arch"];
-    if value.is_empty() && !names.contains(&option) {
-        return;
-    }
-    let second = match option {
-        "-m" | "--module" => Some("-v"),
-        "-k" | "--kernelver" => Some("--arch"),
-        _ => None,
-    };
-    match second.zip(value.split_once('/')) {
-        Some((second, (first, rest))) => normal.extend([format!("{option}={first}"), format!("{second}={rest}")]),
-        None => normal.push(format!("{option}={value}")),
-    }
-}
 
 /// The usage, below an error.
 fn usage() -> String {
@@ -379,10 +280,7 @@ impl Arguments {
             config: self.config.take(),
             directives,
             no_depmod: self.no_depmod,
-            depmod_later: false,
-            supersede: false,
-            action: action.name().into(),
-            initramfs_follows: false,
+            ..invocation.options
         };
         self.choose_kernels(&mut invocation)?;
         commands::run(site, &invocation)
@@ -443,12 +341,11 @@ impl Arguments {
 
     /// Name and version, from `-m` and `-v` or a word of their own.
     fn module(&mut self, word: Option<String>) -> (Option<String>, Option<String>) {
-        let said = self.module.take().or(word);
-        let (name, version) = match said.as_deref().and_then(|said| said.split_once('/')) {
+        let (name, version) = match word.as_deref().and_then(|word| word.split_once('/')) {
             Some((name, version)) => (Some(name.to_owned()), Some(version.to_owned())),
-            None => (said, None),
+            None => (word, None),
         };
-        (name, self.module_version.take().filter(|version| !version.is_empty()).or(version))
+        (self.module.take().or(name), self.module_version.take().filter(|version| !version.is_empty()).or(version))
     }
 
     /// The kernels: those named, all that something is built for, or the running one.
@@ -482,53 +379,5 @@ impl Arguments {
             }
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn normal(line: &str) -> String {
-        match normalize(line.split(' ').map(str::to_owned), || {}, |_| {}) {
-            Said::Normal(words) => words[1..].join(" "),
-            other => format!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn old_spellings_come_out_as_todays() {
-        for (line, expected) in [
-            ("-m hello -v 1.0 add", "-m=hello -v=1.0 -- add"),
-            ("add --modulefoo hello/1.0", "--module=hello -v=1.0 -- add"),
-            ("status -v 2.0 -m hello/1.0", "-v=2.0 -m=hello -v=1.0 -- status"),
-            ("build --kernelver=6.1 --archive x.tar --arch y", "--kernelver=6.1 --archive=x.tar --arch=y -- build"),
-            ("status -m", "-m= -- status"),
-            ("build -k --config= -c", "-k=--config= -- build"),
-            ("build --dkmstree= -j", "-- build"),
-            ("status -k=1", "Unknown(\"-k=1\")"),
-            ("status -j4", "Unknown(\"-j4\")"),
-            ("status -h --nonsense", "Help"),
-            ("--version --nonsense", "Version"),
-            ("--no-initrd remove --all", "--all -- remove"),
-            ("build -k 6.1/x -a y --kernelver=5/z", "-k=6.1 --arch=x -a=y --kernelver=5 --arch=z -- build"),
-        ] {
-            assert_eq!(normal(line), expected, "{line}");
-        }
-    }
-
-    #[test]
-    fn every_normal_form_is_understood() {
-        for option in LONG_VALUES.iter().chain(&SHORT_VALUES) {
-            let parsed = Arguments::try_parse_from(["dkms", &format!("{option}=x"), "--", "add"]);
-            assert!(parsed.is_ok(), "{option}: {parsed:?}");
-        }
-        for flag in FLAGS {
-            assert!(Arguments::try_parse_from(["dkms", flag]).is_ok(), "{flag}");
-        }
-        let twice = Arguments::try_parse_from(["dkms", "--force", "--force", "-k=a", "-k=b", "-m=a", "-m=b"])
-            .expect("understood");
-        assert_eq!((twice.kernelver.len(), twice.module.as_deref()), (2, Some("b")), "the last one counts");
-        Arguments::command().debug_assert();
     }
 }

@@ -54,14 +54,7 @@ pub fn tell_removal(work: &Work) {
     if site.tree.state(id, &kernel.target) == State::Installed {
         say.say("Before uninstall, this module version was ACTIVE on this kernel.");
         for module in install::modules_of(work) {
-            match install::installed_file(work, &module) {
-                Some(file) => say.say(format!("Deleting {}", file.display())),
-                None => say.say(format!(
-                    "Module {}.ko was not found within {}/",
-                    module.dest_name,
-                    kernel.modules.display()
-                )),
-            }
+            install::tell_deletion(work, &module);
             if let Some((_, place)) = archive::kept(work, &format!("{}.ko", module.dest_name)) {
                 say.say(format!("Restoring archived original module {}", place.display()));
             }

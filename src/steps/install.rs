@@ -254,24 +254,27 @@ pub fn withdraw(work: &Work) -> Result<()> {
         kernel.target
     ));
     for module in modules_of(work) {
-        let found = installed_file(work, &module);
-        match &found {
-            Some(file) => {
-                say.say(format!("Deleting {}", file.display()));
-                if options.supersede {
-                    superseded::record(site, &id.name, &kernel.target, std::slice::from_ref(file))?;
-                } else {
-                    delete(file, &kernel.modules)?;
-                }
+        match tell_deletion(work, &module) {
+            Some(file) if options.supersede => {
+                superseded::record(site, &id.name, &kernel.target, std::slice::from_ref(&file))?;
             }
-            None => {
-                say.say(format!("Module {}.ko was not found within {}/", module.dest_name, kernel.modules.display()))
-            }
+            Some(file) => delete(&file, &kernel.modules)?,
+            None => {}
         }
         archive::restore(work, &format!("{}.ko", module.dest_name))?;
     }
     let link = site.tree.link(&id.name, &kernel.target);
     remove_any(&link).doing(cannot("remove", &link))
+}
+
+/// Says of a module that goes where it lies; gives that place.
+pub fn tell_deletion(work: &Work, module: &Module) -> Option<PathBuf> {
+    let found = installed_file(work, module);
+    work.say.say(match &found {
+        Some(file) => format!("Deleting {}", file.display()),
+        None => format!("Module {}.ko was not found within {}/", module.dest_name, work.kernel.modules.display()),
+    });
+    found
 }
 
 /// Puts back every original that is archived for this kernel.
