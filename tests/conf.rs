@@ -393,3 +393,63 @@ new of  for
     root.says("dkms status; dkms remove quick/1 --all >/dev/null", "quick/1: added\n");
     root.sh("dkms install quick/1 -k $OLD");
 }
+
+#[test]
+fn symbols_are_dropped_for_each_module_as_it_says_or_as_the_first() {
+    let mut root = root();
+    root.sh("cp -r /srv/tests/modules/apple-gmux-0.1 /usr/src/quick-1 && cd /usr/src/quick-1 && sed -i '1i ccflags-y := -g' Makefile");
+    for (strip, left) in
+        [("", ""), ("STRIP=no", "a b"), ("STRIP=(no yes)", "a"), ("STRIP=(y No)", "b"), ("STRIP[1]=n", "b")]
+    {
+        root.write(
+            "/usr/src/quick-1/dkms.conf",
+            &format!(
+                "PACKAGE_NAME=quick\nPACKAGE_VERSION=1\nBUILT_MODULE_NAME=(a b)\nDEST_MODULE_LOCATION=(/extra /extra)\n{strip}\n\
+                 MAKE=\"make -C $kernel_source_dir M=$dkms_tree/quick/1/build && cp apple-gmux.ko a.ko && mv apple-gmux.ko b.ko\""
+            ),
+        );
+        root.sh("dkms build quick/1 --force");
+        root.says(
+            "cd /var/lib/dkms/quick/1/$K/$A/module && for m in a b; do objdump -h $m.ko | grep -q debug_info && echo $m; done | xargs",
+            &format!("{left}\n"),
+        );
+    }
+}
+
+#[test]
+fn scripts_are_told_of_the_kernel_where_there_is_one() {
+    // dkms 3.2.2 tells those of an installation of the compiler only where it has built, too.
+    let mut root = Root::with(Layer::Ours, &[]);
+    root.sh("dkms generate_mok");
+    let scripts = ["PRE_BUILD", "POST_BUILD", "POST_ADD", "PRE_INSTALL", "POST_INSTALL", "POST_REMOVE"];
+    let conf = scripts.map(|script| format!("{script}=script\n")).concat();
+    root.quick("quick", &format!("{conf}MAKE=./script"));
+    root.write(
+        "/usr/src/quick-1/script",
+        "#!/bin/sh\nenv | grep -E '^(kernelver|arch|module|module_version|CC|KERNEL_CC|LD|KERNEL_LD)=' | sort",
+    );
+    root.write("/root/config", "CONFIG_CC_IS_CLANG=y\nCONFIG_LD_IS_LLD=y");
+    root.sh("chmod 755 /usr/src/quick-1/script; cd /usr/local/bin && for name in clang ld.lld; do ln -s $(type -P true) $name; done; ln -s $(type -P strip) llvm-strip");
+    let module = "module=quick\nmodule_version=1\n";
+    let all = format!("CC=clang\nKERNEL_CC=clang\nKERNEL_LD=ld.lld\nLD=ld.lld\narch=$A\nkernelver=$OLD\n{module}");
+
+    root.says("dkms add quick/1 | tail -n +2", "Running the post_add script:\n");
+    root.sh("dkms build quick/1 -k $OLD --config /root/config");
+    root.says("grep -E '^[[:alnum:]_]+=' /var/lib/dkms/quick/1/$OLD/$A/log/make.log", &all.repeat(3));
+    root.says(
+        "dkms install quick/1 -k $OLD --config /root/config",
+        &format!(
+            "Running the pre_install script:\n{all}Installing /lib/modules/$OLD/updates/dkms/quick.ko\n\
+             Running the post_install script:\n{all}Running depmod... done.\n"
+        ),
+    );
+    root.says(
+        "dkms uninstall quick/1 -k $OLD | tail -n 2",
+        "Running the post_remove script:\nRunning depmod... done.\n",
+    );
+    root.sh("dkms install quick/1 -k $OLD");
+    root.says(
+        "dkms kernel_prerm -k $OLD 2>/dev/null | grep -A 2 script",
+        &format!("Running the post_remove script:\n{module}"),
+    );
+}

@@ -10,7 +10,7 @@
 # that, quotes inside quotes vanish, newlines become blanks. zfs and others rely on it.
 
 exec 3>&1 >/dev/null
-__names=$1 __count=$2
+__names=($1) __count=$2
 shift 2
 while ((__count-- > 0)); do
     declare -- "$1"
@@ -29,8 +29,8 @@ __source() {
     local __n __i __is __v __line
     exec 3>&- 4>&1 </dev/null
     . "$1" 4>&- >/dev/null
-    for __n in $__names; do
-        eval "__is=(\${!$__n[@]})"
+    for __n in "${__names[@]}"; do
+        eval "__is=(\"\${!$__n[@]}\")"
         for __i in "${__is[@]}"; do
             __v="$__n[$__i]"
             set -- $__n[$__i]=\"${!__v}\"
@@ -38,7 +38,7 @@ __source() {
             for __v; do
                 __line+="${__line:+ }$__v"
             done
-            printf '%s\n' "$__line" >&4
+            printf '%s\036' "$__line" >&4
         done
     done
 }
@@ -48,10 +48,15 @@ for __file in "${__files[@]}"; do
     # alternative keeps a file's own `set -e` from ending its evaluation; bash forgets a coprocess that has ended,
     # so it waits until it was heard.
     coproc __reader { (__source "$__file" || :); printf '\0'; read -r; }
-    IFS= read -r -d '' -u "${__reader[0]}" __text
+    IFS=$'\036' read -r -d '' -u "${__reader[0]}" -a __lines
     echo >&"${__reader[1]}"
     wait "$__reader_PID"
-    eval "$__text"
+    # One by one: a value that falls apart takes no other with it. A quote that it leaves open would have bash stumble
+    # over the rest of this text, but for another eval.
+    for __line in "${__lines[@]}"; do
+        eval "$__line"
+    done
+    eval :
     for __v in "${!DKMS_DIRECTIVE@}"; do
         [[ ${!__v} == *=* ]] && eval "${!__v%%=*}=\"${!__v#*=}\""
     done
@@ -60,8 +65,8 @@ for __v in "${__last[@]}"; do
     printf -v "${__v%%=*}" %s "${__v#*=}"
 done
 
-for __n in $__names; do
-    eval "__is=(\${!$__n[@]})"
+for __n in "${__names[@]}"; do
+    eval "__is=(\"\${!$__n[@]}\")"
     for __i in "${__is[@]}"; do
         __v="$__n[$__i]"
         printf '%s\0%s\0%s\0' "$__n" "$__i" "${!__v}" >&3

@@ -157,6 +157,7 @@ mod tests {
             ("NAME=a; exit 0", ""),
             ("NAME=a; set -e; false; NAME=b", "b"),
             ("NAME=x; shopt -s nullglob", ""),
+            ("NAME=$'a:b\nc'; IFS=:", "a b\nc"),
             ("NAME[0]=a NAME[3]=b; echo noise", "a"),
             ("names=q args=q __x=1; NAME=\"$count\"", "2"),
         ] {
@@ -182,6 +183,9 @@ mod tests {
         assert!(!values.has("MAKE"));
         assert_eq!(values.get("NAME"), "kept");
         assert!(errors.contains("b all"), "{errors}");
+        let (values, errors) = evaluate(&["CLEAN=a\nMAKE='quote \"'\nNAME=b"], &[]);
+        assert_eq!((values.get("CLEAN"), values.has("MAKE"), values.get("NAME")), ("a", false, "b"));
+        assert!(errors.lines().all(|line| line.contains("unexpected EOF")), "{errors}");
     }
 
     #[test]

@@ -127,3 +127,34 @@ for value in yes YES Yes y no NO No n "''" true 1; do
     with "AUTOINSTALL=$value" "${names}${place}AUTOINSTALL=$value
 "
 done
+
+# bytes TITLE TEXT [FILE]: the same with printf's TEXT at the end of a good one.
+bytes() {
+    scene "$1"
+    module hello 1.0
+    # shellcheck disable=SC2059  # that is what it is
+    printf "$2" >>"${3:-/usr/src/hello-1.0/dkms.conf}"
+    try dkms add hello/1.0
+    try dkms build hello/1.0 -k $K
+}
+
+scene 'lines as they end on DOS'
+module hello 1.0 'PRE_BUILD="p.sh"' 'CLEAN="true"'
+script /usr/src/hello-1.0/p.sh 'echo script'
+sed -i 's/$/\r/' /usr/src/hello-1.0/dkms.conf
+try dkms install hello/1.0 -k $K
+bytes 'NUL bytes' 'PRE_BUILD="no\0thing"\nBUILT_MODULE_NAME="he\0llo"\n'
+bytes 'many NUL bytes' "$(printf '\\0%.0s' {1..2000})"
+bytes 'not UTF-8' '# \351\nPRE_BUILD="\351"\nCLEAN="true \377\376"\n'
+bytes 'a name that is not UTF-8' 'BUILT_MODULE_NAME="\377\376"\n'
+bytes 'a newline' "BUILT_MODULE_NAME=$'hel\\nlo'\n"
+with 'a quote that is not closed' "${names}BUILT_MODULE_NAME='say \"'
+"
+bytes 'a glob' 'BUILT_MODULE_NAME="hell?"\n'
+bytes 'another IFS' 'IFS=:\nPRE_BUILD="p:q"\n'
+bytes 'a sparse array' 'BUILT_MODULE_NAME[3]=x\nDEST_MODULE_LOCATION[7]=/updates\n'
+bytes 'NUL bytes of the administrator' 'PRE_BUILD="no\0thing"\r\nCLEAN="\377"\r\n' /etc/dkms/hello.conf
+bytes 'no bash of the administrator' 'if [\n' /etc/dkms/hello.conf
+bytes 'settings with NUL bytes' 'parallel_jobs="3\0"\r\nverbose="\0"\r\nsource_tree="/usr/sr\0c"\r\n' \
+    /etc/dkms/framework.conf.d/x.conf
+bytes 'settings that are no bash' 'if [\n' /etc/dkms/framework.conf.d/x.conf
