@@ -9,7 +9,7 @@ use dkms_rs::entry::{self, Reader};
 use dkms_rs::model::site::Trees;
 
 fn main() -> ExitCode {
-    let mut words = std::env::args().skip(1);
+    let mut words = dkms_rs::entry::words();
     let mut next = || words.next().unwrap_or_default();
     let (name, version, tarballs, arch, upgrade_from) = (next(), next(), next(), next(), next());
     let arguments = Arguments { name, version, tarballs: tarballs.into(), arch, upgrade_from };

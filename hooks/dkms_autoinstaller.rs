@@ -3,16 +3,16 @@
 
 use std::process::ExitCode;
 
+use dkms_rs::entry;
 use dkms_rs::hooks::{self, Occasion};
 
 fn main() -> ExitCode {
-    let mut words = std::env::args();
-    let program = words.next().unwrap_or_default();
+    let mut words = entry::words();
     match words.next().as_deref() {
         Some("start") => hooks::kernel_arrived(words.next(), Occasion::Boot),
         Some("stop" | "restart" | "force-reload" | "status" | "reload") => ExitCode::SUCCESS,
         _ => {
-            println!("Usage: {program} {{start}}");
+            println!("Usage: {} {{start}}", std::env::args_os().next().unwrap_or_default().to_string_lossy());
             ExitCode::from(2)
         }
     }

@@ -8,7 +8,7 @@ use dkms_rs::commands::Action;
 use dkms_rs::hooks::{self, Occasion};
 
 fn main() -> ExitCode {
-    let mut words = std::env::args().skip(1);
+    let mut words = dkms_rs::entry::words();
     match words.next().as_deref() {
         Some("add") => hooks::kernel_arrived(words.next(), Occasion::Image),
         Some("remove") => hooks::kernel_goes(words.next(), Action::KernelPrerm),

@@ -6,5 +6,5 @@ use std::process::ExitCode;
 use dkms_rs::hooks::{self, Occasion};
 
 fn main() -> ExitCode {
-    hooks::kernel_arrived(std::env::args().nth(1), Occasion::Image)
+    hooks::kernel_arrived(dkms_rs::entry::words().next(), Occasion::Image)
 }

@@ -6,5 +6,5 @@ use std::process::ExitCode;
 use dkms_rs::commands::Action;
 
 fn main() -> ExitCode {
-    dkms_rs::hooks::kernel_goes(std::env::args().nth(1), Action::KernelPrerm)
+    dkms_rs::hooks::kernel_goes(dkms_rs::entry::words().next(), Action::KernelPrerm)
 }

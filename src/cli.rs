@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The command line of `dkms`: what it says is brought into today's form, which clap reads and documents.
 
+#[cfg(test)]
+mod manual;
 mod spelling;
 
 use std::ffi::OsString;
@@ -9,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use self::spelling::{Said, normalize};
+use self::spelling::{Met, Said, normalize};
 use crate::commands::{self, Action, Content, Invocation};
 use crate::entry::{self, Reader};
 use crate::error::{Error, Result};
@@ -23,6 +25,7 @@ use crate::system::output::Output;
 #[command(
     name = "dkms",
     disable_version_flag = true,
+    disable_help_flag = true,
     args_override_self = true,
     override_usage = "dkms ACTION [MODULE/VERSION | DIRECTORY | TARBALL] [OPTIONS]",
     after_help = HELP_ACTIONS
@@ -34,28 +37,39 @@ pub struct Arguments {
     /// Version of the module
     #[arg(short = 'v', value_name = "VERSION")]
     module_version: Option<String>,
-    /// Kernel release, possibly with architecture; may be repeated [default: the running kernel]
+    /// Kernel release; may be repeated [default: the running kernel]
+    ///
+    /// It is the name of a directory in /lib/modules.
     #[arg(short, long, value_name = "KERNEL[/ARCH]")]
     kernelver: Vec<String>,
-    /// Architecture, one for all kernels or one for each [default: this machine's]
+    /// Architecture, or one for each kernel [default: this machine's]
+    ///
+    /// It is what uname(1) calls the machine.
     #[arg(short, long, value_name = "ARCH")]
     arch: Vec<String>,
     /// All kernels that the module is built for
     #[arg(long)]
     all: bool,
     /// Do it again, or in spite of what speaks against it
+    ///
+    /// What is built or installed already is built or installed once more, and a newer version in the kernel, missing
+    /// modules of BUILD_DEPENDS or a PRE_INSTALL that fails stop nothing.
     #[arg(long)]
     force: bool,
-    /// Install although the kernel has the same or a newer version of the module
+    /// Install over a module of the same or a newer version
     #[arg(long)]
     force_version_override: bool,
     /// Jobs at a time; 0 for no limit [default: one for each core]
+    ///
+    /// They are counted over all modules and kernels: with 1 nothing is built side by side.
     #[arg(short, value_name = "NUMBER")]
     jobs: Option<String>,
     /// Read FILE in place of the source's dkms.conf
     #[arg(short, value_name = "FILE")]
     conf: Option<PathBuf>,
     /// Set a directive of dkms.conf; may be repeated
+    ///
+    /// It has the last word, whatever files say.
     #[arg(long, value_name = "NAME=VALUE")]
     directive: Vec<String>,
     /// The kernel's configuration, if not the one among its headers
@@ -76,10 +90,12 @@ pub struct Arguments {
     /// Install links into the tree in place of copies
     #[arg(long)]
     symlink_modules: bool,
-    /// Do not run depmod
+    /// Do not run depmod(8)
     #[arg(long)]
     no_depmod: bool,
     /// Load the modules after installing them for the running kernel
+    ///
+    /// Loaded is what the devices of this machine ask for.
     #[arg(long)]
     modprobe_on_install: bool,
     /// Show commands and their output
@@ -89,12 +105,20 @@ pub struct Arguments {
     #[arg(short, long)]
     quiet: bool,
     /// Tell what happens behind the words
+    ///
+    /// The same as `DKMS_LOG=debug` in the environment.
     #[arg(long)]
     debug: bool,
     /// Print the version and exit
     #[arg(short = 'V', long)]
     version: bool,
+    /// Print a summary and exit
+    #[arg(short, long)]
+    help: bool,
     /// The tarball to read or write
+    ///
+    /// A name without a slash is one in the module's own directory when it is written by `mktarball`. The end of the
+    /// name decides how it is compressed: .gz, .bz2, .xz, .zst and their short forms; anything else is not.
     #[arg(long, value_name = "FILE")]
     archive: Option<PathBuf>,
     /// The kernel that match takes as the pattern
@@ -108,9 +132,6 @@ pub struct Arguments {
     /// A tarball without what was built
     #[arg(long)]
     source_only: bool,
-    /// The action, a module, a directory, a tarball
-    #[arg(hide = true)]
-    words: Vec<String>,
 }
 
 const HELP_ACTIONS: &str = "\
@@ -145,25 +166,47 @@ fn usage() -> String {
 }
 
 /// `dkms`
-pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
+pub fn main(said: impl Iterator<Item = OsString>) -> ExitCode {
     let output = Output::new();
-    let words = words.skip(1).map(|word| word.to_string_lossy().into_owned());
-    let deprecated = |option: &str| output.block().complain(format!("Deprecated feature: {option}\n"));
-    let normal = match normalize(words, be_quiet, deprecated) {
-        Said::Normal(normal) => normal,
-        Said::Help => {
-            output.block().print(Arguments::command().render_long_help().to_string());
+    // What is no text would name another file than it was meant to.
+    let said: Vec<String> = match said.skip(1).map(OsString::into_string).collect() {
+        Ok(said) => said,
+        Err(word) => {
+            output.block().error(&format!("{} is not UTF-8.", word.to_string_lossy()));
+            return ExitCode::from(2);
+        }
+    };
+    let mut words = Words::default();
+    let said = normalize(said.into_iter(), |met| match met {
+        Met::Quiet => {
+            be_quiet();
+            Ok(false)
+        }
+        Met::Deprecated(option) => {
+            output.block().complain(format!("Deprecated feature: {option}\n"));
+            Ok(false)
+        }
+        Met::Word(word, named) => words.take(word, named, &output),
+    });
+    let normal = match said {
+        Ok(Said::Normal(normal)) => normal,
+        Ok(Said::Help) => {
+            output.block().print(Arguments::command().render_help().to_string());
             return ExitCode::SUCCESS;
         }
-        Said::Version => {
+        Ok(Said::Version) => {
             output.block().say(crate::VERSION);
             return ExitCode::SUCCESS;
         }
-        Said::Unknown(option) => {
+        Ok(Said::Unknown(option)) => {
             let say = output.block();
             say.error(&format!("Unknown option: {option}"));
             say.print(usage());
             return ExitCode::from(2);
+        }
+        Err(error) => {
+            output.block().error(&error);
+            return ExitCode::from(error.code());
         }
     };
     let arguments = match Arguments::try_parse_from(normal) {
@@ -171,13 +214,6 @@ pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             output.block().complain(error.to_string());
             return ExitCode::from(2);
-        }
-    };
-    let words = match Words::sort(&arguments.words, arguments.module.is_some(), &output) {
-        Ok(words) => words,
-        Err(error) => {
-            output.block().error(&error);
-            return ExitCode::from(error.code());
         }
     };
     if words.action.is_none() && crate::system::paths::Paths::default().os_release().is_some() {
@@ -197,39 +233,35 @@ fn be_quiet() {
     }
 }
 
-/// What the words beside the options are.
+/// What the words beside the options are, but for a module's name.
 #[derive(Debug, Default)]
 struct Words {
     action: Option<Action>,
     source: Option<PathBuf>,
     archive: Option<PathBuf>,
-    module: Option<String>,
 }
 
 impl Words {
-    /// `named`: the module was named by an option.
-    fn sort(words: &[String], named: bool, output: &Output) -> Result<Self> {
-        let mut sorted = Self::default();
-        for word in words {
-            let path = Path::new(word);
-            if let Some(action) = Action::from_name(word) {
-                if sorted.action.replace(action).is_some() {
-                    return Err(Error::Usage { text: "Cannot specify more than one action.".into(), code: 4 });
-                }
-            } else if path.is_file() && word.ends_with("dkms.conf") {
-                let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-                sorted.source = Some(dir.unwrap_or(Path::new(".")).to_owned());
-            } else if path.is_dir() && path.join("dkms.conf").is_file() {
-                sorted.source = Some(path.to_owned());
-            } else if path.is_file() {
-                sorted.archive = Some(path.to_owned());
-            } else if sorted.module.is_none() && !named {
-                sorted.module = Some(word.clone());
-            } else {
-                output.block().warn(format!("I do not know how to handle {word}."));
+    /// Takes a word, unless it is the name of a module. `named`: there was one before.
+    fn take(&mut self, word: &str, named: bool, output: &Output) -> Result<bool> {
+        let path = Path::new(word);
+        if let Some(action) = Action::from_name(word) {
+            if self.action.replace(action).is_some() {
+                return Err(Error::Usage { text: "Cannot specify more than one action.".into(), code: 4 });
             }
+        } else if path.is_file() && word.ends_with("dkms.conf") {
+            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+            self.source = Some(dir.unwrap_or(Path::new(".")).to_owned());
+        } else if path.is_dir() && path.join("dkms.conf").is_file() {
+            self.source = Some(path.to_owned());
+        } else if path.is_file() {
+            self.archive = Some(path.to_owned());
+        } else if named {
+            output.block().warn(format!("I do not know how to handle {word}."));
+        } else {
+            return Ok(true);
         }
-        Ok(sorted)
+        Ok(false)
     }
 }
 
@@ -255,7 +287,7 @@ impl Arguments {
                 .map_err(|_| Error::Usage { text: format!("-j needs a number of jobs, not {jobs}."), code: 1 })?;
         }
         let directives = self.directives(site);
-        let (name, version) = self.module(words.module);
+        let (name, version) = (self.module.take(), self.module_version.take());
         let named = name.is_some();
         let mut invocation = Invocation {
             name,
@@ -312,12 +344,6 @@ impl Arguments {
                 4,
             );
         }
-        if one_only && self.kernelver.len() > 1 {
-            return usage(
-                format!("The action {name} does not support multiple kernel version parameters on the command line."),
-                4,
-            );
-        }
         Ok(())
     }
 
@@ -339,15 +365,6 @@ impl Arguments {
         std::mem::take(&mut self.directive)
     }
 
-    /// Name and version, from `-m` and `-v` or a word of their own.
-    fn module(&mut self, word: Option<String>) -> (Option<String>, Option<String>) {
-        let (name, version) = match word.as_deref().and_then(|word| word.split_once('/')) {
-            Some((name, version)) => (Some(name.to_owned()), Some(version.to_owned())),
-            None => (word, None),
-        };
-        (self.module.take().or(name), self.module_version.take().filter(|version| !version.is_empty()).or(version))
-    }
-
     /// The kernels: those named, all that something is built for, or the running one.
     fn choose_kernels(&mut self, invocation: &mut Invocation) -> Result<()> {
         let arches = std::mem::take(&mut self.arch);
@@ -359,24 +376,23 @@ impl Arguments {
         if self.all {
             return Ok(());
         }
+        let several = kernels.len() > 1;
         let running = Target::running();
         if kernels.is_empty() {
             kernels.push(running.release);
         }
         for (index, release) in kernels.into_iter().enumerate() {
             let arch = arches.get(index).or(arches.first()).cloned().unwrap_or_else(|| running.arch.clone());
-            for (what, value) in [("kernelver", &release), ("arch", &arch)] {
-                if value.is_empty() {
-                    return Err(Error::Usage { text: format!("Empty {what}[{index}]"), code: 16 });
-                }
-                if value.contains('/') || matches!(value.as_str(), "." | "..") {
-                    return Err(Error::Usage { text: format!("{value} is no {what}."), code: 16 });
-                }
-            }
-            let target = Target::new(release, arch);
+            let target = Target::named(release, arch, index)?;
             if !invocation.targets.contains(&target) {
                 invocation.targets.push(target);
             }
+        }
+        if several && matches!(invocation.action, Action::Autoinstall | Action::Match) {
+            let name = invocation.action.name();
+            let text =
+                format!("The action {name} does not support multiple kernel version parameters on the command line.");
+            return Err(Error::Usage { text, code: 4 });
         }
         Ok(())
     }

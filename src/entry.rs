@@ -18,6 +18,11 @@ pub enum Reader {
     Administrator,
 }
 
+/// A hook's arguments. One that is no text names nothing that there could be.
+pub fn words() -> impl Iterator<Item = String> {
+    std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned())
+}
+
 /// Looks at the machine, acts, prints the error if there is one, and gives the exit code.
 pub fn run(trees: Trees, reader: Reader, act: impl FnOnce(&mut Site) -> Result<()>) -> ExitCode {
     // Files of ours are readable whatever the caller's shell says.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use crate::commands::{Action, Invocation, autoinstall, kernel};
 use crate::entry::{self, Reader};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::kernel::Kernel;
 use crate::model::module::Target;
 use crate::model::options::Options;
@@ -31,7 +31,7 @@ pub fn kernel_arrived(release: Option<String>, occasion: Occasion) -> ExitCode {
 fn arrived(site: &Site, release: Option<String>, occasion: Occasion) -> Result<()> {
     let running = Target::running();
     let release = release.filter(|release| !release.is_empty()).unwrap_or(running.release);
-    let target = Target::new(release, running.arch);
+    let target = Target::named(release, running.arch, 0)?;
     if !Kernel::new(site, &target, None, None).has_headers() {
         let say = site.output.block();
         let release = &target.release;
@@ -55,12 +55,8 @@ fn arrived(site: &Site, release: Option<String>, occasion: Occasion) -> Result<(
 /// Takes our modules out of a kernel that goes. Never fails: the kernel's removal does not depend on us.
 pub fn kernel_goes(release: Option<String>, action: Action) -> ExitCode {
     entry::run(Trees::default(), Reader::Administrator, |site| {
-        let release = release.unwrap_or_default();
-        if release.is_empty() {
-            return Err(Error::Usage { text: "Empty kernelver[0]".into(), code: 16 });
-        }
         let mut invocation = Invocation::new(action);
-        invocation.targets = vec![Target::new(release, Target::running().arch)];
+        invocation.targets = vec![Target::named(release.unwrap_or_default(), Target::running().arch, 0)?];
         // A kernel that goes takes its initramfs along, one that is replaced makes a new one.
         invocation.options.initramfs_follows = true;
         kernel::run(site, &invocation)

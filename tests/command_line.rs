@@ -133,6 +133,10 @@ Creating symlink /var/lib/dkms/quick/1/source -> /usr/src/quick-1
     root.says("dkms status", "quick/1, $OLD, x: built\nquick/1, $K, y: built\n");
     root.says("dkms status -k $OLD; dkms status -a y", "quick/1, $OLD, x: built\nquick/1, $K, y: built\n");
     root.sh("dkms remove quick/1 --all");
+    // One is for all kernels.
+    root.sh("dkms build quick/1 -k $OLD -k $K --arch z");
+    root.says("dkms status", "quick/1, $OLD, z: built\nquick/1, $K, z: built\n");
+    root.sh("dkms remove quick/1 --all");
 
     root.says(
         "dkms add quick/1 --no-initrd --no-clean-kernel --no-prepare-kernel",
@@ -366,5 +370,126 @@ Running depmod... done.
         "dkms add quick/1 --dkmstree /var/lib/dkms --sourcetree /usr/src",
         2,
         "\nError! Could not find module source directory.\nDirectory: /usr/src/quick-1 does not exist.\n",
+    );
+}
+
+#[test]
+fn words_are_told_of_in_their_order() {
+    let mut root = root(Layer::under_test());
+    root.sh("dkms add quick/1");
+    let unhandled = |word: &str| format!("Warning: I do not know how to handle {word}.\n");
+    let two = "\nError! Cannot specify more than one action.\n";
+    let unknown = "\nError! Unknown option: --frobnicate\n";
+    for (words, code, said) in [
+        ("add build --frobnicate", 4, two.to_owned()),
+        ("--frobnicate add build", 2, unknown.to_owned()),
+        ("add build --help", 4, two.to_owned()),
+        ("status quick further --frobnicate", 2, format!("{}{unknown}", unhandled("further"))),
+        (
+            "status quick a --no-initrd b",
+            0,
+            format!("{}Deprecated feature: --no-initrd\n{}", unhandled("a"), unhandled("b")),
+        ),
+        ("status quick a -q b", 0, unhandled("a")),
+        // An option may come after the name, and then counts; a second name does not.
+        ("status -m other quick/1", 0, unhandled("quick/1")),
+        ("status quick/1 -m other", 0, String::new()),
+        ("status quick/1 -v 2", 0, String::new()),
+    ] {
+        root.fails(&format!("dkms {words} 2>&1 >/dev/null"), code, &said);
+    }
+    root.says(
+        "dkms status quick/2 -v 1; dkms status -v 1 quick/2; dkms status -m '' quick",
+        &"quick/1: added\n".repeat(2),
+    );
+}
+
+#[test]
+fn of_several_contradictions_the_first_is_told() {
+    let mut root = root(Layer::under_test());
+    // Each command has all faults of those after it in the list, as far as they go together.
+    for (words, code, said) in [
+        ("build build --all -k 1 -a x -a y --binaries-only --source-only", 4, "Cannot specify more than one action."),
+        ("build --all -k 1 -a x -a y --binaries-only --source-only", 8, "You have specified both"),
+        ("build --all -k 1 -a x -a y", 1, "If more than one arch is specified"),
+        ("build --all -k 1 -a x", 2, "You cannot specify a kernel version and also specify"),
+        ("build --all -a x", 3, "You cannot specify an arch and also specify"),
+        ("kernel_prerm --all -k 1", 2, "You cannot specify a kernel version and also specify"),
+        ("autoinstall -k 1 -k 2 -a x -a y -a z", 1, "If more than one arch is specified"),
+        ("autoinstall -k '' -k ''", 16, "Empty kernelver[0]"),
+        ("kernel_prerm -k '' -k ''", 4, "The action kernel_prerm requires exactly one kernel version parameter"),
+        ("match -k 1 -k 2", 4, "The action match does not support multiple kernel version parameters"),
+        ("build --all", 5, "The action build does not support the --all parameter."),
+        ("build -k '' -a ''", 16, "Empty kernelver[0]"),
+        ("kernel_prerm -k ''", 16, "Empty kernelver[0]"),
+        ("build", 1, "Arguments <module> and <module-version> are not specified."),
+    ] {
+        let output = root.run(&format!("dkms {words}"));
+        assert!(output.code == code && output.text.starts_with(&format!("\nError! {said}")), "{words}: {output:?}");
+    }
+}
+
+#[test]
+fn what_is_gone_is_unknown() {
+    let mut root = root(Layer::under_test());
+    for option in [
+        "--spec=x",
+        "--distro=x",
+        "--release=x",
+        "--media=x",
+        "--size",
+        "--legacy-postinst=1",
+        "--dkmsframework=/dev/null",
+    ] {
+        root.fails(
+            &format!("dkms status {option} 2>&1 >/dev/null"),
+            2,
+            &format!("\nError! Unknown option: {option}\n"),
+        );
+    }
+    for action in ["mkdeb", "mkdsc", "mkbmdeb", "mkrpm", "mkkmp", "mkdriverdisk"] {
+        for words in [action.to_owned(), format!("{action} -m quick -v 1")] {
+            let output = root.run(&format!("dkms {words} 2>&1 >/dev/null"));
+            assert!(
+                output.code == 0 && output.text.ends_with("\nError! Unknown action specified: \"\"\n"),
+                "{output:?}"
+            );
+        }
+    }
+    root.says("dkms add quick/1 >/dev/null; ls -A /var/lib/dkms", "mok.key\nmok.pub\nquick\n");
+}
+
+#[test]
+fn the_version_says_whose_behaviour_it_is() {
+    let mut root = root(Layer::Ours);
+    let version = format!("dkms-3.4.3+rs{}", env!("CARGO_PKG_VERSION"));
+    root.says("dkms -V; dkms status --version", &format!("{version}\n{version}\n"));
+    root.sh("dkms build quick/1");
+    root.says(
+        "head -n 1 /var/lib/dkms/quick/1/$K/$A/log/make.log",
+        &format!("DKMS ({version}) make.log for quick/1 for kernel $K ($A)\n"),
+    );
+}
+
+#[test]
+fn variables_named_like_settings_do_not_leak_in() {
+    let mut root = root(Layer::under_test());
+    root.sh("find /lib/modules/$K/kernel -name '*.ko' -exec gzip {} + && depmod $K");
+    let variables = "dkms_tree=/nowhere source_tree=/nowhere install_tree=/nowhere verbose=1 symlink_modules=1 \
+                     compress_gzip_opts=--nonsense PACKAGE_NAME=other MAKE=false AUTOINSTALL=yes kernelver=9 module=other";
+    root.says(
+        &format!("{variables} dkms install quick/1"),
+        &format!(
+            "\
+Creating symlink /var/lib/dkms/quick/1/source -> /usr/src/quick-1
+
+{BUILT}Installing /lib/modules/$K/updates/dkms/quick.ko.gz
+Running depmod... done.
+"
+        ),
+    );
+    root.says(
+        "cd /lib/modules/$K/updates/dkms && stat -c %F quick.ko.gz && gzip -t quick.ko.gz; AUTOINSTALL=yes dkms autoinstall",
+        "regular file\n",
     );
 }

@@ -4,6 +4,8 @@
 //! The action may stand anywhere, long options that take a value are known by how they begin, short ones need a word
 //! of their own.
 
+use crate::error::Result;
+
 /// Long options that take a value, longest match first where one begins as another does.
 const LONG_VALUES: [&str; 11] = [
     "--module",
@@ -36,7 +38,19 @@ const FLAGS: [&str; 12] = [
     "--quiet",
 ];
 
-const DEPRECATED: [&str; 3] = ["--no-initrd", "--no-clean-kernel", "--no-prepare-kernel"];
+/// What a word is that is no option with a value; told of in the order of the words, as some of them are errors.
+#[derive(Debug)]
+pub enum Met<'a> {
+    /// `--quiet`
+    Quiet,
+    /// An option of the past.
+    Deprecated(&'a str),
+    /// A word that is no option; and whether a module was named before it.
+    Word(&'a str, bool),
+}
+
+/// Taken for the sake of old scripts.
+pub(super) const DEPRECATED: [&str; 3] = ["--no-initrd", "--no-clean-kernel", "--no-prepare-kernel"];
 
 /// What the words come down to before anything is done.
 #[derive(Debug)]
@@ -51,42 +65,41 @@ pub enum Said {
     Unknown(String),
 }
 
-/// Brings the words into today's form. `quiet` and `deprecated` are called where those options stand.
-pub fn normalize(
-    words: impl Iterator<Item = String>,
-    mut quiet: impl FnMut(),
-    mut deprecated: impl FnMut(&str),
-) -> Said {
+/// Brings the words into today's form. `meet` is told of those that are no options with a value, and says whether one
+/// is the name of a module.
+pub fn normalize(words: impl Iterator<Item = String>, mut meet: impl FnMut(Met) -> Result<bool>) -> Result<Said> {
     let mut normal = vec!["dkms".to_owned()];
-    let mut positional = Vec::new();
+    let mut named = false;
     let mut words = words;
     while let Some(word) = words.next() {
         let long = LONG_VALUES.iter().find(|option| word.starts_with(**option));
         if DEPRECATED.contains(&word.as_str()) {
-            deprecated(&word);
+            meet(Met::Deprecated(&word))?;
         } else if matches!(word.as_str(), "-q" | "--quiet") {
-            quiet();
+            meet(Met::Quiet)?;
         } else if matches!(word.as_str(), "-h" | "--help") {
-            return Said::Help;
+            return Ok(Said::Help);
         } else if matches!(word.as_str(), "-V" | "--version") {
-            return Said::Version;
+            return Ok(Said::Version);
         } else if FLAGS.contains(&word.as_str()) {
             normal.push(word);
         } else if let Some(option) = long {
             let value =
                 word.split_once('=').map(|(_, value)| value.to_owned()).or_else(|| words.next()).unwrap_or_default();
+            named |= *option == "--module" && !value.is_empty();
             push_value(&mut normal, option, value.trim());
         } else if SHORT_VALUES.contains(&word.as_str()) {
-            push_value(&mut normal, &word, words.next().unwrap_or_default().trim());
+            let value = words.next().unwrap_or_default();
+            named |= word == "-m" && !value.is_empty();
+            push_value(&mut normal, &word, value.trim());
         } else if word.starts_with('-') {
-            return Said::Unknown(word);
-        } else {
-            positional.push(word);
+            return Ok(Said::Unknown(word));
+        } else if meet(Met::Word(&word, named))? {
+            named = !word.is_empty();
+            push_value(&mut normal, "--module", &word);
         }
     }
-    normal.push("--".into());
-    normal.extend(positional);
-    Said::Normal(normal)
+    Ok(Said::Normal(normal))
 }
 
 /// An option with its value. What stands behind a slash is an option of its own: a module's version like that of
@@ -115,8 +128,9 @@ mod tests {
     use clap::{CommandFactory, Parser};
 
     fn normal(line: &str) -> String {
-        match normalize(line.split(' ').map(str::to_owned), || {}, |_| {}) {
-            Said::Normal(words) => words[1..].join(" "),
+        let meet = |met: Met| Ok(matches!(met, Met::Word(word, false) if word.contains('/')));
+        match normalize(line.split(' ').map(str::to_owned), meet) {
+            Ok(Said::Normal(words)) => words[1..].join(" "),
             other => format!("{other:?}"),
         }
     }
@@ -124,19 +138,22 @@ mod tests {
     #[test]
     fn old_spellings_come_out_as_todays() {
         for (line, expected) in [
-            ("-m hello -v 1.0 add", "-m=hello -v=1.0 -- add"),
-            ("add --modulefoo hello/1.0", "--module=hello -v=1.0 -- add"),
-            ("status -v 2.0 -m hello/1.0", "-v=2.0 -m=hello -v=1.0 -- status"),
-            ("build --kernelver=6.1 --archive x.tar --arch y", "--kernelver=6.1 --archive=x.tar --arch=y -- build"),
-            ("status -m", "-m= -- status"),
-            ("build -k --config= -c", "-k=--config= -- build"),
-            ("build --dkmstree= -j", "-- build"),
-            ("status -k=1", "Unknown(\"-k=1\")"),
-            ("status -j4", "Unknown(\"-j4\")"),
-            ("status -h --nonsense", "Help"),
-            ("--version --nonsense", "Version"),
-            ("--no-initrd remove --all", "--all -- remove"),
-            ("build -k 6.1/x -a y --kernelver=5/z", "-k=6.1 --arch=x -a=y --kernelver=5 --arch=z -- build"),
+            ("-m hello -v 1.0 add", "-m=hello -v=1.0"),
+            ("add --modulefoo hello/1.0", "--module=hello -v=1.0"),
+            ("status -v 2.0 -m hello/1.0", "-v=2.0 -m=hello -v=1.0"),
+            ("build --kernelver=6.1 --archive x.tar --arch y", "--kernelver=6.1 --archive=x.tar --arch=y"),
+            ("status -m", "-m="),
+            ("build -k --config= -c", "-k=--config="),
+            ("build --dkmstree= -j", ""),
+            ("status -k=1", "Ok(Unknown(\"-k=1\"))"),
+            ("status -j4", "Ok(Unknown(\"-j4\"))"),
+            ("status -h --nonsense", "Ok(Help)"),
+            ("--version --nonsense", "Ok(Version)"),
+            ("--no-initrd remove --all", "--all"),
+            ("add hello/1.0 -v 2", "--module=hello -v=1.0 -v=2"),
+            ("add -v 2 hello/1.0 -m foo", "-v=2 --module=hello -v=1.0 -m=foo"),
+            ("add -m foo hello/1.0", "-m=foo"),
+            ("build -k 6.1/x -a y --kernelver=5/z", "-k=6.1 --arch=x -a=y --kernelver=5 --arch=z"),
         ] {
             assert_eq!(normal(line), expected, "{line}");
         }
@@ -145,7 +162,7 @@ mod tests {
     #[test]
     fn every_normal_form_is_understood() {
         for option in LONG_VALUES.iter().chain(&SHORT_VALUES) {
-            let parsed = Arguments::try_parse_from(["dkms", &format!("{option}=x"), "--", "add"]);
+            let parsed = Arguments::try_parse_from(["dkms", &format!("{option}=x")]);
             assert!(parsed.is_ok(), "{option}: {parsed:?}");
         }
         for flag in FLAGS {

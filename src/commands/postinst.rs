@@ -100,7 +100,7 @@ pub fn run(site: &Site, arguments: &Arguments) -> Result<()> {
     let request = Request {
         goal: Goal::Installed,
         modules: Modules::Named(vec![id]),
-        targets: releases.iter().map(|release| Target::new(release, &arch)).collect(),
+        targets: releases.iter().map(|release| Target::named(release, &arch, 0)).collect::<Result<_>>()?,
         announced: Announced::Initial,
         options: Options { action: "build".into(), ..options },
     };

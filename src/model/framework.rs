@@ -8,7 +8,8 @@ use crate::error::{Doing, Result};
 use crate::system::paths::Paths;
 use crate::system::shell::{Evaluation, Values};
 
-const NAMES: &[&str] = &[
+/// The keys.
+pub(crate) const NAMES: &[&str] = &[
     "source_tree",
     "dkms_tree",
     "install_tree",
@@ -28,8 +29,11 @@ const NAMES: &[&str] = &[
     "mok_signing_key",
     "mok_certificate",
     "try_sign_modules",
-    "ADDON_MODULES_DIR",
+    ADDON_MODULES_DIR,
 ];
+
+/// A key of other distributions, which they set in /etc/sysconfig.
+pub(crate) const ADDON_MODULES_DIR: &str = "ADDON_MODULES_DIR";
 
 /// Keys whose value may also come from the environment.
 const FROM_ENVIRONMENT: &[&str] = &[
@@ -41,7 +45,7 @@ const FROM_ENVIRONMENT: &[&str] = &[
     "mok_signing_key",
     "mok_certificate",
     "try_sign_modules",
-    "ADDON_MODULES_DIR",
+    ADDON_MODULES_DIR,
 ];
 
 /// The settings, with defaults in place of what is not set.
@@ -148,7 +152,7 @@ impl Framework {
             mok_signing_key: or("mok_signing_key", ""),
             mok_certificate: or("mok_certificate", ""),
             try_sign_modules: or("try_sign_modules", ""),
-            addon_modules_dir: or("ADDON_MODULES_DIR", ""),
+            addon_modules_dir: or(ADDON_MODULES_DIR, ""),
         }
     }
 }

@@ -5,6 +5,8 @@ use std::fmt;
 use std::process::Command;
 use std::sync::OnceLock;
 
+use crate::error::{Error, Result};
+
 /// A module package at a version: `M/V`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id {
@@ -52,6 +54,21 @@ impl Target {
     /// `release (arch)`.
     pub fn new(release: impl Into<String>, arch: impl Into<String>) -> Self {
         Self { release: release.into(), arch: arch.into() }
+    }
+
+    /// The same of somebody's words, the one with this index of several: each has to be one component of a path.
+    pub fn named(release: impl Into<String>, arch: impl Into<String>, index: usize) -> Result<Self> {
+        let target = Self::new(release, arch);
+        for (what, value) in [("kernelver", &target.release), ("arch", &target.arch)] {
+            let text = match value.as_str() {
+                "" => format!("Empty {what}[{index}]"),
+                ".." | "." => format!("{value} is no {what}."),
+                _ if value.contains('/') => format!("{value} is no {what}."),
+                _ => continue,
+            };
+            return Err(Error::Usage { text, code: 16 });
+        }
+        Ok(target)
     }
 
     /// The running kernel, by the word of uname(1): that is what image builders divert in a chroot.
