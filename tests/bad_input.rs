@@ -522,6 +522,122 @@ File: /usr/src/quick-1/dkms.conf does not represent a valid dkms.conf file.
     root.unchanged(TRACE, &before);
 }
 
+#[test]
+fn what_names_a_kernel_does_not_lead_out_of_the_trees_either() {
+    let mut root = root();
+    root.quick("quick", "AUTOINSTALL=yes");
+    root.sh("dkms install quick/1 && mkdir /lib/modules/../empty");
+    let trace = format!("{TRACE}; ls -d /lib/empty");
+    let before = root.sh(&trace);
+
+    for (said, told) in [
+        ("-k ..", ".. is no kernelver."),
+        ("-k .", ". is no kernelver."),
+        ("-k ../../etc", ".. is no kernelver."),
+        ("-k /etc", "Empty kernelver[0]"),
+        ("-k $K/..", ".. is no arch."),
+        ("-k $K/../../../../etc", "../../../../etc is no arch."),
+        ("-k $K -a ..", ".. is no arch."),
+        ("-k $K -a /etc", "/etc is no arch."),
+        ("-k $K -k $OLD -a $A -a $A/..", "$A/.. is no arch."),
+    ] {
+        for action in ["build", "install", "uninstall", "unbuild", "remove", "mktarball"] {
+            root.fails(&format!("dkms {action} quick/1 {said}"), 16, &format!("\nError! {told}\n"));
+        }
+    }
+    let words = "\nError! .. is no kernelver.\n";
+    for action in ["autoinstall", "kernel_postinst", "kernel_preinst", "kernel_prerm", "match --templatekernel=$K"] {
+        root.fails(&format!("dkms {action} -k .."), 16, words);
+    }
+    for (hook, code) in [("postinst.d", 1), ("header_postinst.d", 1), ("preinst.d", 0), ("prerm.d", 0)] {
+        root.fails(&format!("/etc/kernel/{hook}/dkms .."), code, words);
+        root.fails(&format!("/etc/kernel/{hook}/dkms $K/../.."), code, "\nError! $K/../.. is no kernelver.\n");
+    }
+    root.unchanged(&trace, &before);
+}
+
+#[test]
+fn what_is_no_text_is_told_or_names_nothing() {
+    let mut root = root();
+    root.quick("quick", "AUTOINSTALL=yes");
+    root.sh("dkms install quick/1");
+    let before = root.sh(TRACE);
+    for said in [r"$'quick\xff/1'", r"quick/1 -k $'\xff'", r"quick/1 --dkmstree $'/root/\xff'", r"$'/root/\xff'"] {
+        for action in ["add", "build", "remove --all", "status", "ldtarball"] {
+            let output = root.run(&format!("dkms {action} {said}"));
+            assert_eq!(output.code, 2, "{output:?}");
+            assert!(
+                output.text.starts_with("\nError! ") && output.text.ends_with("\u{fffd} is not UTF-8.\n")
+                    || output.text.contains("\u{fffd}/1 is not UTF-8.\n"),
+                "{output:?}"
+            );
+        }
+    }
+    for hook in ["postinst.d", "header_postinst.d", "preinst.d", "prerm.d"] {
+        let output = root.run(&format!(r"/etc/kernel/{hook}/dkms $'\xff'"));
+        assert!(output.code == 0 && !output.text.contains("panicked"), "{output:?}");
+    }
+    let output = root.run(r"/usr/lib/dkms/common.postinst $'\xff' $'\xfe' '' $'\xfd' $'\xfc'");
+    assert!(output.code == 0 && !output.text.contains("panicked"), "{output:?}");
+    root.fails(
+        r"cd /; $'/usr/lib/dkms/dkms_autoinstaller' $'\xff'",
+        2,
+        "Usage: /usr/lib/dkms/dkms_autoinstaller {start}\n",
+    );
+    root.unchanged(TRACE, &before);
+    root.says("ls /root", "");
+}
+
+#[test]
+fn odd_places_of_the_tree_are_only_odd() {
+    let mut root = root();
+    root.quick("quick", "");
+    for place in ["'/root/with blanks  here'", r"$'/root/two\nlines'", "'/root/*'", r#"'/root/"'"#, "'/root/$(id)'"] {
+        let tree = &format!("--dkmstree {place}");
+        root.sh(&format!("mkdir {place} && dkms install quick/1 {tree}"));
+        root.says(&format!("dkms status {tree}"), "quick/1, $K, $A: installed\n");
+        root.says(
+            "ls /root | wc -l; ls /var/lib/dkms",
+            &format!("{}\nmok.key\nmok.pub\n", if place.contains(r"\n") { 2 } else { 1 }),
+        );
+        root.sh(&format!("dkms remove quick/1 --all {tree}"));
+        root.says(&format!("dkms status {tree}; rm -r {place}; ls /root"), "");
+    }
+}
+
+#[test]
+fn a_conf_may_have_ten_thousand_modules_but_not_any_number() {
+    let mut root = root();
+    for index in ["65536", "3000000000", "9223372036854775807"] {
+        root.quick("quick", &format!("DEST_MODULE_LOCATION[{index}]=/updates"));
+        root.fails(
+            "dkms add quick/1",
+            8,
+            &format!(
+                "\
+dkms.conf: Error! Record #{index} is one too many: the last can be #65535.
+
+Error! Bad conf file.
+File: /usr/src/quick-1/dkms.conf does not represent a valid dkms.conf file.
+"
+            ),
+        );
+    }
+    // Some seconds each; what looks at all of them for each of them would not end in time.
+    root.quick(
+        "quick",
+        "STRIP=no\nBUILT_MODULE_NAME=(m{0..9999})\nfor i in {0..9999}; do DEST_MODULE_LOCATION[i]=/updates; done\n\
+         MAKE='seq -f m%g.ko 0 9999 | xargs -n 1 ln quick.ko'",
+    );
+    root.write("/etc/dkms/framework.conf.d/unsigned.conf", "try_sign_modules=false");
+    for command in ["add", "build", "install", "install --force", "uninstall", "install"] {
+        root.sh(&format!("timeout 120 dkms {command} quick/1"));
+    }
+    root.says("timeout 60 dkms status; ls /lib/modules/$K/updates/dkms | wc -l", "quick/1, $K, $A: installed\n10000\n");
+    root.sh("timeout 60 dkms kernel_preinst -k $K && timeout 60 dkms autoinstall -k $K && timeout 60 dkms remove quick/1 --all");
+    root.says("find /lib/modules/$K/updates /var/lib/dkms/quick 2>/dev/null; true", "");
+}
+
 /// A root in which $TREE is on a small file system of its own, with as much room as `kilobytes`.
 fn small_tree(kilobytes: u32) -> Root {
     let mut root = root();
@@ -688,4 +804,39 @@ Consult /var/lib/dkms/apple-gmux/0.1/build/make.log for more information.
     root.sh("umount /tmp; rm -r /var/lib/dkms/apple-gmux/0.1/build; mkdir /var/lib/dkms/apple-gmux/0.1/build");
     root.unchanged(TRACE, &before);
     root.sh("dkms build apple-gmux/0.1");
+}
+
+#[test]
+fn a_package_that_is_at_fault_is_reported_where_crashes_are() {
+    let mut root = root();
+    root.sh("mkdir -p /usr/share/apport; touch /usr/share/apport/apport");
+    root.write(
+        "/usr/share/apport/package-hooks/dkms_packages.py",
+        "import sys\nopen('/srv/reports', 'a').write(' '.join(sys.argv[1:]) + '\\n')",
+    );
+    root.write("/usr/src/quick-1/patches/unfit.patch", "--- a/text\n+++ b/text\n@@ -1 +1 @@\n-no\n+yes");
+    root.write("/usr/src/quick-1/script", "#!/bin/sh\nexit 10");
+    root.sh("chmod 755 /usr/src/quick-1/script");
+    for (conf, code, reported) in [
+        ("PATCH=../a.patch", 5, true),
+        ("PATCH=missing.patch", 5, true),
+        ("PATCH=unfit.patch", 6, true),
+        ("MAKE='rm quick.ko'", 7, true),
+        ("MAKE=false", 10, true),
+        // That is its script's own exit code, and the rest is not its fault.
+        ("PRE_BUILD=script", 10, false),
+        ("BUILD_DEPENDS=nosuch", 13, false),
+        ("BUILD_EXCLUSIVE_ARCH=none", 77, false),
+        ("", 0, false),
+    ] {
+        root.quick("quick", conf);
+        root.fails("dkms build quick/1 >/dev/null 2>&1", code, "");
+        root.says(
+            "cat /srv/reports 2>/dev/null; rm -f /srv/reports",
+            if reported { "-m quick -v 1 -k $K\n" } else { "" },
+        );
+    }
+    root.quick("quick", "MAKE=false");
+    root.fails("rm /usr/share/apport/apport; dkms build quick/1 --force >/dev/null 2>&1", 10, "");
+    root.says("ls /srv", "tests\n");
 }

@@ -17,7 +17,7 @@ use crate::system::sandbox::{Isolation, Sandbox};
 use crate::system::shell::{Evaluation, Values};
 
 /// The directives; whatever else a dkms.conf sets is forgotten.
-const DIRECTIVES: &[&str] = &[
+pub(crate) const DIRECTIVES: &[&str] = &[
     "PACKAGE_NAME",
     "PACKAGE_VERSION",
     "BUILT_MODULE_NAME",
@@ -55,6 +55,9 @@ const DIRECTIVES: &[&str] = &[
 
 const PER_MODULE: [&str; 4] =
     ["BUILT_MODULE_NAME", "BUILT_MODULE_LOCATION", "DEST_MODULE_NAME", "DEST_MODULE_LOCATION"];
+
+/// More modules than any package has. What lies between the first index and one beyond would be told record by record.
+const MOST_MODULES: usize = 1 << 16;
 
 /// One module of a package.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,10 +153,11 @@ impl Question<'_> {
             ("install_tree", text(&framework.install_tree)),
             ("tmp_location", text(&framework.tmp_location)),
             ("parallel_jobs", framework.parallel_jobs.to_string()),
-            ("verbose", if framework.verbose { "1" } else { "" }.into()),
+            ("verbose", if framework.verbose { "true" } else { "" }.into()),
             ("action", self.action.into()),
             ("force", if self.force { "true" } else { "" }.into()),
-            ("conf", text(&self.file)),
+            // Only one that was named.
+            ("conf", if self.id.is_none() || self.is_registered() { String::new() } else { text(&self.file) }),
             ("running_distribution", self.site.distribution.name().into()),
             ("current_kernel", running.release),
             ("current_os", "Linux".into()),
@@ -200,16 +204,19 @@ impl Question<'_> {
         .collect()
     }
 
+    /// Whether it is the file that lies in the module's own source.
+    fn is_registered(&self) -> bool {
+        let tree = &self.site.tree;
+        let own = |id| [tree.source_link(id), tree.source_dir(id)].map(|dir| dir.join("dkms.conf"));
+        self.id.is_some_and(|id| own(id).contains(&self.file))
+    }
+
     /// A stranger's script is read without rights: another user, no network, nothing writable.
     ///
     /// What is closed to that user, because it lies below /root or was unpacked with a tight umask, he gets a copy of:
     /// `files` names it then, and what is given back keeps it.
     fn confine(&self, files: &mut [PathBuf], bash: &mut Command) -> Result<Option<Copies>> {
         let user = self.site.build_user();
-        let tree = &self.site.tree;
-        let own =
-            |id: &Id| [tree.source_link(id), tree.source_dir(id)].map(|dir| dir.join("dkms.conf")).contains(&self.file);
-        let registered = self.id.is_some_and(own);
         let mut copies = None;
         if let Some(user) = user {
             for (index, file) in files.iter_mut().enumerate().filter(|(_, file)| !is_open(file)) {
@@ -219,7 +226,7 @@ impl Question<'_> {
                 };
                 // A registered package's conf may look at what lies beside it, which its build is given anyway; whatever
                 // else is closed stands alone.
-                copies.add(file, index == 0 && registered, user)?;
+                copies.add(file, index == 0 && self.is_registered(), user)?;
             }
         }
         let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
@@ -233,7 +240,7 @@ impl Question<'_> {
 impl Conf {
     fn new(values: Values, noise: Vec<u8>, destination: Option<&str>) -> Self {
         let id = Id::new(values.get("PACKAGE_NAME"), values.get("PACKAGE_VERSION"));
-        let count = values.last_index(&PER_MODULE).map_or(0, |last| last + 1);
+        let count = values.last_index(&PER_MODULE).filter(|last| *last < MOST_MODULES).map_or(0, |last| last + 1);
         let strip = |index| match values.at("STRIP", index).or_else(|| values.at("STRIP", 0)) {
             Some(text) => !text.starts_with(['n', 'N']),
             None => true,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Putting built modules into a kernel's directory, and taking them out again.
 
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -37,14 +38,14 @@ impl Placed {
     }
 
     /// Puts everything beside its place, where a full disk shows; then all of it in place.
-    fn put(&mut self, site: &Site, candidates: &[Candidate], work: &Work, unfinished: bool) -> Result<()> {
+    fn put(&mut self, candidates: &[Candidate], work: &Work, standing: &Standing, unfinished: bool) -> Result<()> {
         let mut staged = Vec::new();
         let result = candidates.iter().try_for_each(|candidate| {
-            let (file, original) = announce(work, candidate, unfinished)?;
+            let (file, original) = announce(work, candidate, standing, unfinished)?;
             self.originals.extend(original);
             let dir = file.parent().unwrap_or(&work.kernel.modules);
             fs::create_dir_all(dir).doing(cannot("make", dir))?;
-            let stage = if site.framework.symlink_modules { stage_link } else { stage_copy };
+            let stage = if work.site.framework.symlink_modules { stage_link } else { stage_copy };
             staged.push((stage(&candidate.built, &file).doing(cannot("install", &file))?, file));
             Ok(())
         });
@@ -92,6 +93,31 @@ impl<'a> Candidate<'a> {
     /// The directory that it is installed into.
     fn place(&self, work: &Work) -> PathBuf {
         below(&work.kernel.modules, &self.module.dest_location)
+    }
+}
+
+/// What stands in the kernel's directory before anything is installed, looked at once for all modules.
+#[derive(Debug)]
+struct Standing {
+    /// The files that have a candidate's name, by that name.
+    files: HashMap<String, Vec<PathBuf>>,
+    /// Those that an upgrade left in place.
+    superseded: Vec<PathBuf>,
+}
+
+impl Standing {
+    fn look(work: &Work, candidates: &[Candidate]) -> Self {
+        let names: HashSet<&str> = candidates.iter().map(|candidate| candidate.usual_name.as_str()).collect();
+        let mut files: HashMap<_, Vec<_>> = HashMap::new();
+        for file in find(&work.kernel.modules, &mut |name| names.contains(name)) {
+            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            files.entry(name).or_default().push(file);
+        }
+        Self { files, superseded: superseded::files(work.site, &work.id.name, &work.kernel.target) }
+    }
+
+    fn named(&self, name: &str) -> impl Iterator<Item = &PathBuf> {
+        self.files.get(name).into_iter().flatten()
     }
 }
 
@@ -152,39 +178,47 @@ pub fn prepare<'a>(work: &Work<'a>) -> Result<Ready<'a>> {
 
 /// Puts the modules in place. `unfinished`: an earlier run was cut off here, so what stands there may be ours.
 pub fn place(work: &Work, ready: Ready, unfinished: bool) -> Result<Placed> {
-    let Work { site, options, .. } = work;
+    let options = work.options;
     let Ready { forced, mut candidates } = ready;
+    let standing = Standing::look(work, &candidates);
     if !(options.force || forced.install || options.force_version || forced.version || unfinished) {
         let some = !candidates.is_empty();
-        candidates.retain(|candidate| is_wanted(work, &candidate.built, &candidate.usual_name));
+        candidates.retain(|candidate| is_wanted(work, candidate, &standing));
         if some && candidates.is_empty() {
             return Err(Error::InstallAborted);
         }
     }
     let mut placed = Placed::default();
-    placed.put(site, &candidates, work, unfinished)?;
+    placed.put(&candidates, work, &standing, unfinished)?;
     Ok(placed)
 }
 
 /// Says what is about to be done, and archives a module that stands in the way; gives the place of ours.
-fn announce(work: &Work, candidate: &Candidate, unfinished: bool) -> Result<(PathBuf, Option<Original>)> {
+fn announce(
+    work: &Work,
+    candidate: &Candidate,
+    standing: &Standing,
+    unfinished: bool,
+) -> Result<(PathBuf, Option<Original>)> {
     let Work { site, id, kernel, say, .. } = work;
     let dir = candidate.place(work);
     let file = dir.join(&candidate.name);
     let name = &candidate.usual_name;
     let mut archived = None;
     if fs::symlink_metadata(site.tree.link(&id.name, &kernel.target)).is_err() {
-        let ours = superseded::files(site, &id.name, &kernel.target);
+        let ours = &standing.superseded;
         // What stands there counts: the kernel may have been unpacked anew. Else what was archived before an upgrade.
         // What a run that was cut off has put in place is no original either.
         let is_ours =
             |file: &Path| ours.iter().any(|o| o == file) || unfinished && same_content(file, &candidate.built);
-        let there = find_original(&kernel.modules, &dir, name, &is_ours);
+        let known =
+            [kernel.modules.join("extra"), kernel.modules.join("updates"), dir.clone()].map(|dir| dir.join(name));
+        let there = known.iter().filter(|file| file.exists()).chain(standing.named(name)).find(|file| !is_ours(file));
         let kept = archive::kept(work, name).filter(|_| !ours.is_empty()).map(|(_, original)| original);
-        if let Some(original) = there.as_ref().or(kept.as_ref()) {
+        if let Some(original) = there.or(kept.as_ref()) {
             say.say(format!("Found pre-existing {}, archiving for uninstallation", original.display()));
         }
-        archived = there.map(|original| archive::keep(work, &original)).transpose()?;
+        archived = there.map(|original| archive::keep(work, original)).transpose()?;
     } else if archive::has(work, name) {
         say.say("An original module was already stored during a previous install");
         archived = archive::left_in_place(work, name);
@@ -193,18 +227,12 @@ fn announce(work: &Work, candidate: &Candidate, unfinished: bool) -> Result<(Pat
     Ok((file, archived))
 }
 
-/// The module of that name that stands in for ours now, looked for where it would be preferred first.
-fn find_original(modules: &Path, dir: &Path, name: &str, is_ours: &dyn Fn(&Path) -> bool) -> Option<PathBuf> {
-    let known = [modules.join("extra"), modules.join("updates"), dir.to_owned()].map(|dir| dir.join(name));
-    let found = known.into_iter().filter(|file| file.exists()).chain(find(modules, &mut |found| found == name));
-    found.into_iter().find(|file| !is_ours(file))
-}
-
 /// Whether the built module is to replace what the kernel has under its name; says why not.
-fn is_wanted(work: &Work, built: &Path, name: &str) -> bool {
-    let Work { site, id, kernel, say, .. } = work;
-    let ours = superseded::files(site, &id.name, &kernel.target);
-    let there = find(&kernel.modules, &mut |found| found == name).into_iter().find(|file| !ours.contains(file));
+fn is_wanted(work: &Work, candidate: &Candidate, standing: &Standing) -> bool {
+    let Work { kernel, say, .. } = work;
+    let (built, name) = (&candidate.built, candidate.usual_name.as_str());
+    let ours = &standing.superseded;
+    let there = standing.named(name).find(|file| !ours.contains(file)).cloned();
     let kept = archive::kept(work, name).filter(|_| !ours.is_empty()).map(|(file, _)| file);
     let Some(present) = there.or(kept) else {
         return true;
@@ -253,15 +281,22 @@ pub fn withdraw(work: &Work) -> Result<()> {
         "Module {id} for kernel {}:\nBefore uninstall, this module version was ACTIVE on this kernel.",
         kernel.target
     ));
+    let mut gone = Vec::new();
     for module in modules_of(work) {
-        match tell_deletion(work, &module) {
-            Some(file) if options.supersede => {
-                superseded::record(site, &id.name, &kernel.target, std::slice::from_ref(&file))?;
-            }
-            Some(file) => delete(&file, &kernel.modules)?,
-            None => {}
+        let file = tell_deletion(work, &module);
+        if !options.supersede {
+            file.as_deref().map_or(Ok(()), delete)?;
         }
+        gone.extend(file);
         archive::restore(work, &format!("{}.ko", module.dest_name))?;
+    }
+    if options.supersede {
+        superseded::record(site, &id.name, &kernel.target, &gone)?;
+    } else {
+        for dir in gone.iter().filter_map(|file| file.parent()).collect::<BTreeSet<_>>() {
+            clear_staged(dir)?;
+            remove_empty_up_to(dir, &kernel.modules);
+        }
     }
     let link = site.tree.link(&id.name, &kernel.target);
     remove_any(&link).doing(cannot("remove", &link))
@@ -290,21 +325,20 @@ pub fn restore_originals(work: &Work) -> Result<()> {
 /// said something different or before it was lost.
 pub fn modules_of(work: &Work) -> Vec<Module> {
     let Work { site, id, kernel, conf, .. } = work;
-    let lying: Vec<String> = names(&site.tree.module_dir(id, &kernel.target))
+    let lying: BTreeSet<String> = names(&site.tree.module_dir(id, &kernel.target))
         .iter()
         .filter(|name| is_module_file(name))
         .filter_map(|name| Some(name.split_once(".ko")?.0.to_owned()))
         .collect();
     // Excluded ones were not built, unless they lie there all the same.
-    let included = conf.included(kernel).unwrap_or_default();
-    let built = |module: &&Module| included.contains(module) || lying.contains(&module.dest_name);
+    let included: HashSet<usize> = conf.included(kernel).into_iter().flatten().map(|module| module.index).collect();
+    let built = |module: &&Module| included.contains(&module.index) || lying.contains(&module.dest_name);
     let mut modules: Vec<Module> = conf.modules.iter().filter(built).cloned().collect();
     let destination = site.distribution.destination().unwrap_or("/updates/dkms");
-    for (index, name) in lying.into_iter().enumerate() {
-        if !modules.iter().any(|module| module.dest_name == name) {
-            modules.push(Module::found(index, &name, destination));
-        }
-    }
+    let named: HashSet<&str> = modules.iter().map(|module| module.dest_name.as_str()).collect();
+    let others = lying.iter().filter(|name| !named.contains(name.as_str())).enumerate();
+    let others: Vec<Module> = others.map(|(index, name)| Module::found(index, name, destination)).collect();
+    modules.extend(others);
     modules
 }
 
@@ -332,17 +366,14 @@ pub fn installed_file(work: &Work, module: &Module) -> Option<PathBuf> {
     })
 }
 
-/// Deletes a module, whatever its compression, and directories that are empty then.
-fn delete(file: &Path, modules: &Path) -> Result<()> {
-    let (Some(dir), Some(name)) = (file.parent(), file.file_name().and_then(|name| name.to_str())) else {
-        return Ok(());
-    };
-    let stem = name.split_once(".ko").map_or(name, |(stem, _)| stem);
-    for other in names(dir).iter().filter(|other| other.starts_with(&format!("{stem}.ko"))) {
-        remove_any(&dir.join(other)).doing(cannot("delete", &dir.join(other)))?;
+/// Deletes a module, whatever its compression.
+fn delete(file: &Path) -> Result<()> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let stem = name.split_once(".ko").map_or(&*name, |(stem, _)| stem);
+    for suffix in std::iter::once("").chain(COMPRESSIONS.iter().map(|kind| kind.0)) {
+        let other = file.with_file_name(format!("{stem}.ko{suffix}"));
+        remove_any(&other).doing(cannot("delete", &other))?;
     }
-    clear_staged(dir)?;
-    remove_empty_up_to(dir, modules);
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 //! Modules whose package or kernel is being replaced: what was built is forgotten, but the files stay in place, and on
 //! record, until their successors are there or the package or kernel really goes.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -29,6 +30,9 @@ pub fn is_recorded(site: &Site, name: &str, target: &Target) -> bool {
 
 /// Puts files on record.
 pub fn record(site: &Site, name: &str, target: &Target, new: &[PathBuf]) -> Result<()> {
+    if new.is_empty() {
+        return Ok(());
+    }
     let mut all = files(site, name, target);
     all.extend(new.iter().cloned());
     all.sort();
@@ -47,6 +51,7 @@ pub fn settle(site: &Site, name: &str, target: &Target, kept: &[PathBuf]) -> Res
     if !is_recorded(site, name, target) {
         return Ok(());
     }
+    let kept: HashSet<&PathBuf> = kept.iter().collect();
     for file in on_record(site, name, target).iter().filter(|file| !kept.contains(file)) {
         remove_any(file).doing(cannot("delete", file))?;
         remove_empty_up_to(file.parent().unwrap_or(file), &site.modules(&target.release));

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::{Conf, Module};
+use super::{Conf, MOST_MODULES, Module, PER_MODULE};
 use crate::model::kernel::{Kernel, is_set};
 use crate::model::module::Target;
 use crate::system::regex::{self, Match};
@@ -34,6 +34,12 @@ impl Conf {
             if value.is_empty() {
                 problems.push(format!("dkms.conf: Error! No '{name}' directive specified."));
             }
+        }
+        if let Some(last) = self.values.last_index(&PER_MODULE).filter(|last| *last >= MOST_MODULES) {
+            problems.push(format!(
+                "dkms.conf: Error! Record #{last} is one too many: the last can be #{}.",
+                MOST_MODULES - 1
+            ));
         }
         let suffixed = |name: &str| name.ends_with(".o") || name.ends_with(".ko");
         for module in &self.modules {
