@@ -115,6 +115,12 @@ You may override by specifying --force.
 ",
     );
     root.sh("dkms install quick/1");
+    // A pattern is met by whatever it fits.
+    root.quick("pattern", "BUILD_DEPENDS='q?ic*'");
+    root.says(
+        "dkms build pattern/1 | tail -n 1; dkms status pattern",
+        "Signing module /var/lib/dkms/pattern/1/build/pattern.ko\npattern/1, $K, $A: built\n",
+    );
     root.says(
         "dkms build upon/1 --force",
         "\

@@ -137,7 +137,7 @@ quick/1, $K, $A: installed
     root.sh("dkms remove quick/1 --all; rm /etc/dkms/framework.conf.d/hostile.conf");
 
     let variables = "kernelver arch kernel_source_dir kernel_config dkms_tree source_tree install_tree tmp_location module \
-                     module_version parallel_jobs action force running_distribution current_kernel current_os CC PACKAGE_NAME";
+                     module_version parallel_jobs action force running_distribution current_kernel current_os CC PACKAGE_NAME verbose conf";
     root.quick(
         "quick",
         &format!("for name in {variables}; do told+=\"${{!name}}, \"; done; told+=${{PWD}}; MAKE=\"echo $told\""),
@@ -146,7 +146,12 @@ quick/1, $K, $A: installed
     root.says(
         "sed -n 's/^# command: echo //p' /var/lib/dkms/quick/1/$OLD/$A/log/make.log",
         "$OLD, $A, /lib/modules/$OLD/build, /lib/modules/$OLD/build/include/config/auto.conf, /var/lib/dkms, /usr/src, \
-         /lib/modules, /tmp, quick, 1, 3, build, , debian, $K, Linux, , quick, /srv\n",
+         /lib/modules, /tmp, quick, 1, 3, build, , debian, $K, Linux, , quick, , , /srv\n",
+    );
+    root.sh("cp /usr/src/quick-1/dkms.conf /srv/other; dkms build quick/1 -k $OLD --force --verbose -c /srv/other");
+    root.says(
+        "sed -n 's/^# command: echo .*\\(build, .*\\)/\\1/p' /var/lib/dkms/quick/1/$OLD/$A/log/make.log",
+        "build, true, debian, $K, Linux, , quick, true, /srv/other, /\n",
     );
 }
 
@@ -192,4 +197,83 @@ source
 weird-kernel
 ",
     );
+}
+
+#[test]
+fn status_asks_a_dkms_conf_of_what_was_built_only() {
+    let mut root = root();
+    root.quick("quick", "");
+    root.sh("dkms add quick/1; echo 'echo complaint >&2' >>/usr/src/quick-1/dkms.conf");
+    root.says("dkms status", "quick/1: added\n");
+    root.sh("dkms build quick/1 -k $OLD");
+    root.says("dkms status 2>/dev/null; dkms status 2>&1 >/dev/null", "quick/1, $OLD, $A: built\ncomplaint\n");
+    root.says("dkms status -k $K", "quick/1: added\n");
+}
+
+#[test]
+fn a_kernel_that_clang_made_is_known_by_its_image_or_its_configuration() {
+    let mut root = root();
+    root.quick("quick", "MAKE='echo made'");
+    root.sh("dkms add quick/1; mkdir /srv/headers && cp -rL /lib/modules/$K/build/include /srv/headers");
+    root.sh("cd /tmp && echo 'int x;' >x.c && gcc -c x.c && echo CONFIG_CC_IS_CLANG=y >>/srv/headers/include/config/auto.conf");
+    let gcc = "cp /tmp/x.o /srv/headers/vmlinux";
+    let clang = "printf 'clang version 19\\0' >/tmp/comment && objcopy --update-section .comment=/tmp/comment /tmp/x.o /srv/headers/vmlinux";
+    // The image, where there is one, is believed.
+    for (image, command) in [("true", "echo made LLVM=1"), (gcc, "echo made"), (clang, "echo made LLVM=1")] {
+        root.sh(&format!("{image} && dkms build quick/1 --force --kernelsourcedir /srv/headers"));
+        root.says("sed -n 's/^# command: //p' /var/lib/dkms/quick/1/$K/$A/log/make.log", &format!("{command}\n"));
+    }
+}
+
+#[test]
+fn only_a_terminal_sees_that_a_long_build_goes_on() {
+    let mut root = Root::with(Layer::Ours, &[]);
+    root.sh("dkms generate_mok");
+    root.quick("quick", "MAKE='sleep 3.5'");
+    root.says(
+        "dkms build quick/1 | grep Building; script -qec 'dkms build quick/1 --force' /dev/null | tr -d '\\r' | grep Building",
+        "Building module(s)... done.\nBuilding module(s).... done.\n",
+    );
+}
+
+#[test]
+fn what_stands_against_a_build_is_told_in_order() {
+    let mut root = root();
+    // Everything does; what was told is mended then.
+    let faults = [
+        ("DEST_MODULE_LOCATION=/bad", 8, "dkms.conf: Error! Directive 'DEST_MODULE_LOCATION' does not begin with"),
+        ("BUILD_EXCLUSIVE_ARCH=none", 77, "Warning: The /var/lib/dkms/quick/1/$K/$A/dkms.conf"),
+        ("", 8, "The directory /var/lib/dkms/quick/1/source does not appear to have module source located within it."),
+        ("", 21, "Your kernel headers for kernel $K cannot be found"),
+        ("BUILD_DEPENDS=nosuch", 13, "Aborting build of module quick/1"),
+        ("PATCH=nosuch.patch", 5, "Patch nosuch.patch as specified in dkms.conf cannot be"),
+        ("PRE_BUILD='script 9'", 9, "Running the pre_build script...(bad exit status: 9)"),
+        ("MAKE=false", 10, "Bad return status for module build"),
+        ("BUILT_MODULE_NAME=other", 7, "Build of other.ko failed"),
+    ];
+    root.quick("quick", "");
+    root.sh("dkms add quick/1 && mv /usr/src/quick-1/quick.ko /srv && mv /lib/modules/$K/build/include /srv");
+    for (index, (_, code, words)) in faults.iter().enumerate() {
+        let left: Vec<&str> = faults[index..].iter().map(|fault| fault.0).collect();
+        root.write(
+            "/usr/src/quick-1/dkms.conf",
+            &format!(
+                "PACKAGE_NAME=quick\nPACKAGE_VERSION=1\nDEST_MODULE_LOCATION=/extra\nMAKE=true\n{}",
+                left.join("\n")
+            ),
+        );
+        match index {
+            3 => {
+                root.write("/usr/src/quick-1/script", "#!/bin/sh\nexit $1");
+                root.sh("chmod 755 /usr/src/quick-1/script; mv /srv/quick.ko /usr/src/quick-1");
+            }
+            4 => drop(root.sh("mv /srv/include /lib/modules/$K/build/")),
+            _ => {}
+        }
+        let output = root.run("dkms build quick/1");
+        let told = root.expand(words);
+        assert!(output.code == *code && output.text.contains(&told), "{words}: {output:?}");
+        let others = faults[index + 1..].iter().find(|(.., words)| output.text.contains(&root.expand(words)));
+        assert!(others.is_none(), "{others:?}: {output:?}");
+    }
 }

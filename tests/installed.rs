@@ -358,3 +358,83 @@ This indicates that it should not be built.
         );
     }
 }
+
+#[test]
+fn who_excludes_kernels_is_not_told_that_nothing_was_installed() {
+    let mut root = root();
+    root.quick("plain", "");
+    root.quick("quick", "BUILD_EXCLUSIVE_KERNEL=^6");
+    root.sh("dkms build plain/1 && dkms build quick/1");
+    root.says("dkms uninstall plain/1", "Module plain/1 is not installed for kernel $K ($A). Skipping...\n");
+    root.says("dkms uninstall quick/1", "");
+    // Of whatever kind, and for whichever module.
+    root.quick("quick", "BUILD_EXCLUSIVE_CONFIG[3]=CONFIG_MODULES");
+    root.says("dkms uninstall quick/1", "");
+    root.says("dkms unbuild quick/1 -k $OLD", "Module quick/1 is not built for kernel $OLD ($A). Skipping...\n");
+    root.says("dkms unbuild quick/1; dkms status quick", "quick/1: added\n");
+}
+
+#[test]
+fn what_else_lies_in_an_archive_goes_with_the_original() {
+    let mut root = Root::new();
+    root.quick("quick", "DEST_MODULE_NAME=apple-gmux");
+    root.sh("dkms install quick/1");
+    root.sh("mkdir /var/lib/dkms/quick/original_module/$K/$A/collisions && touch /var/lib/dkms/quick/original_module/$K/$A/old.ko");
+    root.says(
+        "dkms uninstall quick/1",
+        "\
+Module quick/1 for kernel $K ($A):
+Before uninstall, this module version was ACTIVE on this kernel.
+Deleting /lib/modules/$K/updates/dkms/apple-gmux.ko
+Restoring archived original module /lib/modules/$K/kernel/drivers/platform/x86/apple-gmux.ko
+Running depmod... done.
+Removing original module(s) from DKMS tree for kernel $K ($A)
+",
+    );
+    root.says("ls /var/lib/dkms/quick; dkms status", "1\nquick/1, $K, $A: built\n");
+}
+
+#[test]
+fn a_kernel_that_cannot_lose_its_modules_says_whose() {
+    let mut root = root();
+    root.quick("quick", "AUTOINSTALL=yes");
+    root.sh("dkms install quick/1 && mount --bind -o ro /lib/modules/$K/updates /lib/modules/$K/updates");
+    let before = root.sh("dkms status");
+    for (command, code) in [
+        ("dkms kernel_prerm -k $K", 14),
+        ("dkms kernel_preinst -k $K", 14),
+        ("/etc/kernel/prerm.d/dkms $K", 0),
+        ("/etc/kernel/preinst.d/dkms $K", 0),
+    ] {
+        let output = root.run(command);
+        let action = if command.contains("prerm") { "kernel_prerm" } else { "kernel_preinst" };
+        let words =
+            root.expand(&format!("\nError! dkms {action} for kernel $K ($A) failed for module(s) quick/1(1).\n"));
+        assert!(output.code == code && output.text.contains(&words), "{command}: {output:?}");
+    }
+    root.unchanged("dkms status", &before);
+    root.sh("umount /lib/modules/$K/updates && dkms kernel_prerm -k $K");
+    root.says("dkms status", "quick/1: added\n");
+}
+
+#[test]
+fn modules_are_compressed_with_the_options_that_are_set() {
+    let mut root = Root::new();
+    root.quick("quick", "");
+    root.sh("dkms add quick/1; mkdir -p /lib/modules/$OLD/kernel");
+    for (suffix, setting, told) in [
+        ("xz", "compress_xz_opts='--check=sha256'", "xz --robot --list quick.ko.xz | grep -c '^file.*SHA-256'"),
+        ("zst", "compress_zstd_opts='-q --rm --no-check'", "zstd -l -v quick.ko.zst 2>&1 | grep -c 'Check: None'"),
+        // The byte in the header that tells of the fastest compression.
+        ("gz", "compress_gzip_opts=-1", "od -An -tu1 -j8 -N1 quick.ko.gz | grep -c 4"),
+    ] {
+        root.write("/etc/dkms/framework.conf.d/compress.conf", setting);
+        root.sh(&format!("rm -f /lib/modules/$OLD/kernel/*; touch /lib/modules/$OLD/kernel/some.ko.{suffix}"));
+        root.says(
+            &format!(
+                "dkms build quick/1 -k $OLD --force >/dev/null; cd /var/lib/dkms/quick/1/$OLD/$A/module && {told}"
+            ),
+            "1\n",
+        );
+    }
+}

@@ -128,6 +128,11 @@ Consult /var/lib/dkms/quick/1/build/make.log for more information.
     if root.layer == Layer::Ours {
         root.fails(POSTINST, 10, &format!("{failed}{}", built("$K")));
         root.says(&format!("dkms status; {FORGET}"), "quick/1, $K, $A: installed\n");
+        // The last failure counts.
+        root.quick("quick", "AUTOINSTALL=yes\nMAKE=\"[ $kernelver = $current_kernel ] && rm quick.ko\"");
+        root.fails(&format!("{POSTINST} >/dev/null 2>&1"), 7, "");
+        root.says(&format!("dkms status; {FORGET}"), "quick/1: added\n");
+        root.quick("quick", "AUTOINSTALL=yes\nMAKE=\"test $kernelver = $current_kernel\"");
     }
     root.sh("echo continue_on_error=false >/etc/dkms/framework.conf.d/z.conf");
     root.fails(POSTINST, 10, &failed);

@@ -37,6 +37,10 @@ fn a_chroot_does_not_sign() {
     build(&mut root, "", "", words);
     root.says("ls -A /var/lib/dkms", "quick\n");
     build(&mut root, "try_sign_modules=maybe", "", words);
+    let mut pretending = Root::with(Layer::Ours, &[]);
+    pretending.quick("quick", "");
+    pretending.sh("dkms add quick/1");
+    build(&mut pretending, "FAKECHROOT=true", "", words);
 
     // Unless the administrator wants it.
     build(&mut root, "try_sign_modules=true", "", &format!("$SIGNING\n{MISSING}$BUILT\n{SIGNED}\n"));
@@ -232,4 +236,23 @@ Public certificate (MOK): /var/lib/shim-signed/mok/MOK.der
         "mok_signing_key=/root/k dkms generate_mok; wc -l </srv/policy",
         &format!("Signing key: /root/k\nPublic certificate (MOK): /var/lib/dkms/mok.pub\n{MISSING}2\n"),
     );
+}
+
+#[test]
+fn the_program_that_signs_may_come_with_the_headers() {
+    let mut root = root(Layer::under_test(), &[]);
+    let headers = "/lib/modules/$K/build";
+    root.sh("mv /usr/lib/linux-kbuild-$(uname -r | cut -d. -f1,2)/scripts/sign-file /srv");
+    let tool = format!("Sign command: {headers}/scripts/sign-file\n");
+    build(
+        &mut root,
+        "",
+        "",
+        &format!("{tool}Binary {headers}/scripts/sign-file not found, modules won't be signed\n$BUILT\n"),
+    );
+    root.sh(&format!(
+        "cp -rL {headers}/include /srv && rm {headers} && mkdir -p {headers}/scripts && mv /srv/include {headers} && mv /srv/sign-file {headers}/scripts"
+    ));
+    build(&mut root, "", "", &format!("{tool}{PAIR}{MISSING}$BUILT\n{SIGNED}\n"));
+    root.says(SIGNER, "DKMS module signing key\n");
 }

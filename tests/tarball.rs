@@ -498,23 +498,16 @@ Running depmod... done.
 }
 
 #[test]
-fn completion_knows_tarballs_and_kernels_to_match() {
-    let mut root = Root::with(Layer::Ours, &[]);
-    root.quick("hello", "");
-    root.quick("other", "");
-    root.sh("dkms install hello/1 -k $K && dkms add other/1 && cd /root && mkdir w && touch w/x.tar.gz");
-    for (line, offered) in [
-        ("dkms mk", "mktarball\n"),
-        ("dkms ld", "ldtarball\n"),
-        ("dkms mat", "match\n"),
-        ("dkms mktarball ", "hello/1\nother/1\n"),
-        ("dkms mktarball hello/1 -k ", "$K\n"),
-        ("dkms mktarball hello/1 --so", "--source-only --sourcetree\n"),
-        ("dkms ldtarball /root/w/", "/root/w/x.tar.gz\n"),
-        ("dkms match --templatekernel ", "$K\n"),
-        ("dkms match --templatekernel $K ", "hello\n"),
-    ] {
-        root.says(&format!("cd / && /srv/tests/complete \"{line}\""), &offered.replace(' ', "\n"));
-    }
-    root.says("dkms --help | grep -c -e mktarball -e ldtarball -e --templatekernel -e --source-only", "5\n");
+fn who_is_not_root_loads_nothing() {
+    let mut root = built();
+    root.sh("dkms mktarball hello/1 -k $K --archive=/tmp/all.tar && chmod 644 /tmp/all.tar");
+    forget(&mut root);
+    let nobody = "cd / && setpriv --reuid 65534 --regid 65534 --clear-groups dkms ldtarball";
+    root.fails(
+        &format!("{nobody} /tmp/all.tar --force"),
+        1,
+        "\nError! You must be root to use this command with the --force option.\n",
+    );
+    root.fails(&format!("{nobody} /tmp/all.tar >/dev/null 2>&1"), 1, "");
+    root.says("dkms status; ls /var/lib/dkms", "mok.key\nmok.pub\n");
 }

@@ -193,6 +193,11 @@ mod tests {
             ("NAME=x\nID=ubuntu\nID_LIKE=debian\n", "ubuntu", Some("/updates/dkms")),
             ("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n", "ubuntu debian", Some("/updates/dkms")),
             ("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n", "rhel centos fedora", Some("/extra")),
+            ("ID=fedora\n", "fedora", Some("/extra")),
+            ("ID=centos\n", "centos", Some("/extra")),
+            ("ID=sles\n", "sles", Some("/updates")),
+            ("ID=leap\nID_LIKE=\"suse opensuse\"\n", "suse opensuse", Some("/updates")),
+            ("ID=arch\n", "arch", Some("/updates/dkms")),
             ("ID=void\n", "void", None),
         ] {
             let distribution = Distribution::parse(text);

@@ -230,13 +230,14 @@ impl Shared<'_> {
         Some(turn.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// BUILD_DEPENDS must be installed for this kernel.
+    /// BUILD_DEPENDS, names or patterns of them, must be installed for this kernel.
     fn check_depends(&self, work: &Work) -> Result<()> {
-        let target = &work.kernel.target;
+        let (tree, target) = (&self.site.tree, &work.kernel.target);
         let installed = |name: &str| {
-            self.site.tree.versions(name).iter().any(|id| {
-                self.site.tree.state(id, target) >= State::Built && self.site.tree.link(name, target).exists()
-            })
+            let pattern = glob::Pattern::new(name).ok();
+            let meant = |module: &str| module == name || pattern.as_ref().is_some_and(|it| it.matches(module));
+            let built = |id: &Id| tree.state(id, target) >= State::Built && tree.link(&id.name, target).exists();
+            tree.modules().iter().filter(|module| meant(module)).any(|module| tree.versions(module).iter().any(built))
         };
         let missing: Vec<String> = work.conf.depends().into_iter().filter(|name| !installed(name)).collect();
         if missing.is_empty() {

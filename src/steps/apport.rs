@@ -11,8 +11,19 @@ use crate::system::process::find_program;
 pub fn report(work: &Work, error: &Error) {
     let paths = &work.site.paths;
     let hook = paths.system("/usr/share/apport/package-hooks/dkms_packages.py");
-    let wanted = matches!(error.code(), 5 | 6 | 7 | 10) && paths.system("/usr/share/apport/apport").exists();
-    if !wanted || !hook.exists() || find_program("python3").is_none() {
+    let is_faulty = matches!(
+        error,
+        Error::PatchOutside(_)
+            | Error::NoPatch { .. }
+            | Error::PatchFailed { .. }
+            | Error::NotProduced { .. }
+            | Error::BuildFailed { .. }
+    );
+    if !is_faulty
+        || !paths.system("/usr/share/apport/apport").exists()
+        || !hook.exists()
+        || find_program("python3").is_none()
+    {
         return;
     }
     let status = Command::new("python3")

@@ -103,10 +103,13 @@ pub fn run(work: &Work, script: Script) -> i32 {
     command.args(&found.arguments).current_dir(&found.dir);
     plain_environment(&mut command).envs(work.options.directive_variables());
     command.env(lock::HELD, std::process::id().to_string()).env("PWD", &found.dir);
-    // The others have never been told.
-    if matches!(script, Script::PreInstall | Script::PostInstall) {
-        let target = &work.kernel.target;
+    // The others have never been told, but of the module where its kernel goes.
+    let installs = matches!(script, Script::PreInstall | Script::PostInstall);
+    if installs || work.options.action.starts_with("kernel_") {
         command.env("module", &work.id.name).env("module_version", &work.id.version);
+    }
+    if installs {
+        let target = &work.kernel.target;
         command.env("kernelver", &target.release).env("arch", &target.arch);
         command.envs(work.kernel.toolchain().variables());
     }
