@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What the shells offer: the same in all of them, and what the action can do something with.
+
+use crate::support::{Layer, Root};
+
+const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
+
+fn root() -> Root {
+    let mut root = Root::with(Layer::Ours, &[]);
+    root.sh("apt-get -qq -y install zsh fish");
+    root
+}
+
+/// `offered` are words between blanks.
+#[track_caller]
+fn offers(root: &mut Root, line: &str, offered: &str) {
+    let offered: String = offered.split_whitespace().map(|word| format!("{word}\n")).collect();
+    for shell in SHELLS {
+        root.says(&format!("mkdir -p /srv/w; cd /srv/w && /srv/tests/complete {shell} \"{line}\""), &offered);
+    }
+}
+
+#[test]
+fn every_shell_offers_what_the_action_can_do_something_with() {
+    let mut root = root();
+    for name in ["installed", "built", "added", "new"] {
+        root.quick(name, "");
+    }
+    root.sh("dkms install installed/1 -k $K && dkms build installed/1 -k $OLD && dkms build built/1 -k $OLD");
+    root.sh("dkms add added/1; mkdir -p /lib/modules/6.0-headless /usr/src/no-1 /srv/w/dir; touch /srv/w/dir/x.tar.gz");
+    // A module whose name has a dash before a digit, of which the older version is installed.
+    root.quick("two-2", "");
+    root.sh("sed 's/VERSION=1/VERSION=2/' -i /usr/src/two-2-1/dkms.conf && mv /usr/src/two-2-1 /usr/src/two-2-2");
+    root.quick("two-2", "");
+    root.sh("dkms install two-2/1 -k $OLD && dkms build two-2/2 -k $K");
+
+    let all = "added/1 built/1 installed/1 new/1 two-2/1 two-2/2";
+    let (registered, built) = ("added/1 built/1 installed/1 two-2/1 two-2/2", "built/1 installed/1 two-2/1 two-2/2");
+    let (with_headers, any) = ("$OLD $K", "6.0-headless $OLD $K");
+    for (action, modules, kernels) in [
+        ("add", "dir new/1", any),
+        ("build", all, with_headers),
+        ("install", all, with_headers),
+        ("uninstall", "installed/1 two-2/1", with_headers),
+        ("unbuild", built, with_headers),
+        ("remove", registered, with_headers),
+        ("status", registered, with_headers),
+        ("mktarball", registered, with_headers),
+        ("match", "installed two-2", with_headers),
+        ("ldtarball", "dir", any),
+        ("autoinstall", "", with_headers),
+        ("generate_mok", "", any),
+    ] {
+        offers(&mut root, &format!("dkms {action} "), modules);
+        offers(&mut root, &format!("dkms {action} -k "), kernels);
+    }
+    for (line, offered) in [
+        // Kernels for which the module is in that state.
+        ("dkms uninstall installed/1 -k ", "$K"),
+        ("dkms uninstall -m two-2 --kernelver ", "$OLD"),
+        ("dkms uninstall two-2/2 -k ", ""),
+        ("dkms unbuild built/1 -k ", "$OLD"),
+        ("dkms -m two-2 -v 2 remove -k ", "$K"),
+        ("dkms install built/1 -k ", "$OLD $K"),
+        ("dkms match --templatekernel ", "$OLD $K"),
+        // Names and versions.
+        ("dkms -m ", "added built installed new two-2"),
+        ("dkms uninstall --module ", "installed two-2"),
+        ("dkms install -m two-2/", "two-2/1 two-2/2"),
+        ("dkms uninstall -m two-2 -v ", "1"),
+        ("dkms install inst", "installed/1"),
+        // The action may come last, but comes once, and so does a module.
+        ("dkms -k foo -m two-2 uninst", "uninstall"),
+        ("dkms install built/1 ", ""),
+        ("dkms install -m built ", ""),
+        // Other trees.
+        ("dkms uninstall --dkmstree /nowhere ", ""),
+        ("dkms uninstall --dkmstree=/nowhere ", ""),
+        ("dkms install --sourcetree /nowhere ", registered),
+        ("dkms build --installtree /nowhere -k ", ""),
+        // Files and directories.
+        ("dkms add dir/", "dir/x.tar.gz"),
+        ("dkms install ./dir/", "./dir/x.tar.gz"),
+        ("dkms ldtarball dir/", "dir/x.tar.gz"),
+        ("dkms mktarball --archive dir/", "dir/x.tar.gz"),
+        ("dkms build -c dir/", "dir/x.tar.gz"),
+        ("dkms build --kernelsourcedir /lib/modules/6.0", "/lib/modules/6.0-headless"),
+        // Other values.
+        ("dkms build -a ", "$A"),
+        ("dkms build --directive ", ""),
+        ("dkms install --no", "--no-depmod"),
+    ] {
+        offers(&mut root, line, offered);
+    }
+}
+
+#[test]
+fn every_shell_offers_all_actions_and_options_and_is_quiet_where_there_are_no_modules() {
+    let mut root = root();
+    let actions = root.sh("dkms --help | sed -nE '/^Actions/,/^Examples/s/^  ([a-z_]+) .*/\\1/p' | sort");
+    offers(&mut root, "dkms ", &actions);
+    let options = root
+        .sh("dkms --help | sed /^Actions/q | grep -oE '^ +(-., )?--?[A-Za-z-]+' | grep -oE -e '-[A-Za-z-]+' | sort");
+    assert!(actions.contains("mktarball") && options.contains("--templatekernel"), "{actions}{options}");
+    offers(&mut root, "dkms -", &options);
+
+    root.sh("rm -r /var/lib/dkms");
+    for action in actions.lines() {
+        offers(&mut root, &format!("dkms {action} "), "");
+    }
+    for (line, offered) in [("-m ", ""), ("-m none -v ", ""), ("uninstall -k ", ""), ("match --templatekernel ", "")] {
+        offers(&mut root, &format!("dkms {line}"), offered);
+    }
+}
