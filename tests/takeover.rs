@@ -2,6 +2,8 @@
 
 //! Taking the place of Debian's dkms and giving it back, by apt, where nobody answers a question.
 
+use std::collections::BTreeSet;
+
 use crate::support::{Layer, Root};
 
 /// Every root has the package there that is under test, from the first of [`Layer::Ours`] on.
@@ -152,6 +154,104 @@ fn hooks_of_a_package_that_was_removed_do_nothing_and_purging_keeps_modules_and_
     everything_is_there(&mut root);
     root.says("find /etc /var/cache -name '*dkms*' -not -name '*.deb'", "");
     root.says("ls /var/lib/dkms", "hello\nmok.key\nmok.pub\n");
+}
+
+/// Packages whose modules build in no time. `dummy`, `nlmon` and `macvlan` are the newest kernel's own, too; the modules
+/// of $OLD are compressed, and `dummy` is one of them.
+const PACKAGES: &str = r#"
+. /srv/tests/differential/lib.sh
+module dummy 1 AUTOINSTALL=
+module dummy 2 AUTOINSTALL=
+module pair 1 AUTOINSTALL= 'BUILT_MODULE_NAME=(nlmon pair)' 'DEST_MODULE_LOCATION=(/extra /updates)' \
+    'MAKE="sh ./compile nlmon $kernelver && sh ./compile pair $kernelver"'
+module always 1
+for name in macvlan torn built added; do
+    module $name 1 AUTOINSTALL=
+done
+ready /lib/modules/$OLD/kernel/drivers/net/dummy.ko dummy 0.9
+xz /lib/modules/$OLD/kernel/drivers/net/dummy.ko
+touch /lib/modules/$OLD/modules.{order,builtin}
+depmod $OLD
+find /lib/modules/*/kernel -type f -exec sha256sum {} + >/root/originals"#;
+
+/// Every state that a module can be in: with an original in the archive, of several versions, added, built, broken in
+/// both ways.
+const MAKE: &str = "
+dkms generate_mok
+for module in dummy/1 pair/1 macvlan/1 torn/1; do dkms install $module -k $K; done
+for module in dummy/1 always/1; do dkms install $module -k $OLD -k $K; done
+dkms build built/1 -k $OLD -k $K
+dkms build dummy/2 -k $K
+dkms add added/1
+mv /usr/src/macvlan-1 /root
+rm /var/lib/dkms/torn/1/source";
+
+/// An upgrade, an original that comes back for a while, repairs, more kernels, a removal.
+const WORK: &str = "
+dkms install dummy/2 -k $K
+dkms uninstall pair/1 -k $K
+grep nlmon /root/originals | sha256sum --check --quiet
+dkms install pair/1 -k $OLD -k $K
+dkms install always/1 -k $K --force
+mv /root/macvlan-1 /usr/src
+dkms add torn/1
+dkms install torn/1 -k $OLD
+dkms remove built/1 -k $OLD
+dkms install built/1 -k $K
+dkms install added/1 -k $K";
+
+/// Back to the older version, and to a machine without any.
+const END: &str = "
+dkms unbuild dummy/2 -k $K
+dkms install dummy/1 -k $K --force
+for module in {dummy,pair,macvlan,torn,always,built,added}/1 dummy/2; do dkms remove $module --all; done
+sha256sum --check --quiet /root/originals";
+
+/// What there is of modules. Sums of what was built are not the same: signatures are not.
+const MODULES: &str = "
+dkms status
+find /var/lib/dkms /lib/modules/ -printf '%y %m %u %p %l\n' | sort
+find /lib/modules/*/kernel /var/lib/dkms/*/original_module -type f -exec sha256sum {} + 2>/dev/null | sort
+grep -E '(updates|dummy|macvlan|nlmon).*:' /lib/modules/*/modules.dep";
+
+/// What there is of a dkms.
+const DKMS: &str = "find / -xdev -path /var/cache/apt -prune -o -name '*dkms*' -print; dpkg-divert --list '*dkms*'";
+
+/// A machine that has one dkms after the other: what there is when each of them has done its part.
+fn life(layers: [Layer; 3]) -> [String; 3] {
+    let mut root = if layers[0] == Layer::Peer { peer() } else { Root::with(Layer::Ours, &[]) };
+    root.sh(PACKAGES);
+    let mut last = layers[0];
+    std::array::from_fn(|i| {
+        if layers[i] != last {
+            let (install, other) = if layers[i] == Layer::Peer { (DEBIAN_13, "dkms-rs") } else { (OURS, "dkms") };
+            root.sh(&format!("{install} && dpkg --purge {other}"));
+        }
+        last = layers[i];
+        root.sh(&format!("set -e{}", [MAKE, WORK, END][i]));
+        // In the middle it is the other one that is there.
+        root.sh(&format!("{MODULES}\n{}", if i == 1 { "" } else { DKMS }))
+    })
+}
+
+/// Nothing is lost on the way and nothing left over: it is as if there had always been one dkms.
+#[track_caller]
+fn goes_there_and_back(one: Layer, other: Layer) {
+    for (stayed, went) in life([one; 3]).iter().zip(life([one, other, one])) {
+        let (stayed, went): (BTreeSet<_>, BTreeSet<_>) = (stayed.lines().collect(), went.lines().collect());
+        let (missing, new): (Vec<_>, Vec<_>) = (stayed.difference(&went).collect(), went.difference(&stayed).collect());
+        assert!(missing.is_empty() && new.is_empty(), "missing: {missing:#?}, there: {new:#?}");
+    }
+}
+
+#[test]
+fn what_debians_dkms_made_goes_there_and_back() {
+    goes_there_and_back(Layer::Peer, Layer::Ours);
+}
+
+#[test]
+fn what_we_made_goes_there_and_back() {
+    goes_there_and_back(Layer::Ours, Layer::Peer);
 }
 
 const FILES: &str = "\
