@@ -4,6 +4,7 @@ help:
 	@echo 'make demo    build the package and show it at work: a kernel, its hook, modules, a boot'
 	@echo 'make check   everything: lints, unit tests, tests in throwaway roots, a boot'
 	@echo 'make deb     build the package, into target/deb'
+	@echo 'make corpus  26 real packages on kernels of all flavours, by us and by Debian (an hour or two)'
 	@echo 'make lint    rustfmt, clippy, rustdoc and shellcheck'
 	@echo 'make clean   remove what all of these made'
 	@echo
@@ -25,11 +26,16 @@ check:
 	tests/throwaway prepare peer
 	RUST_TEST_THREADS=2 cargo test --locked --test main
 
+corpus:
+	@tests/needs build
+	@$(MAKE) --no-print-directory deb
+	cargo test --locked --test main -- --ignored --exact corpus::whole --nocapture
+
 lint:
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
-	shellcheck $(shell grep -rlE --exclude-dir=dkms-rs '^#!/bin/(ba)?sh' tests etc debian .ci)
+	shellcheck $(shell grep -rlE --exclude-dir=dkms-rs --exclude='*.rs' '^#!/bin/(ba)?sh' tests etc debian .ci)
 	shellcheck tests/differential/lib.sh tests/differential/scripts/*
 	shellcheck --shell=bash debian/completions/dkms
 	! command -v zsh >/dev/null || zsh -n debian/completions/_dkms
@@ -54,4 +60,4 @@ target/deb/built: $(sources)
 clean:
 	rm -rf target 2>/dev/null || sudo rm -rf target
 
-.PHONY: help demo check lint deb clean
+.PHONY: help demo check corpus lint deb clean

@@ -11,7 +11,7 @@ mod side;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use std::sync::{LazyLock, Mutex, OnceLock};
+use std::sync::{LazyLock, Mutex};
 use std::thread;
 
 use compare::Comparison;
@@ -19,7 +19,7 @@ use known::Known;
 use side::{Record, Side};
 
 use crate::same_ko;
-use crate::support::{Layer, Root, undump};
+use crate::support::{self, Layer, undump};
 
 /// A test for each file of tests/differential/scripts, by its name.
 macro_rules! scripts {
@@ -73,7 +73,7 @@ struct Pair {
 
 impl Pair {
     fn new() -> Pair {
-        let key = key();
+        let key = support::key_pair();
         let side = |layer| {
             move || {
                 let mut side = Side::new(layer);
@@ -128,16 +128,6 @@ fn both<A: Send, B: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B) -
         let a = scope.spawn(a);
         let b = b();
         (a.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), b)
-    })
-}
-
-/// A key and its certificate, the same for all roots, or the signatures would differ.
-fn key() -> &'static str {
-    static KEY: OnceLock<String> = OnceLock::new();
-    KEY.get_or_init(|| {
-        let mut root = Root::with(Layer::Ours, &[]);
-        root.sh("dkms generate_mok");
-        root.sh("base64 -w0 /var/lib/dkms/mok.key; echo -n ' '; base64 -w0 /var/lib/dkms/mok.pub")
     })
 }
 

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use flate2::Crc;
 use object::{Object, ObjectSection, SectionFlags};
 
 use crate::support::btf::{self, Base};
@@ -26,15 +27,11 @@ fn with_btf(root: &mut Root, kernel: &str) {
 
 /// Ours and the peer's, with one key.
 fn roots() -> [Root; 2] {
-    let mut ours = Root::with(Layer::Ours, &[]);
-    let mut peer = Root::with(Layer::Peer, &[]);
-    ours.sh("dkms generate_mok");
-    let [key, certificate] = ["key", "pub"].map(|it| ours.sh(&format!("base64 -w0 /var/lib/dkms/mok.{it}")));
-    peer.sh(&format!(
-        "base64 -d <<<'{key}' >/var/lib/dkms/mok.key && base64 -d <<<'{certificate}' >/var/lib/dkms/mok.pub
-         chmod 600 /var/lib/dkms/mok.key"
-    ));
-    [ours, peer]
+    [Layer::Ours, Layer::Peer].map(|layer| {
+        let mut root = Root::with(layer, &[]);
+        root.same_key();
+        root
+    })
 }
 
 /// Installs the modules of all packages.
@@ -84,6 +81,27 @@ pub fn same_sections(one: &[u8], other: &[u8]) -> bool {
     matches!((sections(one), sections(other)), (Ok(one), Ok(other)) if one == other)
 }
 
+/// The types in the headers' vmlinux, which modules build upon; none if it is empty.
+pub fn base_of(vmlinux: &[u8]) -> Base {
+    if vmlinux.is_empty() {
+        return Base::default();
+    }
+    let vmlinux = object::File::parse(vmlinux).expect("an ELF file");
+    let types = vmlinux.section_by_name(".BTF").expect("the kernel's own types");
+    Base::of(types.data().expect("a section lies in the file"))
+}
+
+/// A line on each section of a module, which tells one content from another.
+pub fn summary(module: &[u8], base: Base) -> Vec<String> {
+    let sections = sections(module, base).expect("an ELF file");
+    let line = |(name, flags, align, data): Section| {
+        let mut sum = Crc::new();
+        sum.update(&data);
+        format!("{name} {flags:?} {align} {} {:08x}", data.len(), sum.sum())
+    };
+    sections.into_iter().map(line).collect()
+}
+
 /// Looks that both have the same modules, which are signed with the same key; gives ours.
 fn compare([ours, peer]: &mut [Root; 2], kernel: &str, base: Base) -> BTreeMap<String, Vec<u8>> {
     let status = &format!("dkms status -k {kernel}");
@@ -131,9 +149,7 @@ fn every_type_of_every_module_is_the_peers_and_comes_in_the_same_order_each_time
         install_all(root, kernel, From::Debian13);
     }
     let headers = roots[0].bytes(&format!("cat /lib/modules/{kernel}/build/vmlinux"));
-    let headers = object::File::parse(headers.as_slice()).expect("an ELF file");
-    let types = headers.section_by_name(".BTF").expect("the kernel's own types");
-    let base = Base::of(types.data().expect("a section lies in the file"));
+    let base = base_of(&headers);
 
     let modules = compare(&mut roots, kernel, base);
     for (name, module) in &modules {

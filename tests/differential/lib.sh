@@ -167,7 +167,5 @@ prepare() {
     cp -a /lib/modules $pristine/usr/lib/
     cp -a /etc/dkms $pristine/etc/
     cp -a /boot $pristine/
-    base64 -d <<<"$1" >$pristine/var/lib/dkms/mok.key
-    base64 -d <<<"$2" >$pristine/var/lib/dkms/mok.pub
-    chmod 600 $pristine/var/lib/dkms/mok.key
+    base64 -d <<<"$1" | tar -x -C $pristine/var/lib/dkms
 }

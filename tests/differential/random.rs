@@ -15,6 +15,7 @@ use super::{Pair, every_entry_is_used};
 /// Two versions of one module, one that is built upon it, one for a single kernel, one that never succeeds.
 const MODULES: &str = r#"
 scene 'commands in any order'
+watch /srv/out
 module alpha 1
 module alpha 2
 module beta 1 'BUILD_DEPENDS[0]="alpha"'
@@ -31,6 +32,20 @@ fn on_modules() -> impl Strategy<Value = String> {
         .prop_map(|(action, module, kernels, force)| format!("dkms {action} {module} {kernels}{force}"))
 }
 
+/// Two places for tarballs: what one command put there another one loads.
+fn on_tarballs() -> impl Strategy<Value = String> {
+    let place = select(vec!["/srv/out/a.tar.gz", "/srv/out/a.tar.gz", "/srv/out/b.tar"]);
+    let module = select(vec!["alpha/1", "alpha/1", "alpha/2", "gamma/1"]);
+    let content = select(vec!["", "", " --source-only", " --binaries-only"]);
+    let kernels = select(vec!["", " -k $K", " -k $OLD", " -k $K -k $OLD", " --all"]);
+    let made = (module, kernels, content, place.clone()).prop_map(|(module, kernels, content, place)| {
+        format!("dkms mktarball {module}{kernels}{content} --archive={place}")
+    });
+    let loading = select(vec!["ldtarball", "ldtarball", "ldtarball --force", "add", "install -k $K"]);
+    let loaded = (loading, place).prop_map(|(loading, place)| format!("dkms {loading} {place}"));
+    prop_oneof![made, loaded]
+}
+
 fn on_kernels() -> impl Strategy<Value = String> {
     let action = select(vec!["autoinstall", "kernel_postinst", "kernel_preinst", "kernel_prerm"]);
     let kernel = select(vec!["$K", "$OLD"]);
@@ -42,7 +57,7 @@ fn status() -> impl Strategy<Value = String> {
 }
 
 fn sequences() -> impl Strategy<Value = Vec<String>> {
-    vec(prop_oneof![5 => on_modules(), 2 => on_kernels(), 1 => status()], 1..10)
+    vec(prop_oneof![6 => on_modules(), 2 => on_kernels(), 3 => on_tarballs(), 1 => status()], 1..10)
 }
 
 #[test]

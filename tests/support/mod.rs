@@ -11,11 +11,12 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 
-/// Runs in the root: a command up to each NUL on stdin; what it prints, its exit code and NULs back.
+/// Runs in the root: a command up to each NUL on stdin; what it prints, its exit code and NULs back. `PATIENCE` is how
+/// many seconds a command may take, if not ten minutes.
 const AGENT: &str = r#"
 printf '\0'
 while IFS= read -r -d '' command; do
-    timeout 600 bash -c "$command" 2>&1 </dev/null
+    timeout ${PATIENCE:-600} bash -c "$command" 2>&1 </dev/null
     printf '\0%d\0' $?
 done"#;
 
@@ -219,6 +220,12 @@ impl Root {
         undump(&dump)
     }
 
+    /// Signs with [`key_pair`].
+    #[track_caller]
+    pub fn same_key(&mut self) {
+        self.sh(&format!("base64 -d <<<'{}' | tar -x -C /var/lib/dkms", key_pair()));
+    }
+
     /// Puts one of tests/modules into /usr/src.
     #[track_caller]
     pub fn source(&mut self, name: &str) {
@@ -296,6 +303,17 @@ impl Root {
         }
         text
     }
+}
+
+/// A key and its certificate, to be signed with in every root of a run, or modules would differ: both in a tar archive,
+/// in base64.
+pub fn key_pair() -> &'static str {
+    static PAIR: OnceLock<String> = OnceLock::new();
+    PAIR.get_or_init(|| {
+        let mut root = Root::with(Layer::Ours, &[]);
+        root.sh("dkms generate_mok");
+        root.sh("tar -c -C /var/lib/dkms mok.key mok.pub | base64 -w0")
+    })
 }
 
 /// The bytes that `od -An -v -tx1` dumped.
