@@ -282,6 +282,11 @@ impl Conf {
         self.values.get(name)
     }
 
+    /// All directives that are set, with their indices.
+    pub fn values(&self) -> impl Iterator<Item = (&'static str, usize, &str)> {
+        DIRECTIVES.iter().flat_map(|name| self.values.all(name).map(move |(index, value)| (*name, index, value)))
+    }
+
     /// AUTOINSTALL
     pub fn autoinstall(&self) -> bool {
         self.get("AUTOINSTALL").eq_ignore_ascii_case("yes")

@@ -29,6 +29,11 @@ pub(crate) const NAMES: &[&str] = &[
     "mok_signing_key",
     "mok_certificate",
     "try_sign_modules",
+    "cache_tree",
+    "compile_cache",
+    "compile_cache_size",
+    "result_store",
+    "result_store_size",
     ADDON_MODULES_DIR,
 ];
 
@@ -87,6 +92,16 @@ pub struct Framework {
     pub try_sign_modules: String,
     /// Where modules are installed below a kernel's directory, whatever the distribution does.
     pub addon_modules_dir: String,
+    /// What may be deleted at any time: `/var/cache/dkms`.
+    pub cache_tree: PathBuf,
+    /// Compile through ccache.
+    pub compile_cache: bool,
+    /// How large ccache's directory for one module may become, as ccache says it: `500M`.
+    pub compile_cache_size: String,
+    /// Keep what was built, and take it where the same is to be built again.
+    pub result_store: bool,
+    /// How large all that is kept may become, in bytes.
+    pub result_store_size: u64,
 }
 
 impl Framework {
@@ -129,6 +144,8 @@ impl Framework {
         let path = |name: &str, default: &str| PathBuf::from(or(name, default));
         let on =
             |name: &str| !matches!(values.get(name).to_ascii_lowercase().as_str(), "" | "0" | "n" | "no" | "false");
+        let not_off =
+            |name: &str| !matches!(values.get(name).to_ascii_lowercase().as_str(), "0" | "n" | "no" | "false");
         let opts = |name: &str, default: &str| values.at(name, 0).unwrap_or(default).to_owned();
         Self {
             dkms_tree: path("dkms_tree", "/var/lib/dkms"),
@@ -153,8 +170,27 @@ impl Framework {
             mok_certificate: or("mok_certificate", ""),
             try_sign_modules: or("try_sign_modules", ""),
             addon_modules_dir: or(ADDON_MODULES_DIR, ""),
+            cache_tree: path("cache_tree", "/var/cache/dkms"),
+            compile_cache: not_off("compile_cache"),
+            compile_cache_size: or("compile_cache_size", "500M"),
+            result_store: not_off("result_store"),
+            result_store_size: size(values.get("result_store_size")).unwrap_or(1 << 30),
         }
     }
+}
+
+/// A number of bytes, possibly in units of 1024: `20M`, `1G`.
+fn size(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_uppercase().trim_end_matches('B').trim_end_matches('I') {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(1 << unit)
 }
 
 /// How many jobs run at a time where nobody says: as many as this process may use cores.
@@ -206,6 +242,14 @@ mod tests {
             std::fs::write(&file, text).expect("written");
             assert_eq!(plain_assignments(&file).is_some(), plain, "{text}");
         }
+    }
+
+    #[test]
+    fn sizes_are_said_in_units() {
+        for (text, bytes) in [("7", Some(7)), ("2k", Some(2048)), ("3MiB", Some(3 << 20)), ("1G", Some(1 << 30))] {
+            assert_eq!(size(text), bytes, "{text}");
+        }
+        assert_eq!([size(""), size("G"), size("1X"), size("-1")], [None; 4]);
     }
 
     #[test]

@@ -2,10 +2,15 @@
 //! What there is: configuration, the tree of registered modules, kernels.
 
 pub mod closed;
+pub mod compile_cache;
 pub mod conf;
 pub mod framework;
+pub mod headers;
+pub mod inputs;
 pub mod kernel;
 pub mod module;
 pub mod options;
 pub mod site;
+pub mod store;
+pub mod tools;
 pub mod tree;

@@ -210,6 +210,13 @@ impl Tree {
             .collect()
     }
 
+    /// [`Tree::versions`] of all modules of a name, which may be a pattern.
+    pub fn called(&self, name: &str) -> Vec<Id> {
+        let pattern = glob::Pattern::new(name).ok();
+        let meant = |module: &&String| *module == name || pattern.as_ref().is_some_and(|it| it.matches(module));
+        self.modules().iter().filter(meant).flat_map(|module| self.versions(module)).collect()
+    }
+
     /// Everything registered or broken, sorted by name and version.
     pub fn all(&self) -> Vec<Id> {
         self.modules().iter().flat_map(|name| self.versions(name)).collect()

@@ -3,20 +3,22 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::IsTerminal;
-use std::os::unix::fs::PermissionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::finish;
 use crate::error::{Doing, Error, Result, cannot};
+use crate::model::compile_cache::{CompileCache, Share};
 use crate::model::conf::Module;
 use crate::model::kernel::{Toolchain, is_module_file};
+use crate::model::store::Made;
 use crate::steps::prepare::Workshop;
 use crate::steps::scripts::{self, Script};
 use crate::steps::sign::Signing;
-use crate::steps::{Work, compress, logged};
+use crate::steps::{Work, logged};
 use crate::system::files::{find, read_foreign};
-use crate::system::modinfo::{ModInfo, is_relocatable_elf};
 use crate::system::process;
 use crate::system::tokens::JobToken;
 
@@ -31,15 +33,35 @@ pub struct Build<'a> {
     token: &'a JobToken,
     toolchain: Toolchain,
     environment: BTreeMap<String, String>,
+    compile_cache: Option<&'a CompileCache>,
+    /// What was done so far.
+    made: Mutex<Made>,
 }
 
 impl<'a> Build<'a> {
     /// Looks up the toolchain and writes the log's head.
-    pub fn new(work: Work<'a>, workshop: &'a Workshop, token: &'a JobToken) -> Result<Self> {
-        let environment = build_environment(&work.site.framework.build_environment)?;
-        let build = Self { work, workshop, token, toolchain: work.kernel.toolchain(), environment };
+    pub fn new(
+        work: Work<'a>,
+        workshop: &'a Workshop,
+        token: &'a JobToken,
+        environment: BTreeMap<String, String>,
+        compile_cache: Option<&'a CompileCache>,
+    ) -> Result<Self> {
+        let toolchain = work.kernel.toolchain();
+        let build = Self { work, workshop, token, toolchain, environment, compile_cache, made: Mutex::default() };
         logged::begin(&work, &workshop.log)?;
         Ok(build)
+    }
+
+    fn made(&self) -> MutexGuard<'_, Made> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was made, with the log.
+    pub fn into_made(self) -> io::Result<Made> {
+        let mut made = self.made.into_inner().unwrap_or_else(PoisonError::into_inner);
+        made.files.insert(PathBuf::from(finish::LOG), fs::read(&self.workshop.log)?);
+        Ok(made)
     }
 
     /// Where people will look for the log of a build that failed.
@@ -54,10 +76,12 @@ impl<'a> Build<'a> {
         let Work { options, id, kernel, .. } = self.work;
         let mut command = Command::new("bash");
         command.args(["-c", script, "bash"]);
-        self.workshop.confine(&self.work, result, &mut command)?;
+        let share = self.share();
+        self.workshop.confine(&self.work, result, &share.mounts, &mut command)?;
         command
+            .envs(share.variables)
             .envs(options.directive_variables())
-            .env("PATH", self.path())
+            .env("PATH", self.path(share.programs))
             .env("kernelver", &kernel.target.release)
             .env("arch", &kernel.target.arch)
             .env("module", &id.name)
@@ -67,12 +91,24 @@ impl<'a> Build<'a> {
         // Last: what else would set MAKEFLAGS would take the build out of the pool.
         self.token.configure(&mut command);
         command.env_remove("CARGO_MAKEFLAGS");
+        self.made().told.push(description.to_owned());
         logged::run(self.work.site, self.work.say, &self.workshop.log, &mut command, description, text)
     }
 
+    /// How a command that runs now takes part in the compile cache: what lies in the build directory decides.
+    fn share(&self) -> Share {
+        let share = self.compile_cache.map(|cache| cache.share(self.work.id, &self.workshop.build));
+        // Whoever finds no cache compiles.
+        let share = share.transpose().unwrap_or_else(|error| {
+            log::warn!("no compile cache for {}: {error}", self.work.id);
+            None
+        });
+        share.flatten().unwrap_or_default()
+    }
+
     /// PATH with what is ours in front: a `make` that keeps a package's own `-j` from leaving the pool of job tokens,
-    /// and where there is a pahole, one that gives the same bytes each time.
-    fn path(&self) -> std::ffi::OsString {
+    /// where there is a pahole, one that gives the same bytes each time, and `compilers`, which ask the compile cache.
+    fn path(&self, compilers: Option<PathBuf>) -> std::ffi::OsString {
         let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into());
         let libexec = self.work.site.paths.libexec();
         let mut ours = vec![libexec.join("sandbox")];
@@ -80,6 +116,7 @@ impl<'a> Build<'a> {
             // In front of all: it looks for the other one behind itself.
             ours.insert(0, libexec.join("sandbox-btf"));
         }
+        ours.extend(compilers);
         ours.retain(|dir| dir.is_dir());
         // Not joined again if some directory has a colon in its name; then without ours.
         std::env::join_paths(ours.into_iter().chain(std::env::split_paths(&path))).unwrap_or(path)
@@ -108,9 +145,9 @@ impl<'a> Build<'a> {
             if file.is_symlink() || module || relative.starts_with("log") {
                 continue;
             }
-            let ours = self.workshop.result.join(relative);
             let bytes = read_foreign(&theirs, relative, LARGEST_MODULE).doing(cannot("read", &file))?;
-            put(&ours, &bytes)?;
+            finish::put(&self.workshop.result.join(relative), &bytes)?;
+            self.made().files.insert(relative.to_owned(), bytes);
         }
         ended
     }
@@ -187,8 +224,7 @@ impl<'a> Build<'a> {
 
     /// Brings the modules out of the build directory: ours are copies, of regular files only, signed and compressed.
     fn collect(&self, modules: &[&Module], signing: &Signing) -> Result<()> {
-        let Work { site, id, kernel, say, .. } = self.work;
-        let build_dir = site.tree.build_dir(id);
+        let kernel = self.work.kernel;
         let foreign =
             |module: &Module| read_foreign(&self.workshop.build, Path::new(&module.built_file()), LARGEST_MODULE);
         let missing = modules.iter().find(|module| {
@@ -202,40 +238,18 @@ impl<'a> Build<'a> {
             });
         }
         self.strip(modules)?;
-        let ours = self.workshop.result.join("module");
-        fs::create_dir_all(&ours).doing(cannot("make", &ours))?;
-        let suffix = kernel.compression();
+        let mut files = BTreeMap::new();
         for module in modules {
             let bytes = foreign(module).doing(|| format!("Cannot take over {}", module.built_file()))?;
-            let file = ours.join(format!("{}.ko", module.dest_name));
-            self.look_at(&module.built_file(), &bytes)?;
-            put(&file, &bytes)?;
-            signing.sign(&file, &build_dir.join(module.built_file()), say);
-            compress::compress(&file, suffix, &site.framework.compress_opts, say);
+            files.insert(finish::place(module), bytes);
         }
         // Absent if nothing is exported; whatever else goes wrong with it, the modules are good without.
         if let Ok(bytes) = read_foreign(&self.workshop.build, Path::new("Module.symvers"), LARGEST_MODULE) {
-            put(&ours.join("Module.symvers"), &bytes)?;
+            files.insert(PathBuf::from("module/Module.symvers"), bytes);
         }
+        finish::modules(&self.work, self.workshop, modules, &files, signing)?;
+        self.made().files = files;
         Ok(())
-    }
-
-    /// Notes in the log, and to a person, what no kernel will load. It is kept all the same, as it always was.
-    fn look_at(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let release = self.work.kernel.built_release();
-        let made_for = ModInfo::parse(bytes).unwrap_or_default().vermagic;
-        let made_for = made_for.split(' ').next().unwrap_or_default();
-        let problem = if !is_relocatable_elf(bytes) {
-            format!("{name} is no kernel module")
-        } else if let Some(release) = release.filter(|release| release != made_for) {
-            format!("{name} was made for kernel {made_for}, not for {release}")
-        } else {
-            return Ok(());
-        };
-        if std::io::stderr().is_terminal() {
-            self.work.say.warn(&problem);
-        }
-        logged::append(&self.workshop.log, format!("\n# {problem}\n"))
     }
 
     /// Drops debugging symbols, in the sandbox: the files are a stranger's still.
@@ -249,7 +263,7 @@ impl<'a> Build<'a> {
         let build_dir = self.work.site.tree.build_dir(self.work.id);
         let mut command = Command::new(strip);
         command.arg("-g").args(files.iter().map(|file| build_dir.join(file)));
-        self.workshop.confine(&self.work, None, &mut command)?;
+        self.workshop.confine(&self.work, None, &[], &mut command)?;
         // Unstripped modules work as well.
         match process::merged_output(&mut command) {
             Ok((_, said)) => self.work.say.complain(said),
@@ -259,15 +273,8 @@ impl<'a> Build<'a> {
     }
 }
 
-/// Writes a file of ours, mode 644.
-fn put(file: &Path, bytes: &[u8]) -> Result<()> {
-    file.parent().map_or(Ok(()), fs::create_dir_all).doing(cannot("make the directory of", file))?;
-    fs::write(file, bytes).doing(cannot("write", file))?;
-    fs::set_permissions(file, fs::Permissions::from_mode(0o644)).doing(cannot("write", file))
-}
-
 /// What the administrator's `build_environment` file exports. It is root's own, so it is sourced as it is.
-fn build_environment(file: &str) -> Result<BTreeMap<String, String>> {
+pub fn build_environment(file: &str) -> Result<BTreeMap<String, String>> {
     if file.is_empty() {
         return Ok(BTreeMap::new());
     }

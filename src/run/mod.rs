@@ -3,12 +3,15 @@
 
 mod build;
 mod committing;
+mod finish;
+mod known;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use build::Build;
+use build::{Build, build_environment};
+use known::Known;
 
 use crate::error::{Error, Result};
 use crate::model::module::{Id, Target};
@@ -60,6 +63,7 @@ struct Shared<'a> {
     steps: &'a [Step],
     blocks: &'a [Block],
     signing: HashMap<Target, Signing>,
+    known: Known,
     pool: Pool,
     progress: Mutex<Vec<Progress>>,
     changed: Condvar,
@@ -83,6 +87,7 @@ pub fn run(site: &Site, request: &Request, plan: &Plan) -> Result<Vec<Outcome>> 
         steps,
         blocks: &blocks,
         signing,
+        known: Known::new(site, steps),
         pool: Pool::new(site.framework.parallel_jobs),
         progress: Mutex::new(steps.iter().map(|_| Progress::Waiting).collect()),
         changed: Condvar::new(),
@@ -210,16 +215,32 @@ impl Shared<'_> {
         self.tell_signing(step, say);
         self.check_depends(&work)?;
         let _turn = self.turn(&step.id);
-        let token = self.pool.start().map_err(|source| Error::Io { what: "Cannot get a job token".into(), source })?;
-        let mut workshop = Workshop::set_up(&work)?;
+        let environment = build_environment(&self.site.framework.build_environment)?;
         let default = Signing::default();
         let signing = self.signing.get(&step.kernel.target).unwrap_or(&default);
-        let built = Build::new(work, &workshop, &token).and_then(|build| build.run(signing).map(|()| build));
-        let (build, after) = match built {
-            Ok(build) => (Ok(()), build.post_build()),
-            Err(error) => (Err(error), Ok(())),
-        };
-        drop(token);
+        let key = self.key(&work, &environment);
+        let mut workshop = Workshop::set_up(&work)?;
+        if let Some(made) = self.kept(key.as_deref(), &work) {
+            let build = finish::again(&work, &workshop, &made, signing);
+            return Ok(Made { workshop, build, after: Ok(()) });
+        }
+        workshop.fill(&work)?;
+        let cache = self.compile_cache(&step.kernel).filter(|_| !self.site.builds_as_root(&step.id));
+        let token = self.pool.start().map_err(|source| Error::Io { what: "Cannot get a job token".into(), source })?;
+        let (build, after) = std::thread::scope(|scope| {
+            let token = token;
+            cache.map(|cache| scope.spawn(|| self.ask_probes(&step.kernel, cache)));
+            let build = Build::new(work, &workshop, &token, environment, cache)?;
+            let built = build.run(signing);
+            let after = if built.is_ok() { build.post_build() } else { Ok(()) };
+            if built.is_ok() && after.is_ok() {
+                self.keep_made(key.as_deref(), build);
+            }
+            // Here, for the probes may be waiting for it.
+            drop(token);
+            Ok::<_, Error>((built, after))
+        })
+        .unwrap_or_else(|error| (Err(error), Ok(())));
         workshop.take_aside()?;
         Ok(Made { workshop, build, after })
     }
@@ -233,12 +254,8 @@ impl Shared<'_> {
     /// BUILD_DEPENDS, names or patterns of them, must be installed for this kernel.
     fn check_depends(&self, work: &Work) -> Result<()> {
         let (tree, target) = (&self.site.tree, &work.kernel.target);
-        let installed = |name: &str| {
-            let pattern = glob::Pattern::new(name).ok();
-            let meant = |module: &str| module == name || pattern.as_ref().is_some_and(|it| it.matches(module));
-            let built = |id: &Id| tree.state(id, target) >= State::Built && tree.link(&id.name, target).exists();
-            tree.modules().iter().filter(|module| meant(module)).any(|module| tree.versions(module).iter().any(built))
-        };
+        let built = |id: &Id| tree.state(id, target) >= State::Built && tree.link(&id.name, target).exists();
+        let installed = |name: &str| tree.called(name).iter().any(built);
         let missing: Vec<String> = work.conf.depends().into_iter().filter(|name| !installed(name)).collect();
         if missing.is_empty() {
             return Ok(());

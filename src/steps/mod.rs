@@ -15,6 +15,7 @@ pub mod load;
 pub mod logged;
 pub mod pack;
 pub mod prepare;
+pub mod probes;
 pub mod scripts;
 pub mod sign;
 pub mod superseded;

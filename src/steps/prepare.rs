@@ -9,6 +9,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::error::{Doing, Error, Result, cannot};
+use crate::model::headers::Headers;
 use crate::steps::Work;
 use crate::system::files::{self, Owner, copy_tree, remove_any, take_ownership};
 use crate::system::process::plain_environment;
@@ -30,10 +31,12 @@ pub struct Workshop {
     pub result: PathBuf,
     user: Option<User>,
     isolation: Isolation,
+    /// How the kernel's headers are seen.
+    headers: Vec<Mount>,
 }
 
 impl Workshop {
-    /// Copies the source and the administrator's patches.
+    /// Makes the place.
     pub fn set_up(work: &Work) -> Result<Self> {
         let Work { site, id, kernel, .. } = work;
         let kernel_dir = site.tree.version_dir(id).join(&kernel.target.release);
@@ -47,13 +50,16 @@ impl Workshop {
         // Mode 1777, or the compiler, run by another user, puts its temporary files beside the source.
         let tmp = site.scratch()?;
         let inner = tmp.path().join("tmp");
-        fs::create_dir(&inner).doing(cannot("make", &inner))?;
-        fs::set_permissions(&inner, fs::Permissions::from_mode(0o1777)).doing(cannot("open", &inner))?;
+        files::make_open_dir(&inner).doing(cannot("make", &inner))?;
         let isolation = site.isolation_of(id);
         let user = if site.builds_as_root(id) { None } else { site.build_user() };
         // Without a private view of the file system the build must stand where it believes to be.
         let build = if isolation == Isolation::Namespaces { dir.path().join("build") } else { site.tree.build_dir(id) };
-        let workshop = Self {
+        let headers = match isolation {
+            Isolation::Namespaces => Headers::of(&kernel.build_dir).map(|headers| headers.view()).unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        Ok(Self {
             log: dir.path().join("make.log"),
             result: dir.path().join("result"),
             build,
@@ -61,22 +67,27 @@ impl Workshop {
             tmp,
             user,
             isolation,
-        };
-        remove_any(&workshop.build).doing(cannot("clear", &workshop.build))?;
+            headers,
+        })
+    }
+
+    /// Copies the source and the administrator's patches.
+    pub fn fill(&self, work: &Work) -> Result<()> {
+        let Work { site, id, .. } = work;
+        remove_any(&self.build).doing(cannot("clear", &self.build))?;
         let source = fs::canonicalize(site.tree.source_link(id)).doing(cannot("find", &site.tree.source_link(id)))?;
-        let owner = workshop.owner();
-        copy_tree(&source, &workshop.build, owner).doing(|| "Cannot copy the source".into())?;
-        fs::set_permissions(&workshop.build, fs::Permissions::from_mode(0o755))
-            .doing(cannot("open", &workshop.build))?;
+        let owner = self.owner();
+        copy_tree(&source, &self.build, owner).doing(|| "Cannot copy the source".into())?;
+        fs::set_permissions(&self.build, fs::Permissions::from_mode(0o755)).doing(cannot("open", &self.build))?;
         let patches = site.paths.etc().join(&id.name).join("patches");
         if patches.is_dir() {
-            copy_tree(&patches, &workshop.build.join("patches"), owner).doing(|| "Cannot copy the patches".into())?;
+            copy_tree(&patches, &self.build.join("patches"), owner).doing(|| "Cannot copy the patches".into())?;
         }
-        if workshop.isolation == Isolation::Namespaces {
+        if self.isolation == Isolation::Namespaces {
             // One of Debian's packages writes into its own source while it builds.
-            copy_tree(&source, &workshop.source_copy(), owner).doing(|| "Cannot copy the source".into())?;
+            copy_tree(&source, &self.source_copy(), owner).doing(|| "Cannot copy the source".into())?;
         }
-        Ok(workshop)
+        Ok(())
     }
 
     fn owner(&self) -> Owner {
@@ -105,11 +116,12 @@ impl Workshop {
         Ok(dir)
     }
 
-    /// Confines `command` to this workshop; `result` is what it sees as `TREE/M/V/K/A`, if anything.
-    pub fn confine(&self, work: &Work, result: Option<&Path>, command: &mut Command) -> Result<()> {
+    /// Confines `command` to this workshop; `result` is what it sees as `TREE/M/V/K/A`, if anything, `more` what else it
+    /// is to see.
+    pub fn confine(&self, work: &Work, result: Option<&Path>, more: &[Mount], command: &mut Command) -> Result<()> {
         let Work { site, id, kernel, .. } = work;
         plain_environment(command);
-        let mut mounts = Vec::new();
+        let mut mounts = self.headers.clone();
         let writable = |from: &Path, at: PathBuf| Mount::Bind { from: from.to_owned(), at, writable: true };
         let build_dir = site.tree.build_dir(id);
         if self.isolation == Isolation::Namespaces {
@@ -139,6 +151,7 @@ impl Workshop {
             mounts.push(writable(&self.build, build_dir.clone()));
             mounts.extend(result.map(|result| writable(result, result.to_owned())));
         }
+        mounts.extend_from_slice(more);
         let sandbox = Sandbox { user: self.user, mounts, cwd: build_dir, tmp: Some(self.tmp.path().join("tmp")) };
         sandbox.confine(self.isolation, command).doing(|| "Cannot set up the sandbox for the build".into())
     }

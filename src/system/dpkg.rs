@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What we ask of dpkg, where there is one.
 
+use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 
 /// The package that a maintainer script runs for, if one runs us (deb-postinst(5): DPKG_MAINTSCRIPT_PACKAGE).
@@ -46,6 +47,18 @@ pub fn is_installed(package: &str) -> bool {
     status.is_ok_and(|output| installed.contains(&output.stdout.as_slice()))
 }
 
+/// Names and versions of the packages whose files are here, from the text of /var/lib/dpkg/status.
+pub fn versions(status: &str) -> BTreeSet<(&str, &str)> {
+    let package = |paragraph| {
+        let field = |name: &str| str::lines(paragraph).find_map(|line| line.strip_prefix(name));
+        // Of a package that was removed nothing is left but settings.
+        let gone = |status: &str| status.ends_with(" config-files") || status.ends_with(" not-installed");
+        let package = (field("Package: ")?, field("Version: ")?);
+        field("Status: ").is_some_and(|status| !gone(status)).then_some(package)
+    };
+    status.split("\n\n").filter_map(package).collect()
+}
+
 fn quiet(command: &mut Command) -> std::io::Result<std::process::ExitStatus> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()
 }
@@ -53,4 +66,17 @@ fn quiet(command: &mut Command) -> std::io::Result<std::process::ExitStatus> {
 /// The package that has the headers of `release`, by the names of Debian, Ubuntu and Raspberry Pi OS.
 pub fn headers_package(release: &str) -> String {
     format!("linux-headers-{release}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_removed_has_no_version() {
+        let status = "Package: a\nStatus: install ok installed\nVersion: 1:2-3\nDescription: x\n Version: 9\n\n\
+                      Package: b\nStatus: deinstall ok config-files\nVersion: 1\n\n\
+                      Package: c\nStatus: install ok unpacked\nVersion: 4\n\nPackage: d\nStatus: unknown ok not-installed\n";
+        assert_eq!(versions(status), BTreeSet::from([("a", "1:2-3"), ("c", "4")]));
+    }
 }

@@ -115,6 +115,11 @@ pub fn take_ownership(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes a directory that everybody may write, like /tmp.
+pub fn make_open_dir(dir: &Path) -> io::Result<()> {
+    fs::create_dir(dir).and_then(|()| fs::set_permissions(dir, fs::Permissions::from_mode(0o1777))).at(dir)
+}
+
 /// Removes a file, a link or a whole directory; nothing there is fine.
 pub fn remove_any(path: &Path) -> io::Result<()> {
     let result = match fs::symlink_metadata(path) {

@@ -3,6 +3,7 @@
 
 pub mod compressed;
 pub mod diagnostics;
+pub mod digest;
 pub mod dpkg;
 pub mod files;
 pub mod lock;

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Compiling through ccache(1), so that nothing is compiled twice.
+//!
+//! ccache runs in its depend mode, which asks the compiler which headers it read and looks at their contents: no
+//! preprocessor runs. What that mode does not see is part of what everything is kept under: which headers there are, the
+//! kernel's configuration, the tools. The version of the kernel is not: it stands in no path that a compiler is given
+//! (see [`Headers::view`]), and in a header that only the generated `.mod.c` looks at.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use memchr::memmem;
+
+use crate::model::headers::{Headers, is_header};
+use crate::model::kernel::Kernel;
+use crate::model::module::Id;
+use crate::model::site::Site;
+use crate::model::tools;
+use crate::system::digest::{Digest, Memory, Tree};
+use crate::system::process::find_program;
+use crate::system::sandbox::{Isolation, Mount, User};
+
+/// How many sets of headers' names one module has objects for: versions of it, or what its configure scripts make.
+const MOST_SHELVES: usize = 3;
+
+/// How many kernels' answers to probes are kept.
+const MOST_PROBES: usize = 16;
+
+/// The compile cache as it is for one kernel.
+#[derive(Debug, Clone)]
+pub struct CompileCache {
+    user: User,
+    /// Where compilers are found that are links to ccache.
+    programs: PathBuf,
+    /// All caches.
+    root: PathBuf,
+    /// What every object of this kernel is kept under.
+    namespace: String,
+    /// Headers that are part of the namespace, as a list of ccache's.
+    ignored: OsString,
+    size: String,
+}
+
+/// How a command takes part in the cache.
+#[derive(Debug, Clone, Default)]
+pub struct Share {
+    /// Its environment.
+    pub variables: Vec<(&'static str, OsString)>,
+    /// What it has to see.
+    pub mounts: Vec<Mount>,
+    /// What has to come first on its PATH.
+    pub programs: Option<PathBuf>,
+}
+
+impl CompileCache {
+    /// The cache for a kernel; none where it is not wanted, or cannot be kept apart, or where there is no ccache.
+    pub fn for_kernel(site: &Site, kernel: &Kernel, memory: &Memory) -> Option<Self> {
+        let user = site.build_user().filter(|_| Self::is_wanted(site))?;
+        let programs = site.paths.system("/usr/lib/ccache");
+        if !programs.is_dir() || find_program("ccache").is_none() {
+            return None;
+        }
+        let look = || -> io::Result<(String, OsString)> {
+            let headers = Headers::of(&kernel.build_dir)?;
+            let mut digest = Digest::new("objects 1");
+            digest.add(headers.frame()?);
+            digest.add(tools::digest(site, &kernel.toolchain(), false, memory)?);
+            Ok((digest.finish(), std::env::join_paths(headers.names_of_autoconf()).map_err(io::Error::other)?))
+        };
+        let (namespace, ignored) =
+            look().inspect_err(|error| log::info!("no compile cache for {}: {error}", kernel.target.release)).ok()?;
+        Some(Self {
+            user,
+            programs,
+            root: site.framework.cache_tree.clone(),
+            namespace,
+            ignored,
+            size: site.framework.compile_cache_size.clone(),
+        })
+    }
+
+    /// Whether it is to be used, if there is a ccache.
+    pub fn is_wanted(site: &Site) -> bool {
+        site.root && site.framework.compile_cache && Isolation::available() == Isolation::Namespaces
+    }
+
+    /// For a command that builds a module in `build`. None where an object may hold what no compiler tells of.
+    pub fn share(&self, id: &Id, build: &Path) -> io::Result<Option<Share>> {
+        let tree = Tree::walk(build)?;
+        let mut includes_bytes = false;
+        tree.content(|_, bytes| includes_bytes |= memmem::find(bytes, b"incbin").is_some())?;
+        if includes_bytes {
+            return Ok(None);
+        }
+        let place = self.root.join("ccache").join(&id.name);
+        let shelf = place.join(&tree.names(is_header)[..16]);
+        self.open(&shelf)?;
+        keep_newest(&place, MOST_SHELVES, &shelf);
+        let mut share = self.configured(&shelf);
+        share.mounts.push(Mount::Bind { from: shelf.clone(), at: shelf, writable: true });
+        let probes = self.probes();
+        if probes.is_dir() {
+            let remote = format!("file:{}|read-only", probes.display());
+            share.variables.push(("CCACHE_REMOTE_STORAGE", remote.into()));
+            share.mounts.push(Mount::Bind { from: probes.clone(), at: probes, writable: false });
+        }
+        Ok(Some(share))
+    }
+
+    /// For the command that asks the probes: its answers go to `answers`.
+    pub fn share_for_probes(&self, answers: &Path) -> io::Result<Share> {
+        self.open(answers)?;
+        let mut share = self.configured(Path::new("/tmp/ccache"));
+        share.variables.push(("CCACHE_REMOTE_STORAGE", format!("file:{}", answers.display()).into()));
+        share.mounts.push(Mount::Bind { from: answers.to_owned(), at: answers.to_owned(), writable: true });
+        Ok(share)
+    }
+
+    /// Where the answers to kbuild's probes of the compiler are, which are the same for all modules of a kernel.
+    pub fn probes(&self) -> PathBuf {
+        self.root.join("probes").join(&self.namespace)
+    }
+
+    /// Answers of kernels that went long ago go, too.
+    pub fn forget_old_probes(&self) {
+        keep_newest(&self.root.join("probes"), MOST_PROBES, &self.probes());
+    }
+
+    /// A directory that the build may write, and other builds cannot see.
+    fn open(&self, dir: &Path) -> io::Result<()> {
+        // ccache fails where it cannot write, and so would the build: after somebody else ran it there, say.
+        if !self.owns(dir) {
+            fs::remove_dir_all(dir)?;
+        }
+        fs::create_dir_all(dir)?;
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
+        chown(dir, Some(self.user.uid), Some(self.user.gid))
+    }
+
+    /// Whether all directories below are the build user's.
+    fn owns(&self, dir: &Path) -> bool {
+        fs::read_dir(dir)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|entry| entry.file_type().is_ok_and(|it| it.is_dir()))
+            .all(|entry| entry.metadata().is_ok_and(|meta| meta.uid() == self.user.uid) && self.owns(&entry.path()))
+    }
+
+    fn configured(&self, dir: &Path) -> Share {
+        let text = |text: &str| OsString::from(text);
+        Share {
+            variables: vec![
+                ("CCACHE_DIR", dir.into()),
+                ("CCACHE_NAMESPACE", text(&self.namespace)),
+                ("CCACHE_DEPEND", text("1")),
+                ("CCACHE_NOHASHDIR", text("1")),
+                ("CCACHE_IGNOREHEADERS", self.ignored.clone()),
+                ("CCACHE_MAXSIZE", text(&self.size)),
+                ("CCACHE_TEMPDIR", text("/tmp")),
+                // Nobody else's settings.
+                ("CCACHE_CONFIGPATH", text("/dev/null")),
+                ("CCACHE_CONFIGPATH2", text("/dev/null")),
+            ],
+            // What other builds made is not for this one's eyes.
+            mounts: vec![Mount::Empty { at: self.root.clone() }],
+            programs: Some(self.programs.clone()),
+        }
+    }
+}
+
+/// Removes all but so many directories of `place`, those first that were longest not used; `used` is used now.
+fn keep_newest(place: &Path, most: usize, used: &Path) {
+    let _ = fs::File::open(used).and_then(|dir| dir.set_modified(std::time::SystemTime::now()));
+    let mut dirs: Vec<_> = fs::read_dir(place)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok().and_then(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()))))
+        .collect();
+    dirs.sort();
+    for (_, dir) in dirs.iter().take(dirs.len().saturating_sub(most)).filter(|(_, dir)| dir != used) {
+        let _ = fs::remove_dir_all(dir);
+    }
+}

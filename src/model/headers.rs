@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! A kernel's headers: where their parts lie, how builds see them, and what of them decides how a module comes out.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::system::digest::{self, Digest, Memory, Tree};
+use crate::system::sandbox::Mount;
+
+/// What the headers that all flavours share are called in a build's view, whatever the kernel's version is.
+const COMMON: &str = "linux-headers-common";
+
+/// The same of the flavour's own, where compilers run and whose name they put into debugging symbols.
+const FLAVOUR: &str = "linux-headers-flavour";
+
+/// The configuration as a header, below the build directory.
+const AUTOCONF: &str = "include/generated/autoconf.h";
+
+/// The headers of one kernel.
+///
+/// Debian's come in two directories side by side: that of the flavour, whose Makefile is one line that includes the
+/// Makefile of the one that all flavours share.
+#[derive(Debug, Clone)]
+pub struct Headers {
+    /// The build directory, all links resolved.
+    flavour: PathBuf,
+    /// Beside it, what it shares with others.
+    common: Option<PathBuf>,
+}
+
+impl Headers {
+    /// Looks at a kernel's build directory.
+    pub fn of(build_dir: &Path) -> io::Result<Self> {
+        let flavour = fs::canonicalize(build_dir)?;
+        let makefile = fs::read_to_string(flavour.join("Makefile")).unwrap_or_default();
+        let common = included(&makefile).map(PathBuf::from).filter(|common| {
+            let real = fs::symlink_metadata(common).is_ok_and(|meta| meta.is_dir());
+            real && common.parent() == flavour.parent() && *common != flavour
+        });
+        Ok(Self { flavour, common })
+    }
+
+    /// The mounts by which a build finds the headers at paths that do not name a version: objects of one kernel are then
+    /// those of the next if its headers are the same, and the compile cache sees that.
+    ///
+    /// The directory that they lie in becomes a private one with everything that was there, but links in their places.
+    pub fn view(&self) -> Vec<Mount> {
+        let (Some(common), Some(base)) = (&self.common, self.flavour.parent()) else {
+            return Vec::new();
+        };
+        let Ok(entries) = fs::read_dir(base) else {
+            return Vec::new();
+        };
+        let ours = [(common, COMMON), (&self.flavour, FLAVOUR)];
+        let mut mounts = vec![Mount::Empty { at: base.to_owned() }];
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let renamed = ours.iter().find(|(dir, _)| **dir == path).map(|(_, name)| PathBuf::from(name));
+            mounts.push(match renamed.or_else(|| fs::read_link(&path).ok()) {
+                Some(target) => Mount::Link { at: path, target },
+                None => Mount::Bind { from: path.clone(), at: path, writable: false },
+            });
+        }
+        mounts.extend(ours.map(|(dir, name)| Mount::Bind { from: dir.clone(), at: base.join(name), writable: false }));
+        mounts
+    }
+
+    fn tree(&self) -> io::Result<Tree> {
+        let mut tree = Tree::walk(&self.flavour)?;
+        if let Some(common) = &self.common {
+            tree.add(common, COMMON)?;
+        }
+        Ok(tree)
+    }
+
+    /// The digest of all that a build can find there; the same wherever and whenever it was unpacked.
+    pub fn content(&self, memory: &Memory) -> io::Result<String> {
+        memory.content(&self.tree()?)
+    }
+
+    /// The digest of what decides on every object beyond the headers that it names: which headers there are, for one
+    /// that comes can be found before another, and the configuration without what names the version.
+    pub fn frame(&self) -> io::Result<String> {
+        let mut digest = Digest::new("frame");
+        digest.add(self.tree()?.names(is_header));
+        let autoconf = fs::read(self.autoconf()).unwrap_or_default();
+        digest.add(digest::of(settings(&String::from_utf8_lossy(&autoconf)).as_bytes()));
+        Ok(digest.finish())
+    }
+
+    fn autoconf(&self) -> PathBuf {
+        self.flavour.join(AUTOCONF)
+    }
+
+    /// The names by which a compiler in a build's view may say that it read the configuration, which every object
+    /// includes: from where it runs, or in full.
+    pub fn names_of_autoconf(&self) -> [PathBuf; 4] {
+        let fixed = self.flavour.with_file_name(FLAVOUR).join(AUTOCONF);
+        [AUTOCONF.into(), Path::new(".").join(AUTOCONF), fixed, self.autoconf()]
+    }
+
+    /// Whether the kernel's own types are there, from which kbuild makes those of a module.
+    pub fn has_types(&self) -> bool {
+        self.flavour.join("vmlinux").exists()
+    }
+}
+
+/// Whether something could include a file of this name. Sources and what is made of them count for themselves.
+pub fn is_header(name: &Path) -> bool {
+    let others = ["c", "S", "o", "ko", "a", "d", "cmd", "mod", "order", "symvers", "log"];
+    !name.extension().is_some_and(|end| others.iter().any(|other| end == *other))
+}
+
+/// The directory whose Makefile a Makefile includes that does nothing else.
+fn included(makefile: &str) -> Option<&str> {
+    let mut lines = makefile.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let dir = lines.next()?.strip_prefix("include ")?.trim().strip_suffix("/Makefile")?;
+    (lines.next().is_none() && dir.starts_with('/') && !dir.contains([' ', '$'])).then_some(dir)
+}
+
+/// autoconf.h without its title, which names the version, and without the salt, which does so too and is used by the
+/// generated `.mod.c` alone.
+fn settings(autoconf: &str) -> String {
+    let kept = |line: &&str| line.starts_with('#') && !line.starts_with("#define CONFIG_BUILD_SALT ");
+    autoconf.lines().filter(kept).flat_map(|line| [line, "\n"]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flavours_makefile_is_one_line() {
+        for (text, dir) in [
+            (
+                "include /usr/src/linux-headers-6.1.0-56-common/Makefile\n",
+                Some("/usr/src/linux-headers-6.1.0-56-common"),
+            ),
+            ("# Generated\n\ninclude /a/Makefile\n", Some("/a")),
+            ("include /a/Makefile\nall:\n", None),
+            ("include $(srctree)/Makefile\n", None),
+            ("include scripts/Makefile\n", None),
+            ("", None),
+        ] {
+            assert_eq!(included(text), dir, "{text}");
+        }
+    }
+
+    #[test]
+    fn settings_do_not_name_the_version() {
+        let text = |version: &str, value: &str| {
+            format!(
+                "/*\n * Linux/x86 {version} Kernel Configuration\n */\n#define CONFIG_BUILD_SALT \"{version}\"\n#define CONFIG_HZ {value}\n"
+            )
+        };
+        assert_eq!(settings(&text("6.1.1", "250")), "#define CONFIG_HZ 250\n");
+        assert_ne!(settings(&text("6.1.1", "250")), settings(&text("6.1.1", "1000")));
+    }
+
+    #[test]
+    fn a_header_that_comes_or_a_setting_that_changes_is_seen() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let [flavour, common] = ["v1-amd64", "v1-common"].map(|name| dir.path().join(name));
+        fs::create_dir_all(flavour.join("include/generated"))?;
+        fs::create_dir_all(common.join("include"))?;
+        fs::write(flavour.join("Makefile"), format!("include {}/Makefile\n", common.display()))?;
+        fs::write(flavour.join("include/generated/autoconf.h"), "#define CONFIG_A 1\n")?;
+        fs::write(common.join("include/a.h"), "1")?;
+        let headers = Headers::of(&flavour)?;
+        let view = headers.view();
+        assert!(view.contains(&Mount::Link { at: common.clone(), target: COMMON.into() }), "{view:?}");
+        assert!(view.iter().any(
+            |mount| matches!(mount, Mount::Bind { from, at, .. } if *from == common && *at == dir.path().join(COMMON))
+        ));
+        let memory = Memory::new(None);
+        let (frame, content) = (headers.frame()?, headers.content(&memory)?);
+        // A content counts for itself: who includes it looks into it.
+        fs::write(common.join("include/a.h"), "2")?;
+        assert_eq!(headers.frame()?, frame);
+        assert_ne!(headers.content(&memory)?, content);
+        fs::write(common.join("include/b.h"), "")?;
+        let more = headers.frame()?;
+        assert_ne!(more, frame);
+        fs::write(flavour.join("include/generated/autoconf.h"), "#define CONFIG_A 2\n")?;
+        assert_ne!(headers.frame()?, more);
+        Ok(())
+    }
+}

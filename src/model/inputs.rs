@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Everything that decides how a module comes out, as one key: what has the same key is the same.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use memchr::memmem;
+
+use crate::model::conf::Conf;
+use crate::model::headers::Headers;
+use crate::model::kernel::Kernel;
+use crate::model::module::{Id, Target};
+use crate::model::options::Options;
+use crate::model::site::Site;
+use crate::model::tools;
+use crate::model::tree::State;
+use crate::system::digest::{self, Digest, Memory, Tree};
+use crate::system::dpkg;
+
+/// Variables that say who calls us, from where and how it shall look, and nothing about a module.
+const CALLERS: [&str; 19] = [
+    "TERM",
+    "COLORTERM",
+    "COLUMNS",
+    "LINES",
+    "PWD",
+    "OLDPWD",
+    "SHLVL",
+    "_",
+    "MAIL",
+    "SHELL",
+    "DISPLAY",
+    "LS_COLORS",
+    "HOSTNAME",
+    "EDITOR",
+    "PAGER",
+    "INVOCATION_ID",
+    "JOURNAL_STREAM",
+    "DEBIAN_FRONTEND",
+    "DEB_MAINT_PARAMS",
+];
+
+/// The same, by how they begin.
+const CALLERS_PREFIXES: [&str; 9] =
+    ["SUDO_", "SSH_", "XDG_", "DBUS_", "DPKG_", "APT_", "DEBCONF_", "SYSTEMD_", "DKMS_"];
+
+/// Variables that matter to a script that looks at the system, not to make and the compiler.
+const AROUND: [&str; 5] = ["PATH", "HOME", "USER", "LOGNAME", "LANG"];
+
+/// What is the same for all modules of a kernel.
+#[derive(Debug, Clone)]
+pub struct Inputs {
+    headers: String,
+    tools: String,
+}
+
+/// One build, as far as its key goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Recipe<'a> {
+    /// The machine.
+    pub site: &'a Site,
+    /// What was said.
+    pub options: &'a Options,
+    /// The module.
+    pub id: &'a Id,
+    /// The kernel.
+    pub kernel: &'a Kernel,
+    /// The module's dkms.conf.
+    pub conf: &'a Conf,
+    /// What the administrator's build_environment adds.
+    pub environment: &'a BTreeMap<String, String>,
+}
+
+impl Inputs {
+    /// Looks at a kernel's headers and the tools it is built with.
+    pub fn of(site: &Site, kernel: &Kernel, memory: &Memory) -> io::Result<Self> {
+        let headers = Headers::of(&kernel.build_dir)?;
+        Ok(Self {
+            headers: headers.content(memory)?,
+            tools: tools::digest(site, &kernel.toolchain(), headers.has_types(), memory)?,
+        })
+    }
+
+    /// The key of what a build will make.
+    pub fn key(&self, recipe: &Recipe) -> io::Result<String> {
+        let Recipe { site, options, id, kernel, conf, environment } = recipe;
+        let Target { release, arch } = &kernel.target;
+        let mut key = Digest::new("result 1");
+        key.add(crate::VERSION).add(&self.headers).add(&self.tools);
+        key.add(&id.name).add(&id.version).add(release).add(arch);
+        for path in [&kernel.build_dir, &kernel.config, site.tree.root(), &site.framework.source_tree] {
+            key.add(path.as_os_str().as_encoded_bytes());
+        }
+        if let Some(config) = &options.config {
+            key.add(digest::of(&fs::read(config)?));
+        }
+        for (name, index, value) in conf.values() {
+            key.add(name).add(index.to_string()).add(value);
+        }
+        for (name, value) in kernel.toolchain().variables() {
+            key.add(name).add(value);
+        }
+        let mut around = looks_around(conf, release);
+        let source = Tree::walk(&fs::canonicalize(site.tree.source_link(id))?)?;
+        key.add(source.content(|name, text| around |= is_makefile(name) && runs_programs(text))?);
+        let ours = site.paths.etc().join(&id.name);
+        if ours.is_dir() {
+            key.add(Tree::walk(&ours)?.content(|_, _| {})?);
+        }
+        for depended in self.depends(recipe) {
+            for dir in [site.tree.module_dir(&depended, &kernel.target), site.tree.source_link(&depended)] {
+                key.add(Tree::walk(&fs::canonicalize(dir)?)?.content(|_, _| {})?);
+            }
+        }
+        let variables: BTreeMap<String, String> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let set = variables.iter().filter(|(name, _)| matters(name, around)).chain(*environment);
+        for (name, value) in set {
+            key.add(name).add(value);
+        }
+        for (name, value) in options.directive_variables() {
+            key.add(name).add(value);
+        }
+        if around {
+            add_surroundings(&mut key, site);
+        }
+        Ok(key.finish())
+    }
+
+    /// The modules that are built upon, where they are built.
+    fn depends(&self, recipe: &Recipe) -> Vec<Id> {
+        let Recipe { site, conf, kernel, .. } = recipe;
+        let built = |id: &Id| site.tree.state(id, &kernel.target) >= State::Built;
+        conf.depends().iter().flat_map(|name| site.tree.called(name)).filter(built).collect()
+    }
+}
+
+/// The versions of all packages but kernels, which count by their headers, and what else a configure script may ask.
+fn add_surroundings(key: &mut Digest, site: &Site) {
+    let status = fs::read_to_string(site.paths.system("/var/lib/dpkg/status")).unwrap_or_default();
+    let kernels = ["linux-image-", "linux-headers-"];
+    for (name, version) in dpkg::versions(&status) {
+        if !kernels.iter().any(|prefix| name.starts_with(prefix)) {
+            key.add(name).add(version);
+        }
+    }
+    let Target { release, arch } = Target::running();
+    key.add(release).add(arch);
+}
+
+/// Whether a build is told to look around, beyond what kbuild does.
+fn looks_around(conf: &Conf, release: &str) -> bool {
+    let scripts = !conf.get("PRE_BUILD").is_empty() || !conf.get("POST_BUILD").is_empty();
+    let plain = |command: &str| {
+        command.trim_start_matches(['\'', '"']).starts_with("make")
+            && !command.contains([';', '&', '|', '(', '`', '$', '<', '>'])
+    };
+    scripts || conf.make(release).is_some_and(|command| !plain(command))
+}
+
+fn is_makefile(name: &Path) -> bool {
+    let name = name.file_name().unwrap_or_default().to_string_lossy();
+    name.contains("akefile") || name.starts_with("Kbuild") || name.ends_with(".mk") || name.ends_with(".mak")
+}
+
+/// Whether a Makefile has its words from programs.
+fn runs_programs(text: &[u8]) -> bool {
+    ["$(shell", "${shell", "!=", "pkg-config"].iter().any(|word| memmem::find(text, word.as_bytes()).is_some())
+}
+
+/// Whether a variable of the caller's can be seen in what is built.
+fn matters(name: &str, around: bool) -> bool {
+    let callers = CALLERS.contains(&name) || CALLERS_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    let locale = AROUND.contains(&name) || name.starts_with("LC_");
+    !callers && (around || !locale)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::conf::tests::conf;
+
+    #[test]
+    fn who_calls_does_not_matter_but_what_he_sets_does() {
+        for (name, plain, around) in [
+            ("TERM", false, false),
+            ("DPKG_MAINTSCRIPT_NAME", false, false),
+            ("PATH", false, true),
+            ("LC_ALL", false, true),
+            ("KCFLAGS", true, true),
+            ("C_INCLUDE_PATH", true, true),
+        ] {
+            assert_eq!((matters(name, false), matters(name, true)), (plain, around), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_plain_makes_do_not_look_around() {
+        for (make, around) in [
+            ("make -C /lib/modules/6.1/build M=/x/build", false),
+            ("'make' all KVER=6.1", false),
+            ("./configure && make", true),
+            ("(make modules)", true),
+            ("env A=1 make", true),
+        ] {
+            assert_eq!(looks_around(&conf(&[("MAKE", 0, make)]), "6.1"), around, "{make}");
+        }
+        assert!(!looks_around(&conf(&[]), "6.1"));
+        assert!(looks_around(&conf(&[("PRE_BUILD", 0, "configure")]), "6.1"));
+    }
+
+    #[test]
+    fn makefiles_may_have_their_words_from_programs() {
+        for (name, text, runs) in [
+            ("Makefile", "obj-m := a.o\n", false),
+            ("src/Kbuild", "V := $(shell uname -r)\n", true),
+            ("a.mk", "X != date\n", true),
+            ("a.c", "if (a != b) {}", false),
+        ] {
+            assert_eq!(is_makefile(Path::new(name)) && runs_programs(text.as_bytes()), runs, "{name}");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Whole results, under the key of everything that made them: what was built once need not be built again.
+//!
+//! One directory for each key: the files, and beside them a manifest with their digests, by which an entry that is
+//! damaged, or lies under a key that is not its own, is no entry. Modules are kept as they came out of the build,
+//! stripped but neither signed nor compressed: that is this machine's own business, and is done each time.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::model::site::Site;
+use crate::system::digest;
+use crate::system::files::{At, find, publish};
+use crate::system::sandbox::Isolation;
+
+/// What a build made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Made {
+    /// What it told: the descriptions of its commands, in their order.
+    pub told: Vec<String>,
+    /// Its files by their names below `TREE/M/V/K/A`, the log among them.
+    pub files: BTreeMap<PathBuf, Vec<u8>>,
+}
+
+/// The store.
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: PathBuf,
+    /// In bytes.
+    limit: u64,
+}
+
+const MANIFEST: &str = "manifest";
+const FILES: &str = "files";
+
+impl Store {
+    /// The store of this machine; none where it is not wanted, or where builds are not kept apart: what they saw is not
+    /// known then.
+    pub fn of(site: &Site) -> Option<Self> {
+        let framework = &site.framework;
+        let usable = site.root && framework.result_store && Isolation::available() == Isolation::Namespaces;
+        usable.then(|| Self { root: framework.cache_tree.join("results"), limit: framework.result_store_size })
+    }
+
+    /// What is kept under a key, if all of it is what it was.
+    pub fn get(&self, key: &str) -> Option<Made> {
+        let dir = self.root.join(key);
+        let manifest = fs::read_to_string(dir.join(MANIFEST)).ok()?;
+        let made = read(&dir, key, &manifest);
+        match &made {
+            // Used now: others go first.
+            Some(_) => drop(fs::File::open(&dir).and_then(|dir| dir.set_modified(SystemTime::now()))),
+            None => {
+                log::warn!("{} is damaged", dir.display());
+                let _ = fs::remove_dir_all(&dir);
+            }
+        }
+        made
+    }
+
+    /// Keeps a result. Of two that are kept at once one stays.
+    pub fn put(&self, key: &str, made: &Made) -> io::Result<()> {
+        fs::create_dir_all(&self.root).at(&self.root)?;
+        let new = tempfile::Builder::new().prefix(".new-").tempdir_in(&self.root).at(&self.root)?;
+        fs::set_permissions(new.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).at(new.path())?;
+        let mut manifest = format!("key {key}\n");
+        for told in &made.told {
+            manifest.push_str(&format!("told {told}\n"));
+        }
+        for (name, bytes) in &made.files {
+            if name.to_str().is_none_or(|name| name.contains('\n')) {
+                return Err(io::Error::other(format!("{name:?} cannot be noted")));
+            }
+            let file = new.path().join(FILES).join(name);
+            file.parent().map_or(Ok(()), fs::create_dir_all).at(&file)?;
+            fs::write(&file, bytes).at(&file)?;
+            manifest.push_str(&format!("file {} {}\n", digest::of(bytes), name.display()));
+        }
+        let file = new.path().join(MANIFEST);
+        fs::write(&file, manifest).at(&file)?;
+        publish(&new.keep(), &self.root.join(key))?;
+        self.collect();
+        Ok(())
+    }
+
+    /// Makes room: what was longest not used goes until the rest is within the limit.
+    fn collect(&self) {
+        let size = |dir: &Path| -> u64 {
+            find(dir, &mut |_| true).iter().filter_map(|file| Some(fs::symlink_metadata(file).ok()?.len())).sum()
+        };
+        let mut entries: Vec<_> = fs::read_dir(&self.root)
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| {
+                entry.ok().and_then(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+            })
+            .collect();
+        entries.sort();
+        let mut total = 0;
+        for (_, dir) in entries.iter().rev() {
+            let size = size(dir);
+            if total + size > self.limit {
+                let _ = fs::remove_dir_all(dir);
+            } else {
+                total += size;
+            }
+        }
+    }
+}
+
+/// An entry with all its files, if each is what the manifest says.
+fn read(dir: &Path, key: &str, manifest: &str) -> Option<Made> {
+    let mut lines = manifest.lines();
+    if lines.next()?.strip_prefix("key ")? != key || !manifest.ends_with('\n') {
+        return None;
+    }
+    let mut made = Made::default();
+    for line in lines {
+        match line.split_once(' ')? {
+            ("told", told) => made.told.push(told.to_owned()),
+            ("file", rest) => {
+                let (known, name) = rest.split_once(' ')?;
+                let bytes = fs::read(dir.join(FILES).join(name)).ok()?;
+                if digest::of(&bytes) != known {
+                    return None;
+                }
+                made.files.insert(name.into(), bytes);
+            }
+            _ => return None,
+        }
+    }
+    Some(made)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(text: &str) -> Made {
+        Made {
+            told: vec!["Building module(s)".into()],
+            files: BTreeMap::from([
+                ("module/a b.ko".into(), text.as_bytes().to_vec()),
+                ("log/make.log".into(), b"log\n".to_vec()),
+            ]),
+        }
+    }
+
+    fn store(limit: u64) -> io::Result<(tempfile::TempDir, Store)> {
+        let dir = tempfile::tempdir()?;
+        let root = dir.path().join("results");
+        Ok((dir, Store { root, limit }))
+    }
+
+    #[test]
+    fn what_was_put_is_got_and_what_was_touched_is_not() -> io::Result<()> {
+        let (_dir, store) = store(1 << 20)?;
+        assert_eq!(store.get("k"), None);
+        store.put("k", &made("one"))?;
+        assert_eq!(store.get("k"), Some(made("one")));
+        store.put("k", &made("two"))?;
+        assert_eq!(store.get("k"), Some(made("two")));
+        // Under a key that is not its own.
+        fs::rename(store.root.join("k"), store.root.join("other"))?;
+        assert_eq!(store.get("other"), None);
+        for (file, text) in
+            [("files/module/a b.ko", "evil"), ("manifest", "key k\nfile"), ("manifest", "key k\nfile x")]
+        {
+            store.put("k", &made("one"))?;
+            fs::write(store.root.join("k").join(file), text)?;
+            assert_eq!(store.get("k"), None, "{file}");
+            assert!(!store.root.join("k").exists());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_longest_not_used_goes_first() -> io::Result<()> {
+        let (_dir, store) = store(5000)?;
+        let large = made(&"x".repeat(2000));
+        for key in ["a", "b"] {
+            store.put(key, &large)?;
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        assert!(store.get("a").is_some());
+        store.put("c", &large)?;
+        assert_eq!(["a", "b", "c"].map(|key| store.get(key).is_some()), [true, false, true]);
+        // One that is larger than all of it is not kept, and sends nobody away.
+        store.put("d", &made(&"x".repeat(6000)))?;
+        assert_eq!(["a", "c", "d"].map(|key| store.get(key).is_some()), [true, true, false]);
+        Ok(())
+    }
+}

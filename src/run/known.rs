@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What need not be done again: results in the store, and what is known of a kernel once for all its modules.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::build::Build;
+use super::{Shared, finish};
+use crate::error::Error;
+use crate::model::compile_cache::CompileCache;
+use crate::model::inputs::{Inputs, Recipe};
+use crate::model::kernel::Kernel;
+use crate::model::module::Target;
+use crate::model::site::Site;
+use crate::model::store::{Made, Store};
+use crate::plan::Step;
+use crate::steps::{Work, probes};
+use crate::system::digest::Memory;
+
+/// What is looked at once for each kernel, and only when something is built for it.
+#[derive(Debug, Default)]
+struct OfKernel {
+    inputs: OnceLock<Option<Inputs>>,
+    compile_cache: OnceLock<Option<CompileCache>>,
+    asked: AtomicBool,
+}
+
+/// The store, and what is known of kernels.
+#[derive(Debug)]
+pub struct Known {
+    store: Option<Store>,
+    memory: Memory,
+    kernels: HashMap<Target, OfKernel>,
+}
+
+impl Known {
+    /// Nothing yet, of the kernels of these steps.
+    pub fn new(site: &Site, steps: &[Step]) -> Self {
+        Self {
+            store: Store::of(site),
+            memory: Memory::new(site.root.then(|| site.framework.cache_tree.join("digests"))),
+            kernels: steps.iter().map(|step| (step.kernel.target.clone(), OfKernel::default())).collect(),
+        }
+    }
+}
+
+impl Shared<'_> {
+    /// The key of what a build will make; none where nothing is kept.
+    pub(super) fn key(&self, work: &Work, environment: &BTreeMap<String, String>) -> Option<String> {
+        let Work { site, options, id, kernel, conf, .. } = *work;
+        let known = &self.known;
+        known.store.as_ref().filter(|_| !site.builds_as_root(id))?;
+        let look = || {
+            let looked = Inputs::of(site, kernel, &known.memory);
+            looked.inspect_err(|error| log::info!("nothing is kept for {}: {error}", kernel.target.release)).ok()
+        };
+        let inputs = known.kernels.get(&kernel.target)?.inputs.get_or_init(look).as_ref()?;
+        let key = inputs.key(&Recipe { site, options, id, kernel, conf, environment });
+        key.inspect_err(|error| log::info!("{id} is not kept: {error}")).ok()
+    }
+
+    /// What was made of the same before. Who asks for a build by force, or wants to see it, gets one.
+    pub(super) fn kept(&self, key: Option<&str>, work: &Work) -> Option<Made> {
+        let wanted = !work.options.force && !self.site.framework.verbose;
+        let made = self.known.store.as_ref().filter(|_| wanted)?.get(key?)?;
+        let complete = |module| made.files.contains_key(&finish::place(module));
+        work.conf.included(work.kernel)?.into_iter().all(complete).then_some(made)
+    }
+
+    /// Keeps what was made.
+    pub(super) fn keep_made(&self, key: Option<&str>, build: Build) {
+        if let (Some(store), Some(key)) = (&self.known.store, key) {
+            // What cannot be kept is built again some day.
+            let kept = build.into_made().and_then(|made| store.put(key, &made));
+            kept.unwrap_or_else(|error| log::warn!("{error}"));
+        }
+    }
+
+    /// The compile cache of a kernel.
+    pub(super) fn compile_cache(&self, kernel: &Kernel) -> Option<&CompileCache> {
+        let look = || CompileCache::for_kernel(self.site, kernel, &self.known.memory);
+        self.known.kernels.get(&kernel.target)?.compile_cache.get_or_init(look).as_ref()
+    }
+
+    /// Answers for all modules what kbuild asks the compiler before it builds one, as one of the jobs, unless that was
+    /// done. To be called beside a build.
+    pub(super) fn ask_probes(&self, kernel: &Kernel, cache: &CompileCache) {
+        let done = self.known.kernels.get(&kernel.target).is_none_or(|known| known.asked.swap(true, Ordering::Relaxed));
+        if done || cache.probes().is_dir() {
+            return;
+        }
+        let asked = self.pool.start().map_err(|source| Error::Io { what: "Cannot get a job token".into(), source });
+        let asked = asked.and_then(|_token| probes::ask(self.site, kernel, cache));
+        // Every build asks for itself then.
+        asked.unwrap_or_else(|error| log::warn!("{error}"));
+    }
+}
