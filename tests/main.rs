@@ -10,6 +10,7 @@ mod apt;
 mod bad_input;
 mod boot;
 mod building;
+mod caches;
 mod command_line;
 mod completion;
 mod conf;

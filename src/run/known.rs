@@ -2,6 +2,8 @@
 //! What need not be done again: results in the store, and what is known of a kernel once for all its modules.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io::IsTerminal;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,6 +19,7 @@ use crate::model::store::{Made, Store};
 use crate::plan::Step;
 use crate::steps::{Work, probes};
 use crate::system::digest::Memory;
+use crate::system::process::find_program;
 
 /// What is looked at once for each kernel, and only when something is built for it.
 #[derive(Debug, Default)]
@@ -94,5 +97,20 @@ impl Shared<'_> {
         let asked = asked.and_then(|_token| probes::ask(self.site, kernel, cache));
         // Every build asks for itself then.
         asked.unwrap_or_else(|error| log::warn!("{error}"));
+    }
+
+    /// Tells a person, once and for all, what makes builds faster.
+    pub(super) fn tell_of_ccache(&self) {
+        let note = self.site.framework.cache_tree.join("told-of-ccache");
+        if std::io::stderr().is_terminal()
+            && CompileCache::is_wanted(self.site)
+            && find_program("ccache").is_none()
+            && !note.exists()
+        {
+            self.site.output.block().complain("Modules are built faster with ccache: apt install ccache\n");
+            // Who cannot note it tells it again.
+            let noted = note.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&note, ""));
+            noted.unwrap_or_else(|error| log::info!("{}: {error}", note.display()));
+        }
     }
 }

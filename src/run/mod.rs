@@ -102,12 +102,16 @@ pub fn run(site: &Site, request: &Request, plan: &Plan) -> Result<Vec<Outcome>> 
         0 => builds,
         jobs => builds.min(jobs),
     };
-    std::thread::scope(|scope| {
+    let outcomes = std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| shared.work());
         }
         shared.commit_all()
-    })
+    });
+    if builds > 0 {
+        shared.tell_of_ccache();
+    }
+    outcomes
 }
 
 /// Whether a step was asked for, or one has installed something for whose sake it is.

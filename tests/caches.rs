@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Nothing is compiled twice, nothing is built twice, and nothing that changed is missed.
+
+use crate::support::{Layer, Root};
+
+/// A module whose text is made of what it finds, by the ways in which a compiler finds it.
+const MARKED: &str = r#"
+#include <linux/module.h>
+#include <linux/mark.h>
+#include "own.h"
+#if __has_include(<linux/maybe.h>)
+#define MAYBE "there"
+#else
+#define MAYBE "absent"
+#endif
+#if __has_include("own-maybe.h")
+#define OWN_MAYBE "there"
+#else
+#define OWN_MAYBE "absent"
+#endif
+const char mark[] = "mark " KERNELS " " OWN " " FORCED " " CONFIG_MARK " " MAYBE " " OWN_MAYBE ";";
+MODULE_LICENSE("GPL");
+"#;
+
+const COMMON: &str = "/usr/src/linux-headers-${K%-amd64}-common";
+
+/// A root whose newest kernel has headers that a test may change, and the module `marked`.
+fn marked() -> Root {
+    let mut root = Root::with(Layer::Ours, &[]);
+    root.sh(&format!(
+        "cd {COMMON} && echo '#define KERNELS \"one\"' >include/linux/mark.h
+         echo '#define FORCED \"one\"' >>include/linux/kconfig.h
+         echo '#define CONFIG_MARK \"one\"' >>/usr/src/linux-headers-$K/include/generated/autoconf.h"
+    ));
+    root.write(
+        "/usr/src/marked-1/dkms.conf",
+        "PACKAGE_NAME=marked\nPACKAGE_VERSION=1\nBUILT_MODULE_NAME=marked\nDEST_MODULE_LOCATION=/updates",
+    );
+    root.write("/usr/src/marked-1/Makefile", "obj-m := marked.o");
+    root.write("/usr/src/marked-1/marked.c", MARKED);
+    root.write("/usr/src/marked-1/own.h", "#define OWN \"one\"");
+    root.sh("dkms generate_mok && dkms add marked/1");
+    root
+}
+
+/// How often ccache answered for a module and how often it did not, since it was asked last.
+fn counts(root: &mut Root, module: &str) -> (u32, u32) {
+    let said = root.sh(&format!(
+        "for dir in /var/cache/dkms/ccache/{module}/*/; do export CCACHE_DIR=$dir
+         setpriv --reuid _dkms --clear-groups ccache --print-stats; setpriv --reuid _dkms --clear-groups ccache -z >/dev/null; done"
+    ));
+    let count = |name: &str| {
+        let values = said.lines().filter_map(|line| line.strip_prefix(name)?.trim().parse::<u32>().ok());
+        values.sum()
+    };
+    (count("direct_cache_hit\t") + count("preprocessed_cache_hit\t"), count("cache_miss\t"))
+}
+
+#[test]
+fn whatever_a_compiler_can_find_is_seen_when_it_changes() {
+    let mut root = marked();
+    let mark = "grep -ao 'mark [^;]*' /var/lib/dkms/marked/1/$K/$A/module/marked.ko";
+    let mut built = |change: &str, expected: &str| {
+        root.sh(change);
+        root.sh("dkms build marked/1 --force");
+        root.says(mark, &format!("mark {expected}\n"));
+        root.sh("dkms unbuild marked/1 && dkms build marked/1");
+        root.says(mark, &format!("mark {expected}\n"));
+    };
+    built("true", "one one one one absent absent");
+    built("echo '#define OWN \"two\"' >/usr/src/marked-1/own.h", "one two one one absent absent");
+    built("touch /usr/src/marked-1/own-maybe.h", "one two one one absent there");
+    built(&format!("echo '#define KERNELS \"two\"' >{COMMON}/include/linux/mark.h"), "two two one one absent there");
+    built(
+        &format!("sed -i 's/FORCED \"one\"/FORCED \"two\"/' {COMMON}/include/linux/kconfig.h"),
+        "two two two one absent there",
+    );
+    built(
+        "sed -i 's/MARK \"one\"/MARK \"two\"/' /usr/src/linux-headers-$K/include/generated/autoconf.h",
+        "two two two two absent there",
+    );
+    built(&format!("touch {COMMON}/include/linux/maybe.h"), "two two two two there there");
+    // One that is found before it.
+    let before = format!("{COMMON}/arch/x86/include/linux");
+    built(
+        &format!("mkdir -p {before} && echo '#define KERNELS \"first\"' >{before}/mark.h"),
+        "first two two two there there",
+    );
+}
+
+#[test]
+fn an_assembler_a_blob_and_a_compiler_that_change_are_seen() {
+    let mut root = Root::with(Layer::Ours, &[]);
+    root.source("hello-0.1");
+    root.sh("echo 'asm(\".section .rodata\\n.incbin \\\"blob\\\"\");' >>/usr/src/hello-0.1/hello.c");
+    root.sh("sed -i '/^obj-m/a ccflags-y += -Wa,-I$(M)' /usr/src/hello-0.1/Makefile && echo blob: one >/usr/src/hello-0.1/blob");
+    root.sh("dkms generate_mok && dkms add hello/0.1");
+    let by = "grep -ao -e 'blob: [a-z]*' -e 'by [a-z]* as' -e 'by [a-z]* gcc' /var/lib/dkms/hello/0.1/$K/$A/module/hello.ko | sort -u";
+    let mut built = |change: &str, expected: &str| {
+        root.sh(change);
+        root.sh("dkms remove hello/0.1 --all && dkms build hello/0.1");
+        root.says(by, expected);
+    };
+    built("true", "blob: one\n");
+    built("echo blob: two >/usr/src/hello-0.1/blob", "blob: two\n");
+    built("sed -i '/incbin/d' /usr/src/hello-0.1/hello.c", "");
+    // Ends each of its sources with a line of its own.
+    built(
+        "cat >/usr/local/bin/as <<'EOT' && chmod 755 /usr/local/bin/as
+#!/bin/bash
+{ cat \"${!#}\"; echo '.ident \"by other as\"'; } >/tmp/as.s
+exec /usr/bin/as \"${@:1:$#-1}\" /tmp/as.s
+EOT",
+        "by other as\n",
+    );
+    built("rm /usr/local/bin/as", "");
+    built(
+        "gcc=gcc-$(gcc -dumpversion) && cat >/usr/local/bin/$gcc <<EOT && chmod 755 /usr/local/bin/$gcc
+#!/bin/sh
+case \\$* in *hello.c*) set -- -include /srv/gcc.h \"\\$@\" ;; esac
+exec /usr/bin/$gcc \"\\$@\"
+EOT
+         echo 'asm(\".ident \\\"by other gcc\\\"\");' >/srv/gcc.h",
+        "by other gcc\n",
+    );
+}
+
+#[test]
+fn a_respin_of_the_kernel_compiles_what_names_it_and_nothing_else() {
+    let mut root = Root::with(Layer::Ours, &[]);
+    if root.sh("diff -rq /usr/src/linux-headers-{$K,$OLD}-amd64 2>/dev/null; cd /usr/src; diff -rq linux-headers-${OLD%-*}-common linux-headers-${K%-*}-common || true").contains("differ") {
+        // The mirror's two newest are no respin: then the probes are all that has to be the same.
+        eprintln!("{} is no respin of the one before", root.expand("$K"));
+    }
+    root.sh("apt-get -qq -y install evdi-dkms >/dev/null 2>&1; dkms remove evdi/$(ls /var/lib/dkms/evdi | grep -v kernel | head -n 1) --all; dkms add evdi/$(basename /usr/src/evdi-* | cut -d- -f2-)");
+    root.sh("rm -rf /var/cache/dkms/*");
+    let build = |root: &mut Root, kernel: &str, more: &str| {
+        root.sh(&format!("dkms build evdi/$(basename /usr/src/evdi-* | cut -d- -f2-) -k {kernel} {more}"));
+        root.bytes(&format!("cat /var/lib/dkms/evdi/*/{kernel}/$A/module/evdi.ko"))
+    };
+    build(&mut root, "$OLD", "");
+    let (_, cold) = counts(&mut root, "evdi");
+    assert!(cold > 15, "{cold} objects were compiled");
+    let warm = build(&mut root, "$K", "");
+    let (hits, misses) = counts(&mut root, "evdi");
+    assert!(hits >= 28, "{hits} hits");
+    if root.sh("cd /usr/src; diff -rq linux-headers-${OLD%-*}-common linux-headers-${K%-*}-common || true").is_empty() {
+        assert_eq!(misses, 1, "but for the .mod.c, {hits} hits");
+    }
+    // And it is what would have been compiled.
+    root.sh("echo compile_cache=no >/etc/dkms/framework.conf.d/off.conf");
+    assert!(build(&mut root, "$K", "--force") == warm, "the module from the cache is another one");
+    root.says("ls /usr/src | grep -c -x -e linux-headers-common -e linux-headers-flavour; true", "0\n");
+}
+
+#[test]
+fn a_kernels_probes_are_answered_once_for_all_modules() {
+    let mut root = marked();
+    root.source("hello-0.1");
+    root.sh("sed -i /CLEAN/d /usr/src/hello-0.1/dkms.conf; dkms build marked/1 && dkms build hello/0.1");
+    let (hits, misses) = counts(&mut root, "hello");
+    assert!(hits >= 20 && misses <= 3, "{hits} hits, {misses} misses");
+    root.says("find /var/cache/dkms/probes -user _dkms; find /var/cache/dkms/probes -name '.new-*'", "");
+}
+
+#[test]
+fn a_build_sees_no_cache_but_its_own_and_cannot_write_what_others_read() {
+    let mut root = marked();
+    root.sh("dkms build marked/1");
+    root.source("hello-0.1");
+    root.write(
+        "/usr/src/hello-0.1/look",
+        "#!/bin/sh\ncd /var/cache/dkms; ls; ls ccache; touch results/x probes/x ccache/x ccache/marked\nfor dir in probes/* ccache/hello/*; do touch $dir/x && echo mine; done; true",
+    );
+    root.sh(
+        "chmod 755 /usr/src/hello-0.1/look; echo PRE_BUILD=look >>/usr/src/hello-0.1/dkms.conf; dkms build hello/0.1",
+    );
+    let log = root.sh("sed -n '/^# command/,/^# exit/p' /var/lib/dkms/hello/0.1/$K/$A/log/make.log | head -n 20");
+    assert!(log.contains("\nccache\nprobes\nhello\n"), "{log}");
+    assert!(log.contains("\nmine\n") && log.matches("cannot touch").count() == 5, "{log}");
+}
+
+/// What is told of a build, whether anything is built or not.
+const BUILT: &str = "\
+$SIGNING
+
+Building module(s)... done.
+Signing module /var/lib/dkms/hello/0.1/build/hello.ko
+";
+
+/// `hello`, built once, in a system that has no make any more.
+fn kept() -> Root {
+    let mut root = Root::with(Layer::Ours, &[]);
+    root.source("hello-0.1");
+    root.sh("sed -i /CLEAN/d /usr/src/hello-0.1/dkms.conf; dkms generate_mok && dkms add hello/0.1");
+    root.says("dkms build hello/0.1", BUILT);
+    root
+}
+
+#[test]
+fn what_was_built_is_not_built_again_and_says_the_same() {
+    let mut root = kept();
+    let result = "cd /var/lib/dkms/hello/0.1/$K && find . -type f -exec sha256sum {} + | sort";
+    let before = root.sh(result);
+    // Whoever ran now would be seen.
+    root.sh("mv /usr/bin/make /usr/bin/made; printf '#!/bin/sh\\nexit 1\\n' >/usr/bin/make; chmod 755 /usr/bin/make; touch -r /usr/bin/made /usr/bin/make");
+    root.fails("dkms unbuild hello/0.1 >/dev/null; dkms build hello/0.1 >/dev/null 2>&1", 10, "");
+    root.sh("mv /usr/bin/made /usr/bin/make; printf 'exit 1\\n' >/usr/lib/dkms/sandbox/make");
+    root.says("dkms build hello/0.1", BUILT);
+    root.unchanged(result, &before);
+    // Not with --force, nor for somebody who wants to see it.
+    root.fails("dkms build hello/0.1 --force >/dev/null 2>&1", 10, "");
+    root.fails("dkms unbuild hello/0.1 >/dev/null; dkms build hello/0.1 --verbose >/dev/null 2>&1", 10, "");
+    root.says("dkms build hello/0.1", BUILT);
+    // The package goes and comes again, in another place of the disk and at another time.
+    root.sh("dkms remove hello/0.1 --all && mv /usr/src/hello-0.1 /srv && sleep 1 && cp -r /srv/hello-0.1 /usr/src");
+    root.sh("dkms add hello/0.1 && dkms build hello/0.1");
+    // So does the kernel.
+    root.sh("dkms unbuild hello/0.1; cp -r /usr/src/linux-headers-$K /srv && rm -r /usr/src/linux-headers-$K && mv /srv/linux-headers-$K /usr/src");
+    root.says("dkms build hello/0.1", BUILT);
+    root.unchanged(result, &before);
+    root.sh("dkms unbuild hello/0.1; echo result_store=no >/etc/dkms/framework.conf.d/off.conf");
+    root.fails("dkms build hello/0.1 >/dev/null 2>&1", 10, "");
+}
+
+#[test]
+fn what_was_kept_is_not_taken_when_anything_is_different() {
+    let mut root = kept();
+    root.sh("printf 'exit 1\\n' >/usr/lib/dkms/sandbox/make");
+    let forget = "dkms unbuild hello/0.1 >/dev/null;";
+    root.says(&format!("{forget} dkms build hello/0.1"), BUILT);
+    for (change, back) in [
+        ("echo >>/usr/src/hello-0.1/hello.c", "sed -i '$d' /usr/src/hello-0.1/hello.c"),
+        ("chmod 755 /usr/src/hello-0.1/hello.c", "chmod 644 /usr/src/hello-0.1/hello.c"),
+        ("echo 'STRIP=no' >/etc/dkms/hello.conf", "rm /etc/dkms/hello.conf"),
+        ("export KCFLAGS=-O1", "unset KCFLAGS"),
+        ("export DKMS_DIRECTIVE='STRIP=no'", "unset DKMS_DIRECTIVE"),
+        ("sed -i 's/^Version: .*/&+changed/' /var/lib/dpkg/status", "sed -i 's/+changed$//' /var/lib/dpkg/status"),
+        ("echo >>/usr/src/linux-headers-$K/Module.symvers", "sed -i '$d' /usr/src/linux-headers-$K/Module.symvers"),
+        ("cp /usr/bin/as /usr/local/bin/as && printf x >>/usr/local/bin/as", "rm /usr/local/bin/as"),
+        (
+            "printf x >>/var/cache/dkms/results/*/files/module/hello.ko",
+            "mv /usr/lib/dkms/sandbox/make /srv; dkms build hello/0.1; mv /srv/make /usr/lib/dkms/sandbox",
+        ),
+        (
+            "rm -r /var/cache/dkms/results",
+            "mv /usr/lib/dkms/sandbox/make /srv; dkms build hello/0.1; mv /srv/make /usr/lib/dkms/sandbox",
+        ),
+    ] {
+        root.fails(&format!("{forget} {change}; dkms build hello/0.1 >/dev/null 2>&1"), 10, "");
+        root.sh(&format!("{back}; true"));
+        root.says(&format!("{forget} dkms build hello/0.1 2>&1"), BUILT);
+    }
+    // What it does not depend on may change.
+    root.says(&format!("{forget} TERM=x SUDO_USER=me DPKG_MAINTSCRIPT_NAME=postinst dkms build hello/0.1"), BUILT);
+}
+
+#[test]
+fn what_a_script_may_look_at_counts_only_where_there_is_one() {
+    let mut root = Root::with(Layer::Ours, &[]);
+    for (name, more) in [("plain", ""), ("looks", "PRE_BUILD=configure")] {
+        root.source("hello-0.1");
+        root.sh(&format!("mv /usr/src/hello-0.1 /usr/src/{name}-1; cd /usr/src/{name}-1; rm dkms.conf"));
+        root.write(&format!("/usr/src/{name}-1/Makefile"), "obj-m := hello.o");
+        root.write(&format!("/usr/src/{name}-1/configure"), "#!/bin/sh\ntrue");
+        root.write(
+            &format!("/usr/src/{name}-1/dkms.conf"),
+            &format!("PACKAGE_NAME={name}\nPACKAGE_VERSION=1\nBUILT_MODULE_NAME=hello\nDEST_MODULE_NAME={name}\nDEST_MODULE_LOCATION=/updates\n{more}"),
+        );
+        root.sh(&format!("chmod 755 /usr/src/{name}-1/configure; dkms build {name}/1 && dkms unbuild {name}/1"));
+    }
+    root.sh("printf 'exit 1\\n' >/usr/lib/dkms/sandbox/make");
+    // A library that it could link.
+    root.sh("printf '\\nPackage: libxtables-dev\\nStatus: install ok installed\\nVersion: 1.8.9-3\\n' >>/var/lib/dpkg/status");
+    root.sh("dkms build plain/1");
+    root.fails("dkms build looks/1 >/dev/null 2>&1", 10, "");
+}
+
+#[test]
+fn the_caches_may_go_at_any_time_and_stay_within_their_size() {
+    let mut root = kept();
+    root.sh("dkms unbuild hello/0.1; rm -rf /var/cache/dkms; dkms build hello/0.1 && test -d /var/cache/dkms/results");
+    root.sh("dkms unbuild hello/0.1; rm -rf /var/cache/dkms; echo >/var/cache/dkms; dkms build hello/0.1");
+    root.sh("dkms unbuild hello/0.1; rm /var/cache/dkms; echo result_store_size=1k >/etc/dkms/framework.conf.d/size.conf; dkms build hello/0.1");
+    root.says("ls /var/cache/dkms/results", "");
+    root.sh("echo cache_tree=/srv/caches >/etc/dkms/framework.conf.d/size.conf; dkms unbuild hello/0.1; dkms build hello/0.1");
+    root.says("ls /srv/caches", "ccache\ndigests\nprobes\nresults\n");
+    // Somebody looked into one as root.
+    root.sh("for dir in /srv/caches/ccache/hello/*; do rm -r $dir/?; CCACHE_DIR=$dir ccache -z; mkdir -p $dir/0/1; done; dkms build hello/0.1 --force");
+}
+
+#[test]
+fn without_ccache_it_works_and_a_person_is_told_once() {
+    let mut root = kept();
+    root.sh("rm -r /usr/bin/ccache /usr/lib/ccache; rm -rf /var/cache/dkms");
+    let terminal = "script -qec 'dkms build hello/0.1 --force' /dev/null | tr -d '\\r' | grep ccache; true";
+    root.says("dkms build hello/0.1 --force", BUILT);
+    root.says(terminal, "Modules are built faster with ccache: apt install ccache\n");
+    root.says(terminal, "");
+    root.says("ls /var/cache/dkms/ccache 2>/dev/null; true", "");
+}
