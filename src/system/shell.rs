@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! bash evaluates configuration files: they are bash scripts, and real ones use all of it.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -51,16 +53,23 @@ impl Values {
         self.0.entry(name.to_owned()).or_default().insert(index, value.to_owned());
     }
 
-    fn parse(records: &[u8]) -> Self {
+    /// The values of each question, then those whose end was not told.
+    fn parse(records: &[u8]) -> Vec<Self> {
+        let mut answers = Vec::new();
         let mut values = Self::default();
         let mut fields = records.split(|byte| *byte == 0).map(String::from_utf8_lossy);
         while let (Some(name), Some(index), Some(value)) = (fields.next(), fields.next(), fields.next()) {
-            if let Ok(index) = index.parse() {
+            match index.parse() {
+                Ok(number) if name.is_empty() && number == answers.len() => {
+                    answers.push(std::mem::take(&mut values));
+                }
                 // Files with DOS line ends are read as their authors meant them.
-                values.set(&name, index, value.strip_suffix('\r').unwrap_or(&value));
+                Ok(index) => values.set(&name, index, value.strip_suffix('\r').unwrap_or(&value)),
+                Err(_) => {}
             }
         }
-        values
+        answers.push(values);
+        answers
     }
 }
 
@@ -82,34 +91,78 @@ impl Evaluation {
     ///
     /// Gives the values and what was said on standard error meanwhile.
     pub fn run(&self, command: &mut Command) -> io::Result<(Values, Vec<u8>)> {
-        let (values, records) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        let (errors, stderr) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        let mut args = vec![self.names.join(" "), self.variables.len().to_string()];
-        args.extend(self.variables.iter().map(|(name, value)| format!("{name}={value}")));
-        args.push(self.files.len().to_string());
-        args.extend(self.files.iter().map(|file| file.to_string_lossy().into_owned()));
-        args.extend(self.last.iter().cloned());
-        let mut child = command
-            .args(["--norc", "--noprofile", "-c", DRIVER, "dkms"])
-            .args(&args)
-            .env_remove("BASH_ENV")
-            .stdin(Stdio::null())
-            .stdout(records)
-            .stderr(stderr)
-            .spawn()?;
-        // The write ends in `command` would keep the pipes open for ever.
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        let read_all = |pipe| {
-            let mut bytes = Vec::new();
-            std::fs::File::from(pipe).take(LARGEST_ANSWER).read_to_end(&mut bytes).map(|_| bytes)
-        };
-        let (values, errors) = std::thread::scope(|scope| {
-            let errors = scope.spawn(|| read_all(errors));
-            (read_all(values), errors.join().unwrap_or_else(|_| Ok(Vec::new())))
-        });
-        child.wait()?;
-        Ok((Values::parse(&values?), without_locale(&errors?)))
+        let (records, mut errors) = ask(std::slice::from_ref(self), command)?;
+        // What ends the answer, if nothing ended bash before.
+        if let Some(end) = errors.iter().rposition(|byte| *byte == 0) {
+            errors.remove(end);
+        }
+        let answers = Values::parse(&records);
+        Ok((answers.into_iter().next().unwrap_or_default(), without_locale(&errors)))
     }
+
+    /// Evaluates all in one such `command`. All have the same names.
+    ///
+    /// None of them is disturbed by what another one does. But one that said something has to be evaluated alone, to tell
+    /// what it was, and if one ended bash or filled the pipe, all have: these get `None`.
+    pub fn run_all(all: &[&Self], command: &mut Command) -> io::Result<Vec<Option<Values>>> {
+        let (records, errors) = ask(all, command)?;
+        let answers = Values::parse(&records);
+        let said: Vec<&[u8]> = errors.split(|byte| *byte == 0).collect();
+        // Both streams end with one more, that is of nobody.
+        if answers.len() != all.len() + 1 || said.len() != all.len() + 1 {
+            return Ok(all.iter().map(|_| None).collect());
+        }
+        let quiet = |said: &[u8]| without_locale(said).is_empty();
+        Ok(answers.into_iter().zip(said).take(all.len()).map(|(values, said)| quiet(said).then_some(values)).collect())
+    }
+}
+
+/// Asks one bash: its records, and what was said on standard error.
+fn ask<E: Borrow<Evaluation>>(all: &[E], command: &mut Command) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    let (records, stdout) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let (errors, stderr) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let names = all.first().map_or(&[][..], |evaluation| evaluation.borrow().names).join(" ");
+    let mut child = command
+        .args(["--norc", "--noprofile", "-c", DRIVER, "dkms", &names])
+        .env_remove("BASH_ENV")
+        .stdin(questions(all)?)
+        .stdout(stdout)
+        .stderr(stderr)
+        .spawn()?;
+    // The write ends in `command` would keep the pipes open for ever.
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let read_all = |pipe| {
+        let mut bytes = Vec::new();
+        File::from(pipe).take(LARGEST_ANSWER).read_to_end(&mut bytes).map(|_| bytes)
+    };
+    let (records, errors) = std::thread::scope(|scope| {
+        let errors = scope.spawn(|| read_all(errors));
+        (read_all(records), errors.join().unwrap_or_else(|_| Ok(Vec::new())))
+    });
+    child.wait()?;
+    Ok((records?, errors?))
+}
+
+/// The questions as the driver reads them. There may be more than arguments have room for.
+fn questions<E: Borrow<Evaluation>>(all: &[E]) -> io::Result<File> {
+    let mut fields = Vec::new();
+    let mut field = |text: &str| {
+        // No argument or variable can hold one either.
+        fields.extend(text.bytes().take_while(|byte| *byte != 0));
+        fields.push(0);
+    };
+    for Evaluation { variables, files, last, .. } in all.iter().map(Borrow::borrow) {
+        field(&variables.len().to_string());
+        variables.iter().for_each(|(name, value)| field(&format!("{name}={value}")));
+        field(&files.len().to_string());
+        files.iter().for_each(|file| field(&file.to_string_lossy()));
+        field(&last.len().to_string());
+        last.iter().for_each(|line| field(line));
+    }
+    let mut file = File::from(rustix::fs::memfd_create("dkms", rustix::fs::MemfdFlags::CLOEXEC)?);
+    file.write_all(&fields)?;
+    file.rewind()?;
+    Ok(file)
 }
 
 /// Drops what bash says when the caller's locale is not installed here: that is not the files' doing.
@@ -121,6 +174,51 @@ fn without_locale(errors: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_are_evaluated_in_one_bash_and_disturb_each_other_in_nothing() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let texts = [
+            "NAME=$BASHPID-$$; CLEAN=$$",
+            "NAME=a; VERSION=1; f() { NAME=f; }; set -e; cd /; IFS=:",
+            "NAME=${VERSION-none}; f; MAKE=$PWD",
+            "NAME=$VERSION; exit 3",
+            "NAME=b; MAKE='\"; exit; \"'",
+            "NAME=c; echo noise >&2",
+            "(sleep 20) 2>&- & NAME=d; exec 3>&-; exec >/dev/null",
+            "NAME=$BASHPID-$$; CLEAN=$$",
+        ];
+        let evaluations: Vec<Evaluation> = texts
+            .iter()
+            .enumerate()
+            .map(|(i, text)| {
+                let file = dir.path().join(format!("{i}.conf"));
+                std::fs::write(&file, text).expect("written");
+                let variables = vec![("number", i.to_string())];
+                Evaluation { names: &["NAME", "MAKE", "CLEAN"], variables, files: vec![file], last: vec![] }
+            })
+            .collect();
+        let all: Vec<&Evaluation> = evaluations.iter().collect();
+        let bash = || {
+            let mut bash = Command::new("bash");
+            bash.current_dir(dir.path());
+            bash
+        };
+        let answers = Evaluation::run_all(&all, &mut bash()).expect("bash runs");
+        let own = |values: &Values| values.get("CLEAN").to_owned();
+        assert_eq!(answers[0].as_ref().map(own), answers[7].as_ref().map(own), "one bash");
+        // Whoever said something is asked alone; that `f` is not known here has to be said.
+        let asked_alone: Vec<usize> = (0..texts.len()).filter(|&i| answers[i].is_none()).collect();
+        assert_eq!(asked_alone, [2, 5]);
+        for (evaluation, answer) in evaluations[1..7].iter().zip(&answers[1..7]) {
+            let (alone, _) = evaluation.run(&mut bash()).expect("bash runs");
+            assert!(answer.as_ref().is_none_or(|answer| *answer == alone), "{:?}: {answer:?}", evaluation.files);
+        }
+        // Without bash nobody can tell who did it.
+        std::fs::write(&evaluations[1].files[0], "NAME=e; kill -9 $$").expect("written");
+        let answers = Evaluation::run_all(&all, &mut bash()).expect("bash runs");
+        assert!(answers.iter().all(Option::is_none));
+    }
 
     fn evaluate(files: &[&str], last: &[&str]) -> (Values, String) {
         let dir = tempfile::tempdir().expect("a directory");
