@@ -186,6 +186,7 @@ impl<'a> Commit<'a> {
         }
         say.say(format!("Deleting module {id} completely from the DKMS tree."));
         remove_any(&dir).doing(cannot("delete", &dir))?;
+        self.site.memory.forget(id);
         // Fails where other versions are left.
         let _ = fs::remove_dir(self.site.tree.module_root(&id.name));
         Ok(())

@@ -29,7 +29,11 @@ pub fn run(trees: Trees, reader: Reader, act: impl FnOnce(&mut Site) -> Result<(
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     crate::system::diagnostics::start();
     let output = Output::new();
-    let result = Site::look(Paths::default(), trees, output.clone()).and_then(|mut site| act(&mut site));
+    let result = Site::look(Paths::default(), trees, output.clone()).and_then(|mut site| {
+        let result = act(&mut site);
+        site.memory.save();
+        result
+    });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -2,20 +2,23 @@
 //! From a wish and the state of things to steps, one for each module and kernel, in the order of their dependencies.
 
 pub mod dependents;
+mod reading;
 
 use std::collections::BTreeSet;
 
 use crate::error::{Error, Result};
-use crate::model::conf::{Conf, Question};
+use crate::model::conf::Conf;
 use crate::model::kernel::Kernel;
 use crate::model::module::{Id, Target};
-use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::model::tree::State;
 use crate::request::{Announced, Goal, Modules, Request};
 use crate::steps::prepare::check_source;
 use crate::system::output::Block;
 use crate::system::version::compare_padded;
+
+use reading::Reading;
+pub use reading::{question, read_conf};
 
 /// What is to be done for one module and kernel.
 #[derive(Debug)]
@@ -101,26 +104,50 @@ impl Plan {
         }
         for target in &request.targets {
             let first = plan.steps.len();
-            for id in named(site, request, target) {
-                plan.steps.push(named_step(site, request, &id, target));
-            }
+            plan.named(site, request, target);
             plan.add_dependents(site, request, target, first);
         }
         Ok(plan)
+    }
+
+    /// Adds the modules that were named. What is done already needs no dkms.conf.
+    fn named(&mut self, site: &Site, request: &Request, target: &Target) {
+        let options = &request.options;
+        let enough = if request.goal == Goal::Built { State::Built } else { State::Installed };
+        let done = |id: &Id| site.tree.state(id, target) >= enough && !options.force;
+        let words = match request.announced {
+            Announced::Initial => passed_over(&Kernel::new(site, target, None, None)),
+            _ => None,
+        };
+        let ids = named(site, request, target);
+        let read: Vec<Id> = ids.iter().filter(|id| words.is_none() && !done(id)).cloned().collect();
+        let mut readings = Reading::all(site, options, &read, target).into_iter();
+        for id in ids {
+            let verdict = match &words {
+                Some(words) => Verdict::PassedOver(words.clone()),
+                None if done(&id) => Verdict::Done(enough),
+                None => {
+                    self.steps.extend(readings.next().map(|reading| reading.into_step(site, request, &id)));
+                    continue;
+                }
+            };
+            let kernel = Kernel::new(site, target, options.headers.as_deref(), options.config.as_deref());
+            self.steps.push(Step::new(request, &id, kernel, verdict));
+        }
     }
 
     /// Adds what is to be taken away. What was built is what counts: no dkms.conf is needed.
     fn removal(&mut self, site: &Site, request: &Request) {
         let options = &request.options;
         for target in &request.targets {
-            for id in named(site, request, target) {
-                let Reading { kernel, conf } = Reading::of(site, options, &id, target);
+            let ids = named(site, request, target);
+            for (id, Reading { kernel, conf }) in ids.iter().zip(Reading::all(site, options, &ids, target)) {
                 let conf = conf.unwrap_or_default();
                 if matches!(request.modules, Modules::Present { automatic: true }) && !conf.autoinstall() {
                     continue;
                 }
                 let remarks = conf.noise.clone();
-                let step = Step::new(request, &id, kernel, Verdict::Undo);
+                let step = Step::new(request, id, kernel, Verdict::Undo);
                 self.steps.push(Step { conf: Some(conf), remarks, ..step });
             }
         }
@@ -134,14 +161,11 @@ impl Plan {
     /// Adds what is missing on one kernel, dependencies first.
     fn automatic(&mut self, site: &Site, request: &Request, target: &Target, newest: &[Id]) -> Result<()> {
         let known: BTreeSet<&str> = newest.iter().map(|id| id.name.as_str()).collect();
-        let mut installed = Vec::new();
+        let (installed, missing): (Vec<Id>, Vec<Id>) =
+            newest.iter().cloned().partition(|id| site.tree.state(id, target) == State::Installed);
+        let installed: Vec<String> = installed.into_iter().map(|id| id.name).collect();
         let mut waiting = Vec::new();
-        for id in newest {
-            if site.tree.state(id, target) == State::Installed {
-                installed.push(id.name.clone());
-                continue;
-            }
-            let reading = Reading::of(site, &request.options, id, target);
+        for (id, reading) in missing.iter().zip(Reading::all(site, &request.options, &missing, target)) {
             if let Ok(conf) = &reading.conf {
                 if !conf.autoinstall() {
                     continue;
@@ -204,55 +228,6 @@ impl Step {
     }
 }
 
-/// A dkms.conf read for one kernel, or why it could not be.
-struct Reading {
-    kernel: Kernel,
-    conf: Result<Conf>,
-}
-
-impl Reading {
-    fn of(site: &Site, options: &Options, id: &Id, target: &Target) -> Self {
-        let kernel = Kernel::new(site, target, options.headers.as_deref(), options.config.as_deref());
-        let conf = read_conf(site, options, id, &kernel);
-        Self { kernel, conf }
-    }
-
-    /// Goes through what can be known without building.
-    fn into_step(self, site: &Site, request: &Request, id: &Id) -> Step {
-        let file = conf_file(site, &request.options, id);
-        let mut remarks = Vec::new();
-        let (conf, verdict) = match self.conf {
-            Ok(conf) => {
-                remarks = remarks_on(&conf, &file.to_string_lossy(), &request.options.action);
-                let verdict =
-                    judge(site, request, id, &self.kernel, &conf, &mut remarks).unwrap_or_else(Verdict::Refused);
-                (Some(conf), verdict)
-            }
-            Err(error) => (None, Verdict::Refused(error)),
-        };
-        Step { conf, remarks, ..Step::new(request, id, self.kernel, verdict) }
-    }
-}
-
-/// The dkms.conf that speaks for a registered module.
-fn conf_file(site: &Site, options: &Options, id: &Id) -> std::path::PathBuf {
-    options.conf.clone().unwrap_or_else(|| site.tree.source_link(id).join("dkms.conf"))
-}
-
-/// Reads the dkms.conf of a registered module for one kernel.
-pub fn read_conf(site: &Site, options: &Options, id: &Id, kernel: &Kernel) -> Result<Conf> {
-    let question = Question {
-        site,
-        kernel,
-        id: Some(id),
-        file: conf_file(site, options, id),
-        directives: &options.directives,
-        action: &options.action,
-        force: options.force,
-    };
-    question.answer()
-}
-
 /// What is said of a conf whenever it is read to do something: bash's words, deprecated directives, problems.
 pub fn remarks_on(conf: &Conf, file: &str, action: &str) -> Vec<u8> {
     let mut remarks = conf.noise.clone();
@@ -308,23 +283,6 @@ fn leftovers(site: &Site, request: &Request) -> Vec<(String, Target)> {
         _ => {}
     }
     left
-}
-
-/// The step for a module that was named. What is done already needs no dkms.conf.
-fn named_step(site: &Site, request: &Request, id: &Id, target: &Target) -> Step {
-    if request.announced == Announced::Initial {
-        let kernel = Kernel::new(site, target, None, None);
-        if let Some(words) = passed_over(&kernel) {
-            return Step::new(request, id, kernel, Verdict::PassedOver(words));
-        }
-    }
-    let state = site.tree.state(id, target);
-    let enough = if request.goal == Goal::Built { State::Built } else { State::Installed };
-    if state >= enough && !request.options.force {
-        let kernel = Kernel::new(site, target, request.options.headers.as_deref(), request.options.config.as_deref());
-        return Step::new(request, id, kernel, Verdict::Done(enough));
-    }
-    Reading::of(site, &request.options, id, target).into_step(site, request, id)
 }
 
 /// Why a package that is being configured does not build for a kernel.

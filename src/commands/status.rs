@@ -2,89 +2,197 @@
 //! `status`: what is registered, built and installed. Programs read it, so every blank counts.
 
 use std::collections::HashMap;
+use std::panic::resume_unwind;
+use std::path::PathBuf;
 
 use crate::commands::Invocation;
 use crate::error::Result;
+use crate::model::conf::{Conf, Question};
+use crate::model::framework::cores;
 use crate::model::kernel::Kernel;
 use crate::model::module::{Id, Target};
 use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::model::tree::{State, looks_like_release};
-use crate::plan::read_conf;
+use crate::plan::question;
 use crate::steps::{Work, install};
-use crate::system::files::same_content;
 use crate::system::output::Block;
+
+/// Lines that one thread works out at a time: many enough that one bash answers for all of them.
+const TOGETHER: usize = 128;
 
 /// Prints a line for each module, version and kernel that match what was said; all of it are patterns.
 pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
-    let say = site.output.block();
     let pattern = |said: &Option<String>| Pattern::new(said.as_deref().unwrap_or_default());
     let (name, version) = (pattern(&invocation.name), pattern(&invocation.version));
-    let mut known = HashMap::new();
+    let mut list = List {
+        site,
+        options: &invocation.options,
+        say: site.output.block(),
+        kernels: HashMap::new(),
+        lines: Vec::new(),
+    };
     for kernel in kernels(&invocation.kernels, &invocation.arches) {
         for module in site.tree.modules().iter().filter(|module| name.matches(module)) {
-            for id in site.tree.versions(module).iter().filter(|id| version.matches(&id.version)) {
-                one(site, id, &kernel, &invocation.options, &mut known, &say);
+            for id in site.tree.versions(module).into_iter().filter(|id| version.matches(&id.version)) {
+                list.add(id, &kernel);
+                if list.lines.len() >= TOGETHER * cores() {
+                    list.print();
+                }
             }
         }
     }
+    list.print();
     Ok(())
 }
 
-fn one(site: &Site, id: &Id, pair: &Pair, options: &Options, known: &mut HashMap<Target, Kernel>, say: &Block) {
-    if site.tree.is_broken(id) {
-        say.say(format!("{id}: broken"));
-        say.error(&format!(
-            "{id}: Missing the module source directory or the symbolic link pointing to it.\nManual intervention is required!"
-        ));
-        return;
+/// What there is to be told of, but for the words.
+enum Line {
+    Broken(Id),
+    Added(Id),
+    Built(Id, Target, State),
+}
+
+/// What is told, in its order.
+struct List<'a> {
+    site: &'a Site,
+    options: &'a Options,
+    say: Block,
+    kernels: HashMap<Target, Kernel>,
+    /// Not told yet.
+    lines: Vec<Line>,
+}
+
+impl List<'_> {
+    /// Adds what there is of one module on the kernels that are asked for.
+    fn add(&mut self, id: Id, pair: &Pair) {
+        let Self { site, options, kernels, lines, .. } = self;
+        if site.tree.is_broken(&id) {
+            lines.push(Line::Broken(id));
+            return;
+        }
+        let targets: Vec<Target> =
+            site.tree.all_targets(&id).into_iter().filter(|target| pair.matches(target)).collect();
+        if targets.is_empty() {
+            lines.push(Line::Added(id));
+            return;
+        }
+        for target in targets {
+            let new = || Kernel::new(site, &target, options.headers.as_deref(), options.config.as_deref());
+            kernels.entry(target.clone()).or_insert_with(new);
+            let state = site.tree.state(&id, &target);
+            lines.push(Line::Built(id.clone(), target, state));
+        }
     }
-    let mut found = false;
-    for target in site.tree.all_targets(id).iter().filter(|target| pair.matches(target)) {
-        found = true;
-        let state = if site.tree.state(id, target) == State::Installed { "installed" } else { "built" };
-        say.print(format!("{id}, {}, {}: {state}", target.release, target.arch));
-        let kernel = known
-            .entry(target.clone())
-            .or_insert_with(|| Kernel::new(site, target, options.headers.as_deref(), options.config.as_deref()));
-        let remark = remark(site, id, kernel, options, say);
-        say.say(remark);
+
+    /// Tells it, and lets go of what was remembered of these modules.
+    fn print(&mut self) {
+        let lines = std::mem::take(&mut self.lines);
+        let list = &*self;
+        let words: Vec<Vec<Words>> = if lines.len() < 2 * FEW {
+            vec![list.words(&lines)]
+        } else {
+            std::thread::scope(|scope| {
+                let parts = lines.chunks(lines.len().div_ceil(cores()).max(FEW));
+                let parts: Vec<_> = parts.map(|part| scope.spawn(|| list.words(part))).collect();
+                parts.into_iter().map(|part| part.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+            })
+        };
+        for words in words.into_iter().flatten() {
+            words.say(&self.say);
+        }
+        self.site.memory.save();
     }
-    if !found {
-        say.say(format!("{id}: added"));
+
+    /// What is to be said of some of the lines.
+    fn words(&self, lines: &[Line]) -> Vec<Words> {
+        let questions: Vec<Question> = lines
+            .iter()
+            .filter_map(|line| match line {
+                Line::Built(id, target, _) => Some(question(self.site, self.options, id, self.kernels.get(target)?)),
+                _ => None,
+            })
+            .collect();
+        let mut confs = Question::answer_all(&questions).into_iter();
+        let words = |line: &Line| match line {
+            Line::Broken(id) => Words {
+                before: format!("{id}: broken\n"),
+                error: Some(format!(
+                    "{id}: Missing the module source directory or the symbolic link pointing to it.\nManual intervention is \
+                     required!"
+                )),
+                ..Words::default()
+            },
+            Line::Added(id) => Words { before: format!("{id}: added\n"), ..Words::default() },
+            Line::Built(id, target, state) => {
+                let name = if *state == State::Installed { "installed" } else { "built" };
+                let before = format!("{id}, {}, {}: {name}", target.release, target.arch);
+                let conf = confs.next();
+                let Some((kernel, conf)) = self.kernels.get(target).zip(conf) else {
+                    return Words::default();
+                };
+                Words { before, ..self.remark(id, kernel, *state, conf) }
+            }
+        };
+        lines.iter().map(words).collect()
+    }
+
+    /// What is to be said of a built module beside its state.
+    fn remark(&self, id: &Id, kernel: &Kernel, state: State, conf: Result<Conf>) -> Words {
+        let Self { site, options, say, .. } = self;
+        let target = &kernel.target;
+        let mut remark = String::new();
+        if site.tree.original_dir(&id.name, target).is_dir() {
+            remark.push_str(" (Original modules exist)");
+        }
+        let conf = match conf {
+            Ok(conf) => conf,
+            Err(error) => return Words { error: Some(error.to_string()), after: remark + "\n", ..Words::default() },
+        };
+        let work = Work { site, options, id, kernel, conf: &conf, say };
+        let suffix = kernel.compression();
+        for module in install::modules_of(&work) {
+            let built = site.tree.module_dir(id, target).join(format!("{}.ko{suffix}", module.dest_name));
+            if !built.exists() {
+                remark.push_str(" (Built modules are missing in the kernel modules folder)");
+                break;
+            }
+            let same = |file: PathBuf| site.memory.is_same(id, &built, &file);
+            if state == State::Installed && !install::installed_file(&work, &module).is_some_and(same) {
+                remark.push_str(" (Differences between built and installed modules)");
+                break;
+            }
+        }
+        Words { noise: conf.noise, after: remark + "\n", ..Words::default() }
     }
 }
 
-/// What is to be said of a built module beside its state.
-fn remark(site: &Site, id: &Id, kernel: &Kernel, options: &Options, say: &Block) -> String {
-    let target = &kernel.target;
-    let mut remark = String::new();
-    if site.tree.original_dir(&id.name, target).is_dir() {
-        remark.push_str(" (Original modules exist)");
-    }
-    let conf = match read_conf(site, options, id, kernel) {
-        Ok(conf) => conf,
-        Err(error) => {
+/// A line is not worth another thread.
+const FEW: usize = 16;
+
+/// A line, and what interrupts it.
+#[derive(Default)]
+struct Words {
+    before: String,
+    error: Option<String>,
+    /// bash's words.
+    noise: Vec<u8>,
+    after: String,
+}
+
+impl Words {
+    fn say(self, say: &Block) {
+        if self.error.is_none() && self.noise.is_empty() {
+            say.print(self.before + &self.after);
+            return;
+        }
+        say.print(self.before);
+        if let Some(error) = self.error {
             say.error(&error);
-            return remark;
         }
-    };
-    say.complain(&conf.noise);
-    let work = Work { site, options, id, kernel, conf: &conf, say };
-    let installed = site.tree.state(id, target) == State::Installed;
-    let suffix = kernel.compression();
-    for module in install::modules_of(&work) {
-        let built = site.tree.module_dir(id, target).join(format!("{}.ko{suffix}", module.dest_name));
-        if !built.exists() {
-            remark.push_str(" (Built modules are missing in the kernel modules folder)");
-            break;
-        }
-        if installed && !install::installed_file(&work, &module).is_some_and(|file| same_content(&file, &built)) {
-            remark.push_str(" (Differences between built and installed modules)");
-            break;
-        }
+        say.complain(self.noise);
+        say.print(self.after);
     }
-    remark
 }
 
 /// A shell pattern; an empty one matches everything.

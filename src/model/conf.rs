@@ -2,19 +2,14 @@
 //! `dkms.conf`: what a package says of its modules and how they are built.
 
 mod judging;
+mod plain;
+mod question;
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-use crate::error::{Doing, Error, Result};
-use crate::model::closed::{Copies, is_open};
-use crate::model::kernel::Kernel;
-use crate::model::module::{Id, Target};
-use crate::model::site::Site;
-use crate::system::process::plain_environment;
+use crate::model::module::Id;
 use crate::system::regex::{self, Match};
-use crate::system::sandbox::{Isolation, Sandbox};
-use crate::system::shell::{Evaluation, Values};
+use crate::system::shell::Values;
+
+pub use question::Question;
 
 /// The directives; whatever else a dkms.conf sets is forgotten.
 pub(crate) const DIRECTIVES: &[&str] = &[
@@ -98,25 +93,6 @@ impl Module {
     }
 }
 
-/// What is asked of a dkms.conf.
-#[derive(Debug)]
-pub struct Question<'a> {
-    /// The machine.
-    pub site: &'a Site,
-    /// The kernel asked about.
-    pub kernel: &'a Kernel,
-    /// Module and version, where they are known already: a new source tree is asked for them.
-    pub id: Option<&'a Id>,
-    /// The dkms.conf itself.
-    pub file: PathBuf,
-    /// `--directive`.
-    pub directives: &'a [String],
-    /// The action that asks, for the file to see.
-    pub action: &'a str,
-    /// Whether `--force` was given, for the file to see.
-    pub force: bool,
-}
-
 /// An evaluated dkms.conf; the default is one that says nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Conf {
@@ -129,112 +105,6 @@ pub struct Conf {
     pub problems: Vec<String>,
     /// What bash said while reading it.
     pub noise: Vec<u8>,
-}
-
-impl Question<'_> {
-    /// Evaluates dkms.conf and the administrator's overrides in /etc/dkms.
-    pub fn answer(&self) -> Result<Conf> {
-        if !self.file.is_file() {
-            return Err(Error::NoConf(self.file.clone()));
-        }
-        let mut files = vec![std::path::absolute(&self.file).unwrap_or_else(|_| self.file.clone())];
-        files.extend(self.overrides());
-        let target = &self.kernel.target;
-        let framework = &self.site.framework;
-        let text = |path: &Path| path.to_string_lossy().into_owned();
-        let running = Target::running();
-        let mut variables = vec![
-            ("kernelver", target.release.clone()),
-            ("arch", target.arch.clone()),
-            ("kernel_source_dir", text(&self.kernel.build_dir)),
-            ("kernel_config", text(&self.kernel.config)),
-            ("dkms_tree", text(&framework.dkms_tree)),
-            ("source_tree", text(&framework.source_tree)),
-            ("install_tree", text(&framework.install_tree)),
-            ("tmp_location", text(&framework.tmp_location)),
-            ("parallel_jobs", framework.parallel_jobs.to_string()),
-            ("verbose", if framework.verbose { "true" } else { "" }.into()),
-            ("action", self.action.into()),
-            ("force", if self.force { "true" } else { "" }.into()),
-            // Only one that was named.
-            ("conf", if self.id.is_none() || self.is_registered() { String::new() } else { text(&self.file) }),
-            ("running_distribution", self.site.distribution.name().into()),
-            ("current_kernel", running.release),
-            ("current_os", "Linux".into()),
-        ];
-        if let Some(id) = self.id {
-            variables.extend([("module", id.name.clone()), ("module_version", id.version.clone())]);
-        }
-        let mut evaluation = Evaluation { names: DIRECTIVES, variables, files, last: self.directives.to_vec() };
-        let mut bash = Command::new("bash");
-        plain_environment(&mut bash);
-        for name in DIRECTIVES {
-            bash.env_remove(name);
-        }
-        let copies = self.confine(&mut evaluation.files, &mut bash)?;
-        let (values, mut noise) =
-            evaluation.run(&mut bash).doing(|| format!("Cannot run bash to read {}", self.file.display()))?;
-        if let Some(copies) = copies {
-            noise = copies.rename(&noise);
-        }
-        let destination = match framework.addon_modules_dir.as_str() {
-            "" => self.site.distribution.destination().map(str::to_owned),
-            dir => Some(format!("/{dir}")),
-        };
-        Ok(Conf::new(values, noise, destination.as_deref()))
-    }
-
-    /// The administrator's files for this module, the more special the later; only those that exist.
-    fn overrides(&self) -> Vec<PathBuf> {
-        let Some(Id { name, version }) = self.id else {
-            return Vec::new();
-        };
-        let Target { release, arch } = &self.kernel.target;
-        [
-            name.clone(),
-            format!("{name}-{version}"),
-            format!("{name}-{version}-{release}"),
-            format!("{name}-{version}-{release}-{arch}"),
-            format!("{name}--{release}"),
-            format!("{name}--{release}-{arch}"),
-        ]
-        .into_iter()
-        .map(|stem| self.site.paths.etc().join(format!("{stem}.conf")))
-        .filter(|file| file.is_file())
-        .collect()
-    }
-
-    /// Whether it is the file that lies in the module's own source.
-    fn is_registered(&self) -> bool {
-        let tree = &self.site.tree;
-        let own = |id| [tree.source_link(id), tree.source_dir(id)].map(|dir| dir.join("dkms.conf"));
-        self.id.is_some_and(|id| own(id).contains(&self.file))
-    }
-
-    /// A stranger's script is read without rights: another user, no network, nothing writable.
-    ///
-    /// What is closed to that user, because it lies below /root or was unpacked with a tight umask, he gets a copy of:
-    /// `files` names it then, and what is given back keeps it.
-    fn confine(&self, files: &mut [PathBuf], bash: &mut Command) -> Result<Option<Copies>> {
-        let user = self.site.build_user();
-        let mut copies = None;
-        if let Some(user) = user {
-            for (index, file) in files.iter_mut().enumerate().filter(|(_, file)| !is_open(file)) {
-                let copies = match &mut copies {
-                    Some(copies) => copies,
-                    none => none.insert(Copies::begin(self.site)?),
-                };
-                // A registered package's conf may look at what lies beside it, which its build is given anyway; whatever
-                // else is closed stands alone.
-                copies.add(file, index == 0 && self.is_registered(), user)?;
-            }
-        }
-        let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
-        Sandbox { user, mounts: Vec::new(), cwd, tmp: None }
-            .confine(Isolation::available(), bash)
-            .doing(|| "Cannot set up the sandbox for dkms.conf".into())?;
-        Ok(copies)
-    }
 }
 
 impl Conf {

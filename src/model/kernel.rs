@@ -3,12 +3,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Result};
 use crate::model::module::Target;
 use crate::model::site::Site;
-use crate::system::files::find;
 use crate::system::process::find_program;
 
 /// Suffixes of compressed modules and the programs that make them, in the order in which they are looked for.
@@ -16,8 +15,7 @@ pub const COMPRESSIONS: [(&str, &str); 3] = [(".gz", "gzip"), (".xz", "xz"), (".
 
 /// Whether a file's name is that of a module, compressed or not.
 pub fn is_module_file(name: &str) -> bool {
-    let compressed = |(suffix, _): &(&str, &str)| name.strip_suffix(suffix).is_some_and(|stem| stem.ends_with(".ko"));
-    name.ends_with(".ko") || COMPRESSIONS.iter().any(compressed)
+    name.ends_with(".ko") || compression_of(name).is_some()
 }
 
 /// A kernel to build for.
@@ -31,8 +29,9 @@ pub struct Kernel {
     pub config: PathBuf,
     /// The directory of its modules.
     pub modules: PathBuf,
-    /// Thousands of names are looked at to find it: once.
-    compression: OnceLock<&'static str>,
+    /// Thousands of names are looked at to find it: once, for all clones.
+    compression: Arc<OnceLock<&'static str>>,
+    config_text: Arc<OnceLock<Option<String>>>,
 }
 
 impl Kernel {
@@ -44,7 +43,8 @@ impl Kernel {
             let auto = build_dir.join("include/config/auto.conf");
             if auto.exists() { auto } else { build_dir.join(".config") }
         });
-        Self { target: target.clone(), build_dir, config, modules, compression: OnceLock::new() }
+        let target = target.clone();
+        Self { target, build_dir, config, modules, compression: Arc::default(), config_text: Arc::default() }
     }
 
     /// Whether its headers are there.
@@ -69,26 +69,16 @@ impl Kernel {
     }
 
     /// The configuration's text, if there is one.
-    pub fn config_text(&self) -> Option<String> {
-        fs::read(&self.config).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    pub fn config_text(&self) -> Option<&str> {
+        let read = || fs::read(&self.config).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        self.config_text.get_or_init(read).as_deref()
     }
 
     /// The suffix that this kernel's modules carry now: empty, `.gz`, `.xz` or `.zst`.
     ///
     /// Read from the modules themselves; where kinds are mixed the last of that list wins.
     pub fn compression(&self) -> &'static str {
-        self.compression.get_or_init(|| {
-            let mut seen = [false; 3];
-            find(&self.modules, &mut |name| {
-                let is =
-                    |(suffix, _): &(&str, &str)| name.strip_suffix(suffix).is_some_and(|stem| stem.ends_with(".ko"));
-                if let Some(i) = COMPRESSIONS.iter().position(is) {
-                    seen[i] = true;
-                }
-                false
-            });
-            seen.iter().rposition(|seen| *seen).map_or("", |i| COMPRESSIONS[i].0)
-        })
+        self.compression.get_or_init(|| last_compression(&self.modules).map_or("", |i| COMPRESSIONS[i].0))
     }
 
     /// Packages of Debian and Ubuntu with the compiler and linker that this kernel was built with, where those are
@@ -101,12 +91,12 @@ impl Kernel {
                 missing.push(package.to_owned());
             }
         };
-        if is_set(&config, "CONFIG_CC_IS_CLANG") {
+        if is_set(config, "CONFIG_CC_IS_CLANG") {
             need("clang", "clang");
-        } else if let Some(gcc) = setting(&config, "CONFIG_CC_VERSION_TEXT").and_then(gcc_of) {
+        } else if let Some(gcc) = setting(config, "CONFIG_CC_VERSION_TEXT").and_then(gcc_of) {
             need(gcc.0, gcc.1);
         }
-        if is_set(&config, "CONFIG_LD_IS_LLD") {
+        if is_set(config, "CONFIG_LD_IS_LLD") {
             need("ld.lld", "lld");
         }
         missing
@@ -120,20 +110,20 @@ impl Kernel {
             let assigned = |line| plain_compiler(str::trim_start_matches(line, "override ").strip_prefix("CC")?);
             toolchain.cc = text.lines().rev().find_map(assigned).map(str::to_owned);
         }
-        if let Some(cc) = setting(&config, "CONFIG_CC_VERSION_TEXT").and_then(|text| text.split_whitespace().next()) {
+        if let Some(cc) = setting(config, "CONFIG_CC_VERSION_TEXT").and_then(|text| text.split_whitespace().next()) {
             if find_program(cc).is_some() {
                 toolchain.cc = Some(cc.to_owned());
                 toolchain.kernel_cc = Some(cc.to_owned());
             }
         }
-        if is_set(&config, "CONFIG_CC_IS_CLANG") {
+        if is_set(config, "CONFIG_CC_IS_CLANG") {
             if find_program("clang").is_some() {
                 toolchain.cc = Some("clang".into());
                 toolchain.kernel_cc = Some("clang".into());
             }
             toolchain.llvm = true;
         }
-        if is_set(&config, "CONFIG_LD_IS_LLD") && find_program("ld.lld").is_some() {
+        if is_set(config, "CONFIG_LD_IS_LLD") && find_program("ld.lld").is_some() {
             toolchain.ld = Some("ld.lld".into());
         }
         let vmlinux = self.build_dir.join("vmlinux");
@@ -142,6 +132,29 @@ impl Kernel {
         }
         toolchain
     }
+}
+
+/// The last of [`COMPRESSIONS`] that a module below `dir` has. Links to directories are not entered.
+fn last_compression(dir: &Path) -> Option<usize> {
+    let mut last = None;
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let found = match entry.file_type() {
+            Ok(kind) if kind.is_dir() => last_compression(&entry.path()),
+            Ok(_) => entry.file_name().to_str().and_then(compression_of),
+            Err(_) => None,
+        };
+        last = last.max(found);
+        // None comes after it.
+        if last == Some(COMPRESSIONS.len() - 1) {
+            break;
+        }
+    }
+    last
+}
+
+/// Which of [`COMPRESSIONS`] a module's name tells of.
+fn compression_of(name: &str) -> Option<usize> {
+    COMPRESSIONS.iter().position(|(suffix, _)| name.strip_suffix(suffix).is_some_and(|stem| stem.ends_with(".ko")))
 }
 
 /// The `.comment` section of an ELF file, where compilers sign.
@@ -215,6 +228,30 @@ mod tests {
         for (name, expected) in [("CONFIG_A", false), ("CONFIG_AB", true), ("CONFIG_B", true), ("CONFIG_D", false)] {
             assert_eq!(is_set(config, name), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn the_last_kind_of_compression_wins_wherever_it_is() -> std::io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let at = |path: &str| dir.path().join(path);
+        fs::create_dir_all(at("kernel/a/b"))?;
+        fs::create_dir_all(at("elsewhere"))?;
+        fs::write(at("elsewhere/z.ko.zst"), "")?;
+        std::os::unix::fs::symlink(at("elsewhere"), at("kernel/link"))?;
+        let kernel = || last_compression(&at("kernel")).map(|i| COMPRESSIONS[i].0);
+        for (file, expected) in [
+            ("kernel/a/x.ko", None),
+            ("kernel/a/x.zst", None),
+            ("kernel/a/b/x.ko.gz", Some(".gz")),
+            ("kernel/x.ko.zst", Some(".zst")),
+            ("kernel/a/y.ko.xz", Some(".zst")),
+        ] {
+            fs::write(at(file), "")?;
+            assert_eq!(kernel(), expected, "{file}");
+        }
+        fs::remove_file(at("kernel/x.ko.zst"))?;
+        assert_eq!(kernel(), Some(".xz"));
+        Ok(())
     }
 
     #[test]

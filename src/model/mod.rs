@@ -8,6 +8,7 @@ pub mod framework;
 pub mod headers;
 pub mod inputs;
 pub mod kernel;
+pub mod memory;
 pub mod module;
 pub mod options;
 pub mod site;

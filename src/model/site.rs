@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::model::framework::Framework;
+use crate::model::memory::Memory;
 use crate::model::module::Id;
 use crate::model::tree::Tree;
 use crate::system::output::Output;
@@ -75,6 +76,8 @@ pub struct Site {
     pub tree: Tree,
     /// The distribution.
     pub distribution: Distribution,
+    /// What was found out before.
+    pub memory: Memory,
     /// Whether we are root.
     pub root: bool,
     /// Where what we say goes.
@@ -113,7 +116,8 @@ impl Site {
         }
         let tree = Tree::new(&framework.dkms_tree, &framework.source_tree);
         let root = rustix::process::geteuid().is_root();
-        Ok(Self { paths, framework, tree, distribution, root, output })
+        let memory = Memory::new(&framework.cache_tree, root);
+        Ok(Self { paths, framework, tree, distribution, memory, root, output })
     }
 
     /// Whom builds run as: a user of their own if we are root, else the caller himself.

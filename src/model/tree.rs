@@ -185,8 +185,14 @@ impl Tree {
     }
 
     fn is_linked(&self, id: &Id, target: &Target) -> bool {
+        let link = self.link(&id.name, target);
+        let Ok(says) = fs::read_link(&link) else {
+            return false;
+        };
+        // Anything but what we write has to be followed, component by component.
         let resolved = |path: &Path| fs::canonicalize(path).ok();
-        resolved(&self.link(&id.name, target)).is_some_and(|at| Some(at) == resolved(&self.built_dir(id, target)))
+        says == self.link_target(id, target)
+            || resolved(&link).is_some_and(|at| Some(at) == resolved(&self.built_dir(id, target)))
     }
 
     /// Whether an installation was begun and not ended.
@@ -201,10 +207,9 @@ impl Tree {
 
     /// Versions of a module that are registered or broken, sorted as names are.
     pub fn versions(&self, name: &str) -> Vec<Id> {
-        let dir = self.module_root(name);
-        directories(&dir)
+        directories_but_links(&self.module_root(name))
             .into_iter()
-            .filter(|version| version != "original_module" && !dir.join(version).is_symlink())
+            .filter(|version| version != "original_module")
             .map(|version| Id::new(name, version))
             .filter(|id| self.is_added(id) || self.is_broken(id))
             .collect()
@@ -254,8 +259,26 @@ impl Tree {
 
 /// The directories in `dir`, in the order in which a shell lists the paths below them: `zed.b/` before `zed/`.
 fn directories(dir: &Path) -> Vec<String> {
-    let mut found = names(dir);
-    found.retain(|name| dir.join(name).is_dir());
+    listed(dir, |kind, name| kind.is_dir() || (kind.is_symlink() && dir.join(name).is_dir()))
+}
+
+/// The same without links to directories.
+fn directories_but_links(dir: &Path) -> Vec<String> {
+    listed(dir, |kind, _| kind.is_dir())
+}
+
+fn listed(dir: &Path, wanted: impl Fn(fs::FileType, &str) -> bool) -> Vec<String> {
+    let named = |entry: io::Result<fs::DirEntry>| {
+        let entry = entry.ok()?;
+        Some((entry.file_type().ok()?, entry.file_name().into_string().ok()?))
+    };
+    let mut found: Vec<String> = fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .filter_map(named)
+        .filter(|(kind, name)| !name.starts_with('.') && wanted(*kind, name))
+        .map(|(_, name)| name)
+        .collect();
     found.sort_by_cached_key(|name| format!("{name}/"));
     found
 }

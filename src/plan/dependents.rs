@@ -5,7 +5,8 @@ use crate::model::conf::Conf;
 use crate::model::module::{Id, Target};
 use crate::model::site::Site;
 use crate::model::tree::State;
-use crate::plan::{Plan, Reading, Step, Verdict};
+use crate::plan::reading::Reading;
+use crate::plan::{Plan, Step, Verdict};
 use crate::request::{Announced, Goal, Request};
 use crate::steps::dependents::is_outdated;
 use crate::steps::prepare::check_source;
@@ -51,16 +52,16 @@ impl Plan {
 /// The modules that were built for a kernel with other versions of what they build upon. Of several versions of one
 /// module it is the one that is installed, or else the newest.
 fn outdated(site: &Site, request: &Request, target: &Target, planned: &[String]) -> Vec<(Id, Conf, Reading)> {
-    let mut found = Vec::new();
+    let mut candidates = Vec::new();
     for name in site.tree.modules().into_iter().filter(|name| !planned.contains(name)) {
         let mut built = site.tree.versions(&name);
         built.retain(|id| site.tree.state(id, target) >= State::Built && !site.tree.is_broken(id));
         built.sort_by(|a, b| super::compare_padded(&a.version, &b.version));
         let installed = built.iter().find(|id| site.tree.state(id, target) == State::Installed);
-        let Some(id) = installed.or(built.last()) else {
-            continue;
-        };
-        let mut reading = Reading::of(site, &request.options, id, target);
+        candidates.extend(installed.or(built.last()).cloned());
+    }
+    let mut found = Vec::new();
+    for (id, mut reading) in candidates.iter().zip(Reading::all(site, &request.options, &candidates, target)) {
         // What cannot be read, or is not meant for this kernel any more, stays as it is.
         let Ok(conf) = std::mem::replace(&mut reading.conf, Err(crate::error::Error::silent(1))) else {
             continue;

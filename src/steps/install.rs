@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Putting built modules into a kernel's directory, and taking them out again.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -351,12 +352,12 @@ pub fn installed_file(work: &Work, module: &Module) -> Option<PathBuf> {
     let suffixes = || std::iter::once(kernel.compression()).chain([""]).chain(COMPRESSIONS.iter().map(|kind| kind.0));
     let name = |suffix| format!("{}.ko{suffix}", module.dest_name);
     let built = suffixes().map(|suffix| built_dir.join(name(suffix))).find(|file| file.exists());
-    let built_version = built.as_deref().map(version).unwrap_or_default();
-    let same = |file: &Path| built.as_ref().is_some_and(|built| same_content(file, built));
+    let built_version = LazyCell::new(|| built.as_deref().map(version).unwrap_or_default());
+    let same = |file: &Path| built.as_ref().is_some_and(|built| site.memory.is_same(id, built, file));
     let is_ours = |place: &str, file: &Path| {
         let foreign = place != module.dest_location;
         // At its own place, where the kernel's module may stand, two unversioned files have nothing in common.
-        file.exists() && (same(file) || (version(file) == built_version && !(foreign && built_version.is_empty())))
+        file.exists() && (same(file) || (version(file) == *built_version && !(foreign && built_version.is_empty())))
     };
     let mut places = vec![&module.dest_location, &module.original_location];
     places.dedup();

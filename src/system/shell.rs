@@ -53,6 +53,31 @@ impl Values {
         self.0.entry(name.to_owned()).or_default().insert(index, value.to_owned());
     }
 
+    /// All of it as text, if it consists of plain text: a unit separator after name and index, a record separator
+    /// after the value.
+    pub fn to_text(&self) -> Option<String> {
+        let mut text = String::new();
+        for (name, values) in &self.0 {
+            for (index, value) in values {
+                if value.contains(|c: char| c.is_ascii_control() && !"\t\n".contains(c)) {
+                    return None;
+                }
+                text.push_str(&format!("{name}\x1f{index}\x1f{value}\x1e"));
+            }
+        }
+        Some(text)
+    }
+
+    /// From what [`Values::to_text`] gave.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let mut values = Self::default();
+        for record in text.split_terminator('\x1e') {
+            let mut fields = record.splitn(3, '\x1f');
+            values.set(fields.next()?, fields.next()?.parse().ok()?, fields.next()?);
+        }
+        Some(values)
+    }
+
     /// The values of each question, then those whose end was not told.
     fn parse(records: &[u8]) -> Vec<Self> {
         let mut answers = Vec::new();

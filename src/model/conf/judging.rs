@@ -133,7 +133,7 @@ impl Conf {
         }
         let config = kernel.config_text();
         let included: Vec<_> =
-            self.modules.iter().filter(|module| self.admits(module.index, &kernel.target, config.as_deref())).collect();
+            self.modules.iter().filter(|module| self.admits(module.index, &kernel.target, config)).collect();
         (!included.is_empty()).then_some(included)
     }
 
