@@ -11,8 +11,8 @@ use crate::model::site::Site;
 use crate::plan::Plan;
 use crate::request::{Announced, Goal, Modules, Request};
 use crate::run;
-use crate::steps::install;
 use crate::system::dpkg;
+use crate::system::files::{is_staged, remove_any};
 
 /// Takes out of one kernel what was built for it.
 pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
@@ -48,15 +48,20 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
     }
 }
 
-/// Removes the directories below `dir`, and itself, that hold nothing: dpkg would leave them.
-fn remove_empty_below(dir: &Path) {
-    // Whatever was on its way here will not come any more.
-    let _ = install::clear_staged(dir);
+/// Removes the directories below `dir`, and itself, that hold nothing: dpkg would leave them. Whether it went.
+fn remove_empty_below(dir: &Path) -> bool {
     let Ok(entries) = fs::read_dir(dir) else {
-        return;
+        return false;
     };
-    for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-        remove_empty_below(&entry.path());
+    let mut empty = true;
+    for entry in entries.flatten() {
+        let path = entry.path();
+        empty &= if is_staged(&entry.file_name()) {
+            // Whatever was on its way here will not come any more.
+            remove_any(&path).is_ok()
+        } else {
+            entry.file_type().is_ok_and(|kind| kind.is_dir()) && remove_empty_below(&path)
+        };
     }
-    let _ = fs::remove_dir(dir);
+    empty && fs::remove_dir(dir).is_ok()
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Result};
+use crate::model::memory::{Memory, Visited};
 use crate::model::module::Target;
 use crate::model::site::Site;
 use crate::system::process::find_program;
@@ -32,6 +33,7 @@ pub struct Kernel {
     /// Thousands of names are looked at to find it: once, for all clones.
     compression: Arc<OnceLock<&'static str>>,
     config_text: Arc<OnceLock<Option<String>>>,
+    memory: Memory,
 }
 
 impl Kernel {
@@ -43,8 +45,15 @@ impl Kernel {
             let auto = build_dir.join("include/config/auto.conf");
             if auto.exists() { auto } else { build_dir.join(".config") }
         });
-        let target = target.clone();
-        Self { target, build_dir, config, modules, compression: Arc::default(), config_text: Arc::default() }
+        Self {
+            target: target.clone(),
+            build_dir,
+            config,
+            modules,
+            compression: Arc::default(),
+            config_text: Arc::default(),
+            memory: site.memory.clone(),
+        }
     }
 
     /// Whether its headers are there.
@@ -78,7 +87,12 @@ impl Kernel {
     ///
     /// Read from the modules themselves; where kinds are mixed the last of that list wins.
     pub fn compression(&self) -> &'static str {
-        self.compression.get_or_init(|| last_compression(&self.modules).map_or("", |i| COMPRESSIONS[i].0))
+        self.compression.get_or_init(|| {
+            let find =
+                |visited: &mut Visited| last_compression(&self.modules, visited).map_or("", |i| COMPRESSIONS[i].0);
+            let found = self.memory.of_names(&self.modules, |visited| find(visited).to_owned());
+            COMPRESSIONS.iter().map(|(suffix, _)| *suffix).find(|suffix| *suffix == found).unwrap_or_default()
+        })
     }
 
     /// Packages of Debian and Ubuntu with the compiler and linker that this kernel was built with, where those are
@@ -135,11 +149,12 @@ impl Kernel {
 }
 
 /// The last of [`COMPRESSIONS`] that a module below `dir` has. Links to directories are not entered.
-fn last_compression(dir: &Path) -> Option<usize> {
+fn last_compression(dir: &Path, visited: &mut Visited) -> Option<usize> {
     let mut last = None;
+    visited.add(dir);
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let found = match entry.file_type() {
-            Ok(kind) if kind.is_dir() => last_compression(&entry.path()),
+            Ok(kind) if kind.is_dir() => last_compression(&entry.path(), visited),
             Ok(_) => entry.file_name().to_str().and_then(compression_of),
             Err(_) => None,
         };
@@ -238,7 +253,7 @@ mod tests {
         fs::create_dir_all(at("elsewhere"))?;
         fs::write(at("elsewhere/z.ko.zst"), "")?;
         std::os::unix::fs::symlink(at("elsewhere"), at("kernel/link"))?;
-        let kernel = || last_compression(&at("kernel")).map(|i| COMPRESSIONS[i].0);
+        let kernel = || last_compression(&at("kernel"), &mut Visited::default()).map(|i| COMPRESSIONS[i].0);
         for (file, expected) in [
             ("kernel/a/x.ko", None),
             ("kernel/a/x.zst", None),

@@ -4,7 +4,7 @@
 //! It may be deleted at any time. Only root writes it, and nothing but what root wrote is believed. A file that is
 //! damaged, or from another version of this program, is taken for one that is not there.
 //!
-//! Fields end with NUL: the title; the number of evaluated confs, then a key and the values of each; the number of pairs of
+//! Files in `known` have fields that end with NUL: the title; the number of evaluated confs, then a key and the values of each; the number of pairs of
 //! equal files, then the path of one and what both looked like; a checksum of all that.
 
 use std::collections::{BTreeMap, HashMap};
@@ -19,6 +19,10 @@ use crate::model::module::Id;
 use crate::system::files;
 use crate::system::shell::Values;
 
+mod directories;
+
+pub use directories::Visited;
+
 /// First of a file, for those who read it.
 const TITLE: &str = concat!("dkms-rs ", env!("CARGO_PKG_VERSION"), ": what is known of a package, 1");
 
@@ -31,7 +35,10 @@ const SETTLED: Duration = Duration::from_secs(2);
 /// What is known; loaded package by package, written by [`Memory::save`]. A clone is the same memory.
 #[derive(Debug, Clone)]
 pub struct Memory {
+    /// Of packages.
     dir: PathBuf,
+    /// Of kernels, see `directories`.
+    kernels: PathBuf,
     writable: bool,
     /// Whose files are believed: root's.
     writer: u32,
@@ -57,7 +64,8 @@ struct Known {
 impl Memory {
     /// What is known below `cache_tree`. Only root adds to it.
     pub fn new(cache_tree: &Path, root: bool) -> Self {
-        Self { dir: cache_tree.join("known"), writable: root, writer: 0, packages: Arc::default() }
+        let (dir, kernels) = (cache_tree.join("known"), cache_tree.join("kernels"));
+        Self { dir, kernels, writable: root, writer: 0, packages: Arc::default() }
     }
 
     /// What a conf said when it was evaluated with this key.
@@ -99,11 +107,8 @@ impl Memory {
             return true;
         }
         let same = files::same_content(a, b);
-        // Whatever is written to them from now on will show, because their last change is some time ago.
-        let now = SystemTime::now();
-        let settled = |look: &Look| now.duration_since(look.changed).is_ok_and(|age| age > SETTLED);
         if let (true, Some(place)) = (same && looks().as_ref() == Some(&before), place) {
-            if settled(&before.0) && settled(&before.1) {
+            if before.0.is_settled() && before.1.is_settled() {
                 self.with(id, |package| {
                     package.pairs.insert(place.to_owned(), pair);
                     package.changed = true;
@@ -152,24 +157,16 @@ impl Memory {
             return act(package);
         }
         // Read while others go on.
-        let read = self.file(id).and_then(|file| read(&file, self.writer)).unwrap_or_default();
+        let read = self.file(id).and_then(|file| Package::parse(&read(&file, self.writer)?)).unwrap_or_default();
         act(self.lock().entry(id.clone()).or_insert(read))
     }
 }
 
 impl Package {
     fn parse(bytes: &[u8]) -> Option<Self> {
-        let end = bytes.strip_suffix(&[0])?.iter().rposition(|byte| *byte == 0)? + 1;
-        let (fields, sum) = bytes.split_at(end);
-        if sum.strip_suffix(&[0])? != checksum(fields).as_bytes() {
-            return None;
-        }
-        let mut fields = fields.split(|byte| *byte == 0);
+        let mut fields = whole(bytes, TITLE)?;
         let text = |field: &[u8]| String::from_utf8(field.to_vec()).ok();
         let mut package = Self::default();
-        if fields.next()? != TITLE.as_bytes() {
-            return None;
-        }
         for _ in 0..text(fields.next()?)?.parse().ok()? {
             let (key, values) = (fields.next()?.to_vec(), fields.next()?.to_vec());
             package.confs.push(Known { key, values, used: false });
@@ -197,10 +194,7 @@ impl Package {
             field(place.as_bytes());
             field(pair.as_bytes());
         }
-        let sum = checksum(&bytes);
-        bytes.extend_from_slice(sum.as_bytes());
-        bytes.push(0);
-        bytes
+        finish(bytes)
     }
 
     /// Drops what nobody is likely to ask for again: files that are gone, confs of old that were not used now.
@@ -212,6 +206,23 @@ impl Package {
     }
 }
 
+/// The fields of a file that is whole, after its title.
+fn whole<'a>(bytes: &'a [u8], title: &str) -> Option<impl Iterator<Item = &'a [u8]> + use<'a>> {
+    let end = bytes.strip_suffix(&[0])?.iter().rposition(|byte| *byte == 0)? + 1;
+    let (fields, sum) = bytes.split_at(end);
+    let mut fields =
+        Some(fields.split(|byte| *byte == 0)).filter(|_| sum[..sum.len() - 1] == *checksum(fields).as_bytes())?;
+    (fields.next()? == title.as_bytes()).then_some(fields)
+}
+
+/// Fields made whole.
+fn finish(mut fields: Vec<u8>) -> Vec<u8> {
+    let sum = checksum(&fields);
+    fields.extend_from_slice(sum.as_bytes());
+    fields.push(0);
+    fields
+}
+
 fn checksum(bytes: &[u8]) -> String {
     let mut sum = flate2::Crc::new();
     sum.update(bytes);
@@ -219,7 +230,7 @@ fn checksum(bytes: &[u8]) -> String {
 }
 
 /// Reads what root wrote, and nobody else can have.
-fn read(file: &Path, writer: u32) -> Option<Package> {
+fn read(file: &Path, writer: u32) -> Option<Vec<u8>> {
     let mut open = fs::File::open(file).ok()?;
     let meta = open.metadata().ok()?;
     if !meta.is_file() || meta.uid() != writer || meta.mode() & 0o022 != 0 {
@@ -227,7 +238,7 @@ fn read(file: &Path, writer: u32) -> Option<Package> {
     }
     let mut bytes = Vec::with_capacity(meta.len() as usize + 1);
     std::io::Read::read_to_end(&mut open, &mut bytes).ok()?;
-    Package::parse(&bytes)
+    Some(bytes)
 }
 
 /// Writes in one step, readable by all. It need not outlast a power cut.
@@ -247,6 +258,13 @@ struct Look {
     file: (u64, u64),
     text: String,
     changed: SystemTime,
+}
+
+impl Look {
+    /// Whether whatever changes it from now on will show, because the last change is some time ago.
+    fn is_settled(&self) -> bool {
+        SystemTime::now().duration_since(self.changed).is_ok_and(|age| age > SETTLED)
+    }
 }
 
 fn look(file: &Path) -> Option<Look> {

@@ -93,11 +93,10 @@ pub fn run(site: &Site, request: &Request, plan: &Plan) -> Result<Vec<Outcome>> 
         changed: Condvar::new(),
         turns: steps.iter().map(|step| (&step.id, Mutex::new(()))).collect(),
     };
-    let unprotected = site.root && Isolation::available() == Isolation::None;
-    if unprotected && steps.iter().any(|step| matches!(step.verdict, Verdict::Build)) {
+    let builds = steps.iter().filter(|step| matches!(step.verdict, Verdict::Build)).count();
+    if builds > 0 && site.root && Isolation::available() == Isolation::None {
         blocks[0].warn("Builds cannot be kept apart from this system: it allows neither namespaces nor Landlock.");
     }
-    let builds = steps.iter().filter(|step| matches!(step.verdict, Verdict::Build)).count();
     let workers = match site.framework.parallel_jobs {
         0 => builds,
         jobs => builds.min(jobs),
