@@ -28,6 +28,7 @@ mod same_ko;
 mod sandbox;
 mod settings;
 mod signing;
+mod status;
 mod support;
 mod takeover;
 mod tarball;

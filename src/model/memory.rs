@@ -20,6 +20,8 @@ use crate::system::files;
 use crate::system::shell::Values;
 
 mod directories;
+#[cfg(test)]
+mod tests;
 
 pub use directories::Visited;
 
@@ -263,7 +265,11 @@ struct Look {
 impl Look {
     /// Whether whatever changes it from now on will show, because the last change is some time ago.
     fn is_settled(&self) -> bool {
-        SystemTime::now().duration_since(self.changed).is_ok_and(|age| age > SETTLED)
+        self.is_settled_at(SystemTime::now())
+    }
+
+    fn is_settled_at(&self, now: SystemTime) -> bool {
+        now.duration_since(self.changed).is_ok_and(|age| age > SETTLED)
     }
 }
 

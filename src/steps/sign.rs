@@ -69,7 +69,7 @@ fn decide(site: &Site, framework: &Framework, kernel: &Kernel, said: &mut String
     let Some(config) = kernel.config_text() else {
         return unsigned(said, format!("Kernel config {} not found", kernel.config.display()));
     };
-    let Some(hash) = setting(&config, "CONFIG_MODULE_SIG_HASH") else {
+    let Some(hash) = setting(config, "CONFIG_MODULE_SIG_HASH") else {
         return unsigned(said, "The kernel is built without module signing facility".into());
     };
     let tool = sign_tool(site, framework, kernel);

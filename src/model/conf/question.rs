@@ -323,6 +323,7 @@ fn bash(
             copies.add(file, index == 0 && question.is_registered(), user)?;
         }
     }
+    log::debug!("one bash for {} questions", asked.len());
     Sandbox { user, mounts: Vec::new(), cwd: cwd.to_owned(), tmp: None }
         .confine(Isolation::available(), &mut bash)
         .doing(|| "Cannot set up the sandbox for dkms.conf".into())?;
