@@ -121,7 +121,7 @@ impl Plan {
         };
         let ids = named(site, request, target);
         let read: Vec<Id> = ids.iter().filter(|id| words.is_none() && !done(id)).cloned().collect();
-        let mut readings = Reading::all(site, options, &read, target).into_iter();
+        let mut readings = Reading::all_for(site, options, &read, target).into_iter();
         for id in ids {
             let verdict = match &words {
                 Some(words) => Verdict::PassedOver(words.clone()),
@@ -139,17 +139,16 @@ impl Plan {
     /// Adds what is to be taken away. What was built is what counts: no dkms.conf is needed.
     fn removal(&mut self, site: &Site, request: &Request) {
         let options = &request.options;
-        for target in &request.targets {
-            let ids = named(site, request, target);
-            for (id, Reading { kernel, conf }) in ids.iter().zip(Reading::all(site, options, &ids, target)) {
-                let conf = conf.unwrap_or_default();
-                if matches!(request.modules, Modules::Present { automatic: true }) && !conf.autoinstall() {
-                    continue;
-                }
-                let remarks = conf.noise.clone();
-                let step = Step::new(request, id, kernel, Verdict::Undo);
-                self.steps.push(Step { conf: Some(conf), remarks, ..step });
+        let on = |target: &Target| named(site, request, target).into_iter().map(|id| (id, target.clone())).collect();
+        let present: Vec<(Id, Target)> = request.targets.iter().flat_map(|target| -> Vec<_> { on(target) }).collect();
+        for ((id, _), Reading { kernel, conf }) in present.iter().zip(Reading::all(site, options, &present)) {
+            let conf = conf.unwrap_or_default();
+            if matches!(request.modules, Modules::Present { automatic: true }) && !conf.autoinstall() {
+                continue;
             }
+            let remarks = conf.noise.clone();
+            let step = Step::new(request, id, kernel, Verdict::Undo);
+            self.steps.push(Step { conf: Some(conf), remarks, ..step });
         }
         for (name, target) in leftovers(site, request) {
             let kernel = Kernel::new(site, &target, options.headers.as_deref(), options.config.as_deref());
@@ -165,7 +164,7 @@ impl Plan {
             newest.iter().cloned().partition(|id| site.tree.state(id, target) == State::Installed);
         let installed: Vec<String> = installed.into_iter().map(|id| id.name).collect();
         let mut waiting = Vec::new();
-        for (id, reading) in missing.iter().zip(Reading::all(site, &request.options, &missing, target)) {
+        for (id, reading) in missing.iter().zip(Reading::all_for(site, &request.options, &missing, target)) {
             if let Ok(conf) = &reading.conf {
                 if !conf.autoinstall() {
                     continue;

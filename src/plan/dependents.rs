@@ -61,7 +61,7 @@ fn outdated(site: &Site, request: &Request, target: &Target, planned: &[String])
         candidates.extend(installed.or(built.last()).cloned());
     }
     let mut found = Vec::new();
-    for (id, mut reading) in candidates.iter().zip(Reading::all(site, &request.options, &candidates, target)) {
+    for (id, mut reading) in candidates.iter().zip(Reading::all_for(site, &request.options, &candidates, target)) {
         // What cannot be read, or is not meant for this kernel any more, stays as it is.
         let Ok(conf) = std::mem::replace(&mut reading.conf, Err(crate::error::Error::silent(1))) else {
             continue;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Reading the dkms.conf files of registered modules, as many at once as are needed.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::{Step, Verdict, judge, remarks_on};
@@ -19,12 +20,23 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Reads those of several modules for one kernel, in their order.
-    pub fn all(site: &Site, options: &Options, ids: &[Id], target: &Target) -> Vec<Self> {
-        let kernel = Kernel::new(site, target, options.headers.as_deref(), options.config.as_deref());
-        let questions: Vec<Question> = ids.iter().map(|id| question(site, options, id, &kernel)).collect();
-        let read = |conf| Self { kernel: kernel.clone(), conf };
-        Question::answer_all(&questions).into_iter().map(read).collect()
+    /// Reads those of several modules, each for a kernel, in their order.
+    pub fn all(site: &Site, options: &Options, wanted: &[(Id, Target)]) -> Vec<Self> {
+        let mut kernels = HashMap::new();
+        for (_, target) in wanted {
+            let new = || Kernel::new(site, target, options.headers.as_deref(), options.config.as_deref());
+            kernels.entry(target).or_insert_with(new);
+        }
+        let questions: Vec<Question> =
+            wanted.iter().map(|(id, target)| question(site, options, id, &kernels[target])).collect();
+        let read = |(conf, (_, target)): (_, &(Id, Target))| Self { kernel: kernels[target].clone(), conf };
+        Question::answer_all(&questions).into_iter().zip(wanted).map(read).collect()
+    }
+
+    /// The same for one kernel.
+    pub fn all_for(site: &Site, options: &Options, ids: &[Id], target: &Target) -> Vec<Self> {
+        let wanted: Vec<(Id, Target)> = ids.iter().map(|id| (id.clone(), target.clone())).collect();
+        Self::all(site, options, &wanted)
     }
 
     /// Goes through what can be known without building.

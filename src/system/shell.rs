@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! bash evaluates configuration files: they are bash scripts, and real ones use all of it.
 
-use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -129,7 +128,7 @@ impl Evaluation {
     ///
     /// None of them is disturbed by what another one does. But one that said something has to be evaluated alone, to tell
     /// what it was, and if one ended bash or filled the pipe, all have: these get `None`.
-    pub fn run_all(all: &[&Self], command: &mut Command) -> io::Result<Vec<Option<Values>>> {
+    pub fn run_all(all: &[Self], command: &mut Command) -> io::Result<Vec<Option<Values>>> {
         let (records, errors) = ask(all, command)?;
         let answers = Values::parse(&records);
         let said: Vec<&[u8]> = errors.split(|byte| *byte == 0).collect();
@@ -143,10 +142,10 @@ impl Evaluation {
 }
 
 /// Asks one bash: its records, and what was said on standard error.
-fn ask<E: Borrow<Evaluation>>(all: &[E], command: &mut Command) -> io::Result<(Vec<u8>, Vec<u8>)> {
+fn ask(all: &[Evaluation], command: &mut Command) -> io::Result<(Vec<u8>, Vec<u8>)> {
     let (records, stdout) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let (errors, stderr) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    let names = all.first().map_or(&[][..], |evaluation| evaluation.borrow().names).join(" ");
+    let names = all.first().map_or(&[][..], |evaluation| evaluation.names).join(" ");
     let mut child = command
         .args(["--norc", "--noprofile", "-c", DRIVER, "dkms", &names])
         .env_remove("BASH_ENV")
@@ -169,14 +168,14 @@ fn ask<E: Borrow<Evaluation>>(all: &[E], command: &mut Command) -> io::Result<(V
 }
 
 /// The questions as the driver reads them. There may be more than arguments have room for.
-fn questions<E: Borrow<Evaluation>>(all: &[E]) -> io::Result<File> {
+fn questions(all: &[Evaluation]) -> io::Result<File> {
     let mut fields = Vec::new();
     let mut field = |text: &str| {
         // No argument or variable can hold one either.
         fields.extend(text.bytes().take_while(|byte| *byte != 0));
         fields.push(0);
     };
-    for Evaluation { variables, files, last, .. } in all.iter().map(Borrow::borrow) {
+    for Evaluation { variables, files, last, .. } in all {
         field(&variables.len().to_string());
         variables.iter().for_each(|(name, value)| field(&format!("{name}={value}")));
         field(&files.len().to_string());
@@ -223,13 +222,12 @@ mod tests {
                 Evaluation { names: &["NAME", "MAKE", "CLEAN"], variables, files: vec![file], last: vec![] }
             })
             .collect();
-        let all: Vec<&Evaluation> = evaluations.iter().collect();
         let bash = || {
             let mut bash = Command::new("bash");
             bash.current_dir(dir.path());
             bash
         };
-        let answers = Evaluation::run_all(&all, &mut bash()).expect("bash runs");
+        let answers = Evaluation::run_all(&evaluations, &mut bash()).expect("bash runs");
         let own = |values: &Values| values.get("CLEAN").to_owned();
         assert_eq!(answers[0].as_ref().map(own), answers[7].as_ref().map(own), "one bash");
         // Whoever said something is asked alone; that `f` is not known here has to be said.
@@ -241,7 +239,7 @@ mod tests {
         }
         // Without bash nobody can tell who did it.
         std::fs::write(&evaluations[1].files[0], "NAME=e; kill -9 $$").expect("written");
-        let answers = Evaluation::run_all(&all, &mut bash()).expect("bash runs");
+        let answers = Evaluation::run_all(&evaluations, &mut bash()).expect("bash runs");
         assert!(answers.iter().all(Option::is_none));
     }
 

@@ -272,7 +272,7 @@ fn ask_together(asked: &[Asked], user: Option<User>, cwd: &Path) -> Vec<Result<C
     let answers = together.unwrap_or_else(|_| asked.iter().map(|_| None).collect());
     let alone = |asked: &Asked| {
         let mut evaluation = asked.question.evaluation(&asked.files);
-        let (mut bash, copies) = bash(std::slice::from_ref(asked), std::slice::from_mut(&mut evaluation), user, cwd)?;
+        let (mut bash, copies) = bash(&[asked], std::slice::from_mut(&mut evaluation), user, cwd)?;
         let file = &asked.question.file;
         let (values, noise) =
             evaluation.run(&mut bash).doing(|| format!("Cannot run bash to read {}", file.display()))?;
@@ -288,11 +288,17 @@ fn ask_together(asked: &[Asked], user: Option<User>, cwd: &Path) -> Vec<Result<C
     asked.iter().zip(answers).map(conf).collect()
 }
 
+/// `None` for those that have to be asked alone: what bash cannot tell of one among others, and files that lie in a
+/// closed directory, all of which is copied for them.
 fn in_one_bash(asked: &[Asked], user: Option<User>, cwd: &Path) -> Result<Vec<Option<Values>>> {
-    let mut evaluations: Vec<Evaluation> = asked.iter().map(|it| it.question.evaluation(&it.files)).collect();
-    let (mut bash, _copies) = bash(asked, &mut evaluations, user, cwd)?;
-    let all: Vec<&Evaluation> = evaluations.iter().collect();
-    Evaluation::run_all(&all, &mut bash).doing(|| "Cannot run bash to read dkms.conf files".into())
+    let fits = |it: &&Asked| it.key.is_some() || user.is_none() || it.files.iter().all(|file| is_open(file));
+    let fitting: Vec<&Asked> = asked.iter().filter(fits).collect();
+    let mut evaluations: Vec<Evaluation> = fitting.iter().map(|it| it.question.evaluation(&it.files)).collect();
+    let (mut bash, _copies) = bash(&fitting, &mut evaluations, user, cwd)?;
+    let mut answers = Evaluation::run_all(&evaluations, &mut bash)
+        .doing(|| "Cannot run bash to read dkms.conf files".into())?
+        .into_iter();
+    Ok(asked.iter().map(|it| if fits(&it) { answers.next().flatten() } else { None }).collect())
 }
 
 /// A stranger's script is read without rights: another user, no network, nothing writable.
@@ -300,7 +306,7 @@ fn in_one_bash(asked: &[Asked], user: Option<User>, cwd: &Path) -> Result<Vec<Op
 /// What is closed to that user, because it lies below /root or was unpacked with a tight umask, he gets a copy of: the
 /// evaluations name it then, and what is given back keeps it.
 fn bash(
-    asked: &[Asked],
+    asked: &[&Asked],
     evaluations: &mut [Evaluation],
     user: Option<User>,
     cwd: &Path,
@@ -311,16 +317,16 @@ fn bash(
         bash.env_remove(name);
     }
     let mut copies = None;
-    for (Asked { question, .. }, evaluation) in asked.iter().zip(evaluations) {
+    for (Asked { question, key, .. }, evaluation) in asked.iter().zip(evaluations) {
         let Some(user) = user else { break };
         for (index, file) in evaluation.files.iter_mut().enumerate().filter(|(_, file)| !is_open(file)) {
             let copies = match &mut copies {
                 Some(copies) => copies,
                 none => none.insert(Copies::begin(question.site)?),
             };
-            // A registered package's conf may look at what lies beside it, which its build is given anyway; whatever
-            // else is closed stands alone.
-            copies.add(file, index == 0 && question.is_registered(), user)?;
+            // A registered package's conf may look at what lies beside it, which its build is given anyway; a plain one
+            // does not, and whatever else is closed stands alone.
+            copies.add(file, index == 0 && key.is_none() && question.is_registered(), user)?;
         }
     }
     log::debug!("one bash for {} questions", asked.len());
