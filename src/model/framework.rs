@@ -14,7 +14,6 @@ pub(crate) const NAMES: &[&str] = &[
     "dkms_tree",
     "install_tree",
     "tmp_location",
-    "cache_tree",
     "verbose",
     "symlink_modules",
     "autoinstall_all_kernels",
@@ -65,8 +64,6 @@ pub struct Framework {
     pub install_tree: PathBuf,
     /// For temporary directories: `$TMPDIR` or `/tmp`.
     pub tmp_location: PathBuf,
-    /// What may be deleted at any time: `/var/cache/dkms`.
-    pub cache_tree: PathBuf,
     /// Show commands and their output.
     pub verbose: bool,
     /// Install symbolic links into the tree instead of copies.
@@ -155,7 +152,6 @@ impl Framework {
             source_tree: path("source_tree", "/usr/src"),
             install_tree: path("install_tree", "/lib/modules"),
             tmp_location: path("tmp_location", &std::env::var("TMPDIR").unwrap_or_else(|_| "/tmp".into())),
-            cache_tree: path("cache_tree", "/var/cache/dkms"),
             verbose: on("verbose"),
             symlink_modules: on("symlink_modules"),
             autoinstall_all_kernels: on("autoinstall_all_kernels"),
