@@ -1,22 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! One job: patches, PRE_BUILD, make, and bringing the modules out of the sandbox.
 
+mod collect;
+
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::IsTerminal;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use collect::put;
+
 use crate::error::{Doing, Error, Result, cannot};
-use crate::model::conf::Module;
 use crate::model::kernel::{Toolchain, is_module_file};
 use crate::steps::prepare::Workshop;
 use crate::steps::scripts::{self, Script};
 use crate::steps::sign::Signing;
-use crate::steps::{Work, compress, logged};
+use crate::steps::{Work, logged};
 use crate::system::files::{find, read_foreign};
-use crate::system::modinfo::{ModInfo, is_relocatable_elf};
 use crate::system::process;
 use crate::system::tokens::JobToken;
 
@@ -184,86 +183,6 @@ impl<'a> Build<'a> {
             None => command,
         }
     }
-
-    /// Brings the modules out of the build directory: ours are copies, of regular files only, signed and compressed.
-    fn collect(&self, modules: &[&Module], signing: &Signing) -> Result<()> {
-        let Work { site, id, kernel, say, .. } = self.work;
-        let build_dir = site.tree.build_dir(id);
-        let foreign =
-            |module: &Module| read_foreign(&self.workshop.build, Path::new(&module.built_file()), LARGEST_MODULE);
-        let missing = modules.iter().find(|module| {
-            fs::symlink_metadata(self.workshop.build.join(module.built_file())).map_or(true, |meta| !meta.is_file())
-        });
-        if let Some(module) = missing {
-            return Err(Error::NotProduced {
-                module: module.built_file(),
-                kernel: kernel.target.to_string(),
-                log: self.log_as_told(),
-            });
-        }
-        self.strip(modules)?;
-        let ours = self.workshop.result.join("module");
-        fs::create_dir_all(&ours).doing(cannot("make", &ours))?;
-        let suffix = kernel.compression();
-        for module in modules {
-            let bytes = foreign(module).doing(|| format!("Cannot take over {}", module.built_file()))?;
-            let file = ours.join(format!("{}.ko", module.dest_name));
-            self.look_at(&module.built_file(), &bytes)?;
-            put(&file, &bytes)?;
-            signing.sign(&file, &build_dir.join(module.built_file()), say);
-            compress::compress(&file, suffix, &site.framework.compress_opts, say);
-        }
-        // Absent if nothing is exported; whatever else goes wrong with it, the modules are good without.
-        if let Ok(bytes) = read_foreign(&self.workshop.build, Path::new("Module.symvers"), LARGEST_MODULE) {
-            put(&ours.join("Module.symvers"), &bytes)?;
-        }
-        Ok(())
-    }
-
-    /// Notes in the log, and to a person, what no kernel will load. It is kept all the same, as it always was.
-    fn look_at(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let release = self.work.kernel.built_release();
-        let made_for = ModInfo::parse(bytes).unwrap_or_default().vermagic;
-        let made_for = made_for.split(' ').next().unwrap_or_default();
-        let problem = if !is_relocatable_elf(bytes) {
-            format!("{name} is no kernel module")
-        } else if let Some(release) = release.filter(|release| release != made_for) {
-            format!("{name} was made for kernel {made_for}, not for {release}")
-        } else {
-            return Ok(());
-        };
-        if std::io::stderr().is_terminal() {
-            self.work.say.warn(&problem);
-        }
-        logged::append(&self.workshop.log, format!("\n# {problem}\n"))
-    }
-
-    /// Drops debugging symbols, in the sandbox: the files are a stranger's still.
-    fn strip(&self, modules: &[&Module]) -> Result<()> {
-        let files: Vec<String> =
-            modules.iter().filter(|module| module.strip).map(|module| module.built_file()).collect();
-        if files.is_empty() {
-            return Ok(());
-        }
-        let strip = if self.toolchain.cc.as_deref() == Some("clang") { "llvm-strip" } else { "strip" };
-        let build_dir = self.work.site.tree.build_dir(self.work.id);
-        let mut command = Command::new(strip);
-        command.arg("-g").args(files.iter().map(|file| build_dir.join(file)));
-        self.workshop.confine(&self.work, None, &mut command)?;
-        // Unstripped modules work as well.
-        match process::merged_output(&mut command) {
-            Ok((_, said)) => self.work.say.complain(said),
-            Err(error) => self.work.say.warn(format!("Cannot run {strip}: {error}")),
-        }
-        Ok(())
-    }
-}
-
-/// Writes a file of ours, mode 644.
-fn put(file: &Path, bytes: &[u8]) -> Result<()> {
-    file.parent().map_or(Ok(()), fs::create_dir_all).doing(cannot("make the directory of", file))?;
-    fs::write(file, bytes).doing(cannot("write", file))?;
-    fs::set_permissions(file, fs::Permissions::from_mode(0o644)).doing(cannot("write", file))
 }
 
 /// What the administrator's `build_environment` file exports. It is root's own, so it is sourced as it is.

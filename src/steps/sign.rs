@@ -10,7 +10,7 @@ use crate::error::{Doing, Result};
 use crate::model::framework::Framework;
 use crate::model::kernel::{Kernel, setting};
 use crate::model::site::Site;
-use crate::system::output::Block;
+use crate::system::output::Words;
 use crate::system::process::{self, find_program, is_executable};
 
 /// How a kernel's modules are signed, and what is told of it before the first of them is built.
@@ -40,9 +40,9 @@ impl Signing {
     }
 
     /// Signs `file`, which the build knows as `told`. A failure is told, and the module stays unsigned.
-    pub fn sign(&self, file: &Path, told: &Path, say: &Block) {
+    pub fn sign(&self, file: &Path, told: &Path, words: &mut Words) {
         let Some(signer) = &self.signer else { return };
-        say.say(format!("Signing module {}", told.display()));
+        words.say(format!("Signing module {}", told.display()));
         let mut command = Command::new(&signer.tool);
         command.args([&signer.hash, &signer.key, &signer.certificate]).arg(file);
         let ended = process::merged_output(&mut command);
@@ -50,7 +50,7 @@ impl Signing {
         if code != 0 {
             let said = String::from_utf8_lossy(&said);
             let said = said.trim_end_matches('\n');
-            say.warn(format!("Failed to sign module '{}'!\n{said}", told.display()));
+            words.warn(format!("Failed to sign module '{}'!\n{said}", told.display()));
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod process;
 pub mod regex;
 pub mod sandbox;
 pub mod shell;
+pub mod side_by_side;
 mod sys;
 pub mod tokens;
 pub mod version;

@@ -26,6 +26,16 @@ enum Piece {
     Once(String, Vec<u8>),
 }
 
+impl Piece {
+    fn line(line: impl AsRef<str>) -> Self {
+        Self::Text(Stream::Out, format!("{}\n", line.as_ref()).into_bytes())
+    }
+
+    fn warning(lines: impl AsRef<str>) -> Self {
+        Self::Text(Stream::Err, format!("Warning: {}\n", lines.as_ref()).into_bytes())
+    }
+}
+
 #[derive(Debug, Default)]
 struct Queue {
     pieces: Vec<Piece>,
@@ -112,6 +122,27 @@ impl Output {
     }
 }
 
+/// Words that wait until it is known where they belong.
+#[derive(Debug, Default)]
+pub struct Words(Vec<Piece>);
+
+impl Words {
+    /// A line on standard output.
+    pub fn say(&mut self, line: impl AsRef<str>) {
+        self.0.push(Piece::line(line));
+    }
+
+    /// Text on standard error, as it is.
+    pub fn complain(&mut self, text: impl AsRef<[u8]>) {
+        self.0.push(Piece::Text(Stream::Err, text.as_ref().to_vec()));
+    }
+
+    /// `Warning: ` and its lines, on standard error.
+    pub fn warn(&mut self, lines: impl AsRef<str>) {
+        self.0.push(Piece::warning(lines));
+    }
+}
+
 /// The words of one job. Dropping it ends it.
 #[derive(Debug)]
 pub struct Block {
@@ -140,7 +171,7 @@ impl Block {
 
     /// A line on standard output.
     pub fn say(&self, line: impl AsRef<str>) {
-        self.print(format!("{}\n", line.as_ref()));
+        self.push(Piece::line(line));
     }
 
     /// Text on standard error, as it is.
@@ -153,12 +184,17 @@ impl Block {
 
     /// `Warning: ` and its lines, on standard error.
     pub fn warn(&self, lines: impl AsRef<str>) {
-        self.complain(format!("Warning: {}\n", lines.as_ref()));
+        self.push(Piece::warning(lines));
     }
 
     /// An error in the form that callers know: an empty line, `Error! `, then the lines.
     pub fn error(&self, error: &dyn std::fmt::Display) {
         self.complain(format!("\nError! {error}\n"));
+    }
+
+    /// Words that were said elsewhere.
+    pub fn pass_on(&self, words: Words) {
+        words.0.into_iter().for_each(|piece| self.push(piece));
     }
 
     /// Text on standard output, unless a block before said something under the same name.

@@ -46,7 +46,7 @@ impl Pool {
     /// A pool of `jobs` tokens; 0 means as many as anybody wants.
     pub fn new(jobs: usize) -> Pool {
         let state = State { free: jobs, ..State::default() };
-        let shared = Arc::new(Shared { limited: jobs > 0, state: Mutex::new(state), changed: Condvar::new() });
+        let shared = Arc::new(Shared { jobs, state: Mutex::new(state), changed: Condvar::new() });
         if jobs > 1 {
             let shared = Arc::clone(&shared);
             // Without it everything works, if not as evenly.
@@ -58,7 +58,7 @@ impl Pool {
     /// Takes the token that a job's make brings by itself. Waits for it, first come, first served.
     pub fn start(&self) -> io::Result<JobToken> {
         let shared = Arc::clone(&self.owner.0);
-        if !shared.limited {
+        if !shared.limited() {
             return Ok(JobToken { shared, id: 0, ends: None });
         }
         let (ends, pipe) = pipe()?;
@@ -92,6 +92,26 @@ pub struct JobToken {
 }
 
 impl JobToken {
+    /// How many tokens this job can have, its own included; as many as there are cores where nothing limits it.
+    pub fn at_most(&self) -> usize {
+        match self.shared.jobs {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            jobs => jobs,
+        }
+    }
+
+    /// Waits for a further token, for work of ours on this job's behalf, as long as it is `wanted`.
+    pub fn another(&self, wanted: &dyn Fn() -> bool) -> Option<Another<'_>> {
+        let mut state = self.shared.state();
+        while wanted() {
+            if !self.shared.limited() || state.spare(self.id) {
+                return Some(Another(self));
+            }
+            state = self.shared.changed.wait_timeout(state, TICK).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        None
+    }
+
     /// Lets the makes below `command` take further tokens from the pool: sets MAKEFLAGS, and lets the pipe pass.
     /// To be called after whatever else closes descriptors or clears the environment.
     pub fn configure(&self, command: &mut Command) {
@@ -116,14 +136,33 @@ impl Drop for JobToken {
     }
 }
 
+/// A further token of a job, given back when dropped.
+#[derive(Debug)]
+pub struct Another<'a>(&'a JobToken);
+
+impl Drop for Another<'_> {
+    fn drop(&mut self) {
+        let JobToken { shared, id, .. } = self.0;
+        if shared.limited() {
+            shared.state().give_back(*id);
+            shared.changed.notify_all();
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Shared {
-    limited: bool,
+    /// The most tokens that are out at any time; 0 where there is no limit.
+    jobs: usize,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 impl Shared {
+    fn limited(&self) -> bool {
+        self.jobs > 0
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -189,6 +228,26 @@ impl State {
         let mut order: Vec<&mut Job> = self.jobs.iter_mut().collect();
         order.sort_by_key(|job| (job.unread(), job.fed));
         order.into_iter().any(Job::put)
+    }
+
+    /// Gives a job a token that nobody uses, beside its pipe.
+    fn spare(&mut self, id: u64) -> bool {
+        let Some(job) = self.jobs.iter_mut().find(|job| job.id == id) else { return false };
+        let spare = job.take();
+        if !spare && (self.free == 0 || !self.waiting.is_empty()) {
+            return false;
+        }
+        self.free -= usize::from(!spare);
+        job.fed += 1;
+        true
+    }
+
+    fn give_back(&mut self, id: u64) {
+        if let Some(job) = self.jobs.iter_mut().find(|job| job.id == id) {
+            job.fed -= 1;
+            self.free += 1;
+            self.balance();
+        }
     }
 
     /// All that a job held is free again.
