@@ -14,6 +14,7 @@ pub(crate) const NAMES: &[&str] = &[
     "dkms_tree",
     "install_tree",
     "tmp_location",
+    "cache_tree",
     "verbose",
     "symlink_modules",
     "autoinstall_all_kernels",
@@ -59,6 +60,8 @@ pub struct Framework {
     pub install_tree: PathBuf,
     /// For temporary directories: `$TMPDIR` or `/tmp`.
     pub tmp_location: PathBuf,
+    /// For what may be deleted at any time: `/var/cache/dkms`.
+    pub cache_tree: PathBuf,
     /// Show commands and their output.
     pub verbose: bool,
     /// Install symbolic links into the tree instead of copies.
@@ -135,6 +138,7 @@ impl Framework {
             source_tree: path("source_tree", "/usr/src"),
             install_tree: path("install_tree", "/lib/modules"),
             tmp_location: path("tmp_location", &std::env::var("TMPDIR").unwrap_or_else(|_| "/tmp".into())),
+            cache_tree: path("cache_tree", "/var/cache/dkms"),
             verbose: on("verbose"),
             symlink_modules: on("symlink_modules"),
             autoinstall_all_kernels: on("autoinstall_all_kernels"),

@@ -4,6 +4,7 @@
 pub mod closed;
 pub mod conf;
 pub mod framework;
+pub mod history;
 pub mod kernel;
 pub mod module;
 pub mod options;

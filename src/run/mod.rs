@@ -3,14 +3,18 @@
 
 mod build;
 mod committing;
+mod order;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use build::Build;
+use order::Times;
 
 use crate::error::{Error, Result};
+use crate::model::history::History;
 use crate::model::module::{Id, Target};
 use crate::model::site::Site;
 use crate::model::tree::State;
@@ -19,6 +23,7 @@ use crate::request::{Announced, Request};
 use crate::steps::Work;
 use crate::steps::prepare::Workshop;
 use crate::steps::sign::Signing;
+use crate::system::memory::Gauge;
 use crate::system::output::Block;
 use crate::system::sandbox::Isolation;
 use crate::system::tokens::Pool;
@@ -61,6 +66,9 @@ struct Shared<'a> {
     blocks: &'a [Block],
     signing: HashMap<Target, Signing>,
     pool: Pool,
+    times: Times,
+    /// How long builds take, of which these are some.
+    history: Mutex<History>,
     progress: Mutex<Vec<Progress>>,
     changed: Condvar,
     /// For builds without a private view of the file system: a module's builds take turns.
@@ -77,13 +85,18 @@ pub fn run(site: &Site, request: &Request, plan: &Plan) -> Result<Vec<Outcome>> 
             signing.insert(step.kernel.target.clone(), Signing::decide(site, &step.kernel)?);
         }
     }
+    // Who is not root uses no cache of the system.
+    let history = if site.root { History::load(&site.framework.cache_tree) } else { History::default() };
+    let jobs = site.framework.parallel_jobs;
     let shared = Shared {
         site,
         request,
         steps,
         blocks: &blocks,
         signing,
-        pool: Pool::new(site.framework.parallel_jobs),
+        pool: Pool::new(jobs, Some(Gauge::new(&site.paths))),
+        times: Times::of(site, steps, &history),
+        history: Mutex::new(history),
         progress: Mutex::new(steps.iter().map(|_| Progress::Waiting).collect()),
         changed: Condvar::new(),
         turns: steps.iter().map(|step| (&step.id, Mutex::new(()))).collect(),
@@ -93,16 +106,20 @@ pub fn run(site: &Site, request: &Request, plan: &Plan) -> Result<Vec<Outcome>> 
         blocks[0].warn("Builds cannot be kept apart from this system: it allows neither namespaces nor Landlock.");
     }
     let builds = steps.iter().filter(|step| matches!(step.verdict, Verdict::Build)).count();
-    let workers = match site.framework.parallel_jobs {
+    // One more than there are tokens: it makes the next workshop ready while the others compile.
+    let workers = match jobs {
         0 => builds,
-        jobs => builds.min(jobs),
+        1 => builds.min(1),
+        jobs => builds.min(jobs.saturating_add(1)),
     };
-    std::thread::scope(|scope| {
+    let outcomes = std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| shared.work());
         }
         shared.commit_all()
-    })
+    });
+    shared.remember();
+    outcomes
 }
 
 /// Whether a step was asked for, or one has installed something for whose sake it is.
@@ -122,7 +139,15 @@ impl Shared<'_> {
         self.changed.notify_all();
     }
 
-    /// A worker: builds the first step that can be built, until none is left.
+    /// Keeps for the next time how long the builds took.
+    fn remember(&self) {
+        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = if self.site.root { history.save() } else { Ok(()) } {
+            log::warn!("build times: {error}");
+        }
+    }
+
+    /// A worker: builds what is most urgent of the steps that can be built, until none is left.
     fn work(&self) {
         while let Some(index) = self.next() {
             let step = &self.steps[index];
@@ -141,6 +166,7 @@ impl Shared<'_> {
         loop {
             let mut left = false;
             let mut earlier_committed = true;
+            let mut most_urgent = None;
             for (index, step) in self.steps.iter().enumerate() {
                 if matches!(step.verdict, Verdict::Build) && matches!(progress[index], Progress::Waiting) {
                     left = true;
@@ -149,11 +175,18 @@ impl Shared<'_> {
                             && is_triggered(step, &progress);
                     // One job at a time is one thing after the other, installations included.
                     if met && (self.site.framework.parallel_jobs != 1 || earlier_committed) {
-                        progress[index] = Progress::Running;
-                        return Some(index);
+                        // The first of those that are equally urgent.
+                        let urgency = self.times.urgency[index];
+                        if most_urgent.is_none_or(|(most, _)| urgency > most) {
+                            most_urgent = Some((urgency, index));
+                        }
                     }
                 }
                 earlier_committed &= matches!(progress[index], Progress::Committed { .. });
+            }
+            if let Some((_, index)) = most_urgent {
+                progress[index] = Progress::Running;
+                return Some(index);
             }
             if !left {
                 return None;
@@ -210,8 +243,12 @@ impl Shared<'_> {
         self.tell_signing(step, say);
         self.check_depends(&work)?;
         let _turn = self.turn(&step.id);
-        let token = self.pool.start().map_err(|source| Error::Io { what: "Cannot get a job token".into(), source })?;
+        let start = || self.pool.start().map_err(|source| Error::Io { what: "Cannot get a job token".into(), source });
+        // Files are copied while others compile; but where nobody does, a small one shall not overtake a large one.
+        let early = if self.pool.is_idle() { Some(start()?) } else { None };
         let mut workshop = Workshop::set_up(&work)?;
+        let token = early.map_or_else(start, Ok)?;
+        let started = Instant::now();
         let default = Signing::default();
         let signing = self.signing.get(&step.kernel.target).unwrap_or(&default);
         let built = Build::new(work, &workshop, &token).and_then(|build| build.run(signing).map(|()| build));
@@ -220,6 +257,10 @@ impl Shared<'_> {
             Err(error) => (Err(error), Ok(())),
         };
         drop(token);
+        if build.is_ok() {
+            let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+            history.note(&step.id, &step.kernel.target, started.elapsed());
+        }
         workshop.take_aside()?;
         Ok(Made { workshop, build, after })
     }

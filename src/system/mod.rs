@@ -6,6 +6,7 @@ pub mod diagnostics;
 pub mod dpkg;
 pub mod files;
 pub mod lock;
+pub mod memory;
 pub mod modinfo;
 pub mod output;
 pub mod paths;

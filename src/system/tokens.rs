@@ -16,14 +16,18 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::{FdFlags, fcntl_setfd, ioctl_fionread};
 
+use super::memory::Gauge;
 use super::sys;
 
 /// How long a token may lie idle.
 const TICK: Duration = Duration::from_millis(20);
+
+/// How old what is known of free memory may be. Compilers take some seconds to become large.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// At most so many tokens are out at any time. Clones are the same pool.
 #[derive(Clone, Debug)]
@@ -43,16 +47,28 @@ impl Drop for Owner {
 }
 
 impl Pool {
-    /// A pool of `jobs` tokens; 0 means as many as anybody wants.
-    pub fn new(jobs: usize) -> Pool {
-        let state = State { free: jobs, ..State::default() };
-        let shared = Arc::new(Shared { jobs, state: Mutex::new(state), changed: Condvar::new() });
+    /// A pool of `jobs` tokens, of which no more are out than there is memory for; 0 means as many as anybody wants.
+    pub fn new(jobs: usize, memory: Option<Gauge>) -> Pool {
+        let mut state = State { free: jobs, ..State::default() };
+        // One always runs.
+        let memory = memory.filter(|_| jobs > 1);
+        if let Some(gauge) = &memory {
+            state.allow(jobs, gauge.jobs(0));
+        }
+        let shared = Arc::new(Shared { jobs, memory, state: Mutex::new(state), changed: Condvar::new() });
         if jobs > 1 {
             let shared = Arc::clone(&shared);
             // Without it everything works, if not as evenly.
             let _ = std::thread::Builder::new().name("tokens".into()).spawn(move || shared.keep_balance());
         }
         Pool { owner: Arc::new(Owner(shared)) }
+    }
+
+    /// Whether a job that starts now would not have to wait.
+    pub fn is_idle(&self) -> bool {
+        let state = self.owner.0.state();
+        !self.owner.0.limited()
+            || state.waiting.is_empty() && (state.free > 0 || state.jobs.iter().any(|job| job.unread() > 0))
     }
 
     /// Takes the token that a job's make brings by itself. Waits for it, first come, first served.
@@ -154,6 +170,7 @@ impl Drop for Another<'_> {
 struct Shared {
     /// The most tokens that are out at any time; 0 where there is no limit.
     jobs: usize,
+    memory: Option<Gauge>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -167,20 +184,29 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The thread that looks at the pipes. It sleeps while there is nothing to balance.
+    /// The thread that looks at the pipes, and at what memory is left. It sleeps while there is nothing to balance.
     fn keep_balance(&self) {
         let mut state = self.state();
+        let mut looked = Instant::now();
         while !(state.closed && state.jobs.is_empty()) {
-            let busy = state.jobs.len() > 1 || !state.jobs.is_empty() && !state.waiting.is_empty();
-            if busy {
+            let idle = state.jobs.is_empty();
+            let busy = state.jobs.len() > 1 || !idle && !state.waiting.is_empty();
+            if let Some(gauge) = self.memory.as_ref().filter(|_| !idle && looked.elapsed() >= LOOK) {
+                let running = state.running();
+                state.allow(self.jobs, gauge.jobs(running));
+                looked = Instant::now();
+            }
+            state = if busy {
                 state.balance();
                 if state.free > 0 && !state.waiting.is_empty() {
                     self.changed.notify_all();
                 }
-                state = self.changed.wait_timeout(state, TICK).unwrap_or_else(PoisonError::into_inner).0;
+                self.changed.wait_timeout(state, TICK).unwrap_or_else(PoisonError::into_inner).0
+            } else if !idle && self.memory.is_some() {
+                self.changed.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner).0
             } else {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
+                self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+            };
         }
     }
 }
@@ -188,6 +214,8 @@ impl Shared {
 #[derive(Debug, Default)]
 struct State {
     free: usize,
+    /// Tokens that nobody gets for want of memory.
+    withheld: usize,
     /// Who waits in `start`, oldest first.
     waiting: VecDeque<u64>,
     next_id: u64,
@@ -196,6 +224,23 @@ struct State {
 }
 
 impl State {
+    /// Tokens that somebody uses.
+    fn running(&self) -> usize {
+        self.jobs.iter().map(|job| 1 + job.fed - job.unread()).sum()
+    }
+
+    /// Withholds all of the pool's `jobs` tokens but `allowed` ones, as far as nobody uses them.
+    fn allow(&mut self, jobs: usize, allowed: usize) {
+        let surplus = jobs.saturating_sub(allowed);
+        self.free += self.withheld.saturating_sub(surplus);
+        self.withheld = self.withheld.min(surplus);
+        while self.withheld < surplus && (self.free > 0 || self.take_back()) {
+            self.free = self.free.saturating_sub(1);
+            self.withheld += 1;
+        }
+        self.balance();
+    }
+
     /// Gives every token its best place.
     fn balance(&mut self) {
         // Those who wait come first.
