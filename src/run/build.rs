@@ -16,6 +16,7 @@ use crate::steps::scripts::{self, Script};
 use crate::steps::sign::Signing;
 use crate::steps::{Work, logged};
 use crate::system::files::{find, read_foreign};
+use crate::system::output::Block;
 use crate::system::process;
 use crate::system::tokens::JobToken;
 
@@ -35,7 +36,7 @@ pub struct Build<'a> {
 impl<'a> Build<'a> {
     /// Looks up the toolchain and writes the log's head.
     pub fn new(work: Work<'a>, workshop: &'a Workshop, token: &'a JobToken) -> Result<Self> {
-        let environment = build_environment(&work.site.framework.build_environment)?;
+        let environment = build_environment(&work.site.framework.build_environment, work.say)?;
         let build = Self { work, workshop, token, toolchain: work.kernel.toolchain(), environment };
         logged::begin(&work, &workshop.log)?;
         Ok(build)
@@ -120,6 +121,7 @@ impl<'a> Build<'a> {
             return Ok(());
         };
         let text = format!("cd {}/ && {}", found.dir.display(), found.command_line());
+        self.work.say.phase(if script == Script::PreBuild { "configuring" } else { "running post_build" });
         match self.command(&format!("Running the {} script", script.name()), &text, &text, result)? {
             0 => Ok(()),
             code => {
@@ -131,6 +133,7 @@ impl<'a> Build<'a> {
     }
 
     fn patch(&self) -> Result<()> {
+        self.work.say.phase("patching");
         for patch in self.work.conf.patches(&self.work.kernel.target.release) {
             if Path::new(patch).components().any(|c| c == std::path::Component::ParentDir) {
                 return Err(Error::PatchOutside(patch.to_owned()));
@@ -152,6 +155,7 @@ impl<'a> Build<'a> {
 
     fn make(&self) -> Result<()> {
         let command = self.make_command();
+        self.work.say.phase("compiling");
         match self.command("Building module(s)", &command, &command, None)? {
             0 => Ok(()),
             _ => Err(Error::BuildFailed {
@@ -185,17 +189,18 @@ impl<'a> Build<'a> {
     }
 }
 
-/// What the administrator's `build_environment` file exports. It is root's own, so it is sourced as it is.
-fn build_environment(file: &str) -> Result<BTreeMap<String, String>> {
+/// What the administrator's `build_environment` file exports. It is root's own, so it is sourced as it is; what it says
+/// is said.
+fn build_environment(file: &str, say: &Block) -> Result<BTreeMap<String, String>> {
     if file.is_empty() {
         return Ok(BTreeMap::new());
     }
     let output = Command::new("bash")
         .args(["--norc", "--noprofile", "-c", ". \"$1\" >&2 && exec env -0", "dkms", file])
         .env_remove("BASH_ENV")
-        .stderr(std::process::Stdio::inherit())
         .output()
         .doing(|| format!("Cannot read build_environment {file}"))?;
+    say.complain(&output.stderr);
     let text = String::from_utf8_lossy(&output.stdout);
     let changed = |(name, value): &(&str, &str)| std::env::var(name).as_deref() != Ok(*value);
     Ok(text

@@ -8,7 +8,7 @@ mod order;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use build::Build;
 use order::Times;
@@ -67,6 +67,7 @@ struct Shared<'a> {
     signing: HashMap<Target, Signing>,
     pool: Pool,
     times: Times,
+    began: Mutex<Vec<Option<Instant>>>,
     /// How long builds take, of which these are some.
     history: Mutex<History>,
     progress: Mutex<Vec<Progress>>,
@@ -96,6 +97,7 @@ pub fn run(site: &Site, request: &Request, plan: &Plan) -> Result<Vec<Outcome>> 
         signing,
         pool: Pool::new(jobs, Some(Gauge::new(&site.paths))),
         times: Times::of(site, steps, &history),
+        began: Mutex::new(vec![None; steps.len()]),
         history: Mutex::new(history),
         progress: Mutex::new(steps.iter().map(|_| Progress::Waiting).collect()),
         changed: Condvar::new(),
@@ -106,6 +108,7 @@ pub fn run(site: &Site, request: &Request, plan: &Plan) -> Result<Vec<Outcome>> 
         blocks[0].warn("Builds cannot be kept apart from this system: it allows neither namespaces nor Landlock.");
     }
     let builds = steps.iter().filter(|step| matches!(step.verdict, Verdict::Build)).count();
+    let _watch = site.output.watch(builds);
     // One more than there are tokens: it makes the next workshop ready while the others compile.
     let workers = match jobs {
         0 => builds,
@@ -137,6 +140,27 @@ impl Shared<'_> {
     fn set(&self, index: usize, progress: Progress) {
         self.lock()[index] = progress;
         self.changed.notify_all();
+        self.show_total();
+    }
+
+    /// Tells a person who watches how far all of it is.
+    fn show_total(&self) {
+        let progress = self.lock();
+        let began = self.began.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let mut done = 0;
+        let mut left = Vec::new();
+        for index in (0..self.steps.len()).filter(|&index| matches!(self.steps[index].verdict, Verdict::Build)) {
+            match progress[index] {
+                Progress::Committed { .. } => done += 1,
+                Progress::Made(_) => {}
+                Progress::Waiting | Progress::Running => {
+                    let gone = began[index].map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
+                    left.push(self.times.known[index].map(|time| time.saturating_sub(gone)));
+                }
+            }
+        }
+        self.site.output.total(done, order::left(&left, self.pool.at_most()));
     }
 
     /// Keeps for the next time how long the builds took.
@@ -151,11 +175,12 @@ impl Shared<'_> {
     fn work(&self) {
         while let Some(index) = self.next() {
             let step = &self.steps[index];
-            let made = catch_unwind(AssertUnwindSafe(|| self.build(step, &self.blocks[index])));
+            let made = catch_unwind(AssertUnwindSafe(|| self.build(index)));
             let made = made.unwrap_or_else(|_| {
                 let source = std::io::Error::other("a defect of dkms-rs; please report it");
                 Err(Error::Io { what: format!("The build of {} was given up", step.id), source })
             });
+            self.blocks[index].rest();
             self.set(index, Progress::Made(Box::new(made)));
         }
     }
@@ -232,7 +257,9 @@ impl Shared<'_> {
         Some(Work { site: self.site, options: &self.request.options, id: &step.id, kernel: &step.kernel, conf, say })
     }
 
-    fn build(&self, step: &Step, say: &Block) -> Result<Made> {
+    fn build(&self, index: usize) -> Result<Made> {
+        let (step, say) = (&self.steps[index], &self.blocks[index]);
+        say.begin(&step.id.to_string(), &step.kernel.target.release, "waiting");
         self.announce(step, say);
         let Some(work) = self.work_on(step, say) else {
             return Err(Error::silent(1));
@@ -246,9 +273,13 @@ impl Shared<'_> {
         let start = || self.pool.start().map_err(|source| Error::Io { what: "Cannot get a job token".into(), source });
         // Files are copied while others compile; but where nobody does, a small one shall not overtake a large one.
         let early = if self.pool.is_idle() { Some(start()?) } else { None };
+        say.phase("copying the source");
         let mut workshop = Workshop::set_up(&work)?;
+        say.phase("waiting");
         let token = early.map_or_else(start, Ok)?;
         let started = Instant::now();
+        self.began.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(started);
+        self.show_total();
         let default = Signing::default();
         let signing = self.signing.get(&step.kernel.target).unwrap_or(&default);
         let built = Build::new(work, &workshop, &token).and_then(|build| build.run(signing).map(|()| build));

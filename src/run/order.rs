@@ -56,6 +56,15 @@ fn critical_paths(own: &[Duration], waits_for: &[Option<usize>]) -> Vec<Duration
     paths
 }
 
+/// How long it takes until all is done, of which so much is left on `cores` cores; unknown if it is of one.
+pub fn left(steps: &[Option<Duration>], cores: usize) -> Option<Duration> {
+    let known: Option<Vec<Duration>> = steps.iter().copied().collect();
+    let known = known?;
+    let longest = known.iter().max().copied()?;
+    let shared = known.iter().sum::<Duration>() / u32::try_from(cores.min(known.len())).unwrap_or(u32::MAX);
+    Some(longest.max(shared))
+}
+
 /// Bytes of C source that a build would compile at most.
 fn source_size(dir: &Path) -> u64 {
     fs::read_dir(dir)
@@ -101,6 +110,22 @@ mod tests {
             let own: Vec<_> = own.iter().copied().map(Duration::from_secs).collect();
             let expected: Vec<_> = expected.iter().copied().map(Duration::from_secs).collect();
             assert_eq!(critical_paths(&own, waits_for), expected, "{own:?} {waits_for:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_is_the_longest_or_the_share_of_a_core() {
+        for (steps, cores, expected) in [
+            (&[][..], 2, None),
+            (&[Some(4), None], 2, None),
+            (&[Some(4)], 2, Some(4)),
+            (&[Some(9), Some(1)], 2, Some(9)),
+            (&[Some(4), Some(4), Some(4)], 2, Some(6)),
+            (&[Some(4), Some(4), Some(4)], 8, Some(4)),
+        ] {
+            let seconds = |time: u64| Duration::from_secs(time);
+            let steps: Vec<_> = steps.iter().map(|time| time.map(seconds)).collect();
+            assert_eq!(left(&steps, cores), expected.map(seconds), "{steps:?} {cores}");
         }
     }
 

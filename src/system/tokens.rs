@@ -64,6 +64,11 @@ impl Pool {
         Pool { owner: Arc::new(Owner(shared)) }
     }
 
+    /// How many tokens there are; as many as there are cores where nothing limits them.
+    pub fn at_most(&self) -> usize {
+        self.owner.0.at_most()
+    }
+
     /// Whether a job that starts now would not have to wait.
     pub fn is_idle(&self) -> bool {
         let state = self.owner.0.state();
@@ -110,10 +115,7 @@ pub struct JobToken {
 impl JobToken {
     /// How many tokens this job can have, its own included; as many as there are cores where nothing limits it.
     pub fn at_most(&self) -> usize {
-        match self.shared.jobs {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            jobs => jobs,
-        }
+        self.shared.at_most()
     }
 
     /// Waits for a further token, for work of ours on this job's behalf, as long as it is `wanted`.
@@ -178,6 +180,13 @@ struct Shared {
 impl Shared {
     fn limited(&self) -> bool {
         self.jobs > 0
+    }
+
+    fn at_most(&self) -> usize {
+        match self.jobs {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            jobs => jobs,
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

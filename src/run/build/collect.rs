@@ -34,6 +34,7 @@ impl Build<'_> {
                 log: self.log_as_told(),
             });
         }
+        say.phase("signing and compressing");
         self.strip(modules)?;
         let ours = self.workshop.result.join("module");
         fs::create_dir_all(&ours).doing(cannot("make", &ours))?;
