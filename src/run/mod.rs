@@ -152,8 +152,7 @@ impl Shared<'_> {
         let mut left = Vec::new();
         for index in (0..self.steps.len()).filter(|&index| matches!(self.steps[index].verdict, Verdict::Build)) {
             match progress[index] {
-                Progress::Committed { .. } => done += 1,
-                Progress::Made(_) => {}
+                Progress::Committed { .. } | Progress::Made(_) => done += 1,
                 Progress::Waiting | Progress::Running => {
                     let gone = began[index].map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
                     left.push(self.times.known[index].map(|time| time.saturating_sub(gone)));
@@ -259,7 +258,6 @@ impl Shared<'_> {
 
     fn build(&self, index: usize) -> Result<Made> {
         let (step, say) = (&self.steps[index], &self.blocks[index]);
-        say.begin(&step.id.to_string(), &step.kernel.target.release, "waiting");
         self.announce(step, say);
         let Some(work) = self.work_on(step, say) else {
             return Err(Error::silent(1));
@@ -273,10 +271,9 @@ impl Shared<'_> {
         let start = || self.pool.start().map_err(|source| Error::Io { what: "Cannot get a job token".into(), source });
         // Files are copied while others compile; but where nobody does, a small one shall not overtake a large one.
         let early = if self.pool.is_idle() { Some(start()?) } else { None };
-        say.phase("copying the source");
         let mut workshop = Workshop::set_up(&work)?;
-        say.phase("waiting");
         let token = early.map_or_else(start, Ok)?;
+        say.begin(&step.id.to_string(), &step.kernel.target.release, "beginning");
         let started = Instant::now();
         self.began.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(started);
         self.show_total();

@@ -114,8 +114,10 @@ impl Screen {
         }
         frame.extend(self.words.drain(..complete));
         frame.extend_from_slice(lines.join(&format!("{CLEAR_LINE}\r\n")).as_bytes());
-        frame.extend_from_slice(CLEAR_BELOW.as_bytes());
-        frame.push(b'\r');
+        if !(lines.is_empty() && self.shown.is_empty()) {
+            frame.extend_from_slice(CLEAR_BELOW.as_bytes());
+            frame.push(b'\r');
+        }
         if lines.len() > 1 {
             frame.extend_from_slice(format!("\x1b[{}A", lines.len() - 1).as_bytes());
         }
@@ -135,6 +137,9 @@ impl Screen {
 
     /// The lines, as many as there is place for below a line of words; the last one is the sum.
     fn lines(&self, size: Size, now: Instant) -> Vec<String> {
+        if self.tasks.is_empty() && self.total.done == 0 {
+            return Vec::new();
+        }
         let place = size.rows.saturating_sub(2);
         let seen = if self.tasks.len() <= place { self.tasks.len() } else { place };
         let width = size.columns.saturating_sub(1);
