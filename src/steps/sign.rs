@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 
 use crate::error::{Doing, Result};
 use crate::model::framework::Framework;
@@ -45,7 +46,11 @@ impl Signing {
         words.say(format!("Signing module {}", told.display()));
         let mut command = Command::new(&signer.tool);
         command.args([&signer.hash, &signer.key, &signer.certificate]).arg(file);
+        // A key in hardware serves one after the other.
+        static HARDWARE: Mutex<()> = Mutex::new(());
+        let turn = signer.key.starts_with("pkcs11:").then(|| HARDWARE.lock());
         let ended = process::merged_output(&mut command);
+        drop(turn);
         let (code, said) = ended.unwrap_or_else(|error| (126, error.to_string().into_bytes()));
         if code != 0 {
             let said = String::from_utf8_lossy(&said);

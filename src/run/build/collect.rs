@@ -91,15 +91,23 @@ impl Build<'_> {
         }
         let strip = if self.toolchain.cc.as_deref() == Some("clang") { "llvm-strip" } else { "strip" };
         let build_dir = self.work.site.tree.build_dir(self.work.id);
-        let mut command = Command::new(strip);
-        command.arg("-g").args(files.iter().map(|file| build_dir.join(file)));
-        self.workshop.confine(&self.work, None, &mut command)?;
-        // Unstripped modules work as well.
-        match process::merged_output(&mut command) {
-            Ok((_, said)) => self.work.say.complain(said),
-            Err(error) => self.work.say.warn(format!("Cannot run {strip}: {error}")),
-        }
-        Ok(())
+        // A sandbox for each file would cost more than it saves.
+        let share = files.len().div_ceil(self.token.at_most()).max(8);
+        let shares: Vec<&[String]> = files.chunks(share).collect();
+        let run = |files: &&[String]| {
+            let mut command = Command::new(strip);
+            command.arg("-g").args(files.iter().map(|file| build_dir.join(file)));
+            self.workshop.confine(&self.work, None, &mut command)?;
+            Ok(process::merged_output(&mut command))
+        };
+        side_by_side::each(&shares, self.token, run, |ended: Result<_>| {
+            // Unstripped modules work as well.
+            match ended? {
+                Ok((_, said)) => self.work.say.complain(said),
+                Err(error) => self.work.say.warn(format!("Cannot run {strip}: {error}")),
+            }
+            Ok(())
+        })
     }
 }
 
