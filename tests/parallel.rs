@@ -328,3 +328,42 @@ exit $code",
         "20\n19\n0\n19\n",
     );
 }
+
+#[test]
+fn what_took_longest_goes_first_and_is_told_of_in_its_turn() {
+    let mut root = root();
+    let names = ["first", "long", "second", "short"];
+    for name in names {
+        root.quick(name, WAITS);
+        root.sh(&format!("dkms add {name}/1"));
+    }
+    root.write(
+        "/var/cache/dkms/build-times",
+        "dkms-rs build times 1\n2000 6.1 first/1\n9000 6.1 long/1\nnonsense\n3000 6.1 second/1\n1000 6.1 short/1",
+    );
+    start(&mut root, "dkms autoinstall -k $K -j 2");
+    root.wait_until(&format!("[ $({WAITING} | wc -l) = 2 ]"));
+    root.says(WAITING, "long/$K\nsecond/$K\n");
+    // The next one's sources are copied already, and it waits for a token.
+    root.wait_until("[ -e /var/lib/dkms/first/1/$K/.tmp_*/source/dkms.conf ]");
+    root.says(WAITING, "long/$K\nsecond/$K\n");
+    root.sh("touch /srv/go-second");
+    root.wait_until(&format!("{WAITING} | grep -q first"));
+    root.sh("touch /srv/go-$K");
+    ends(&mut root, 0);
+    root.says(
+        "sed -n 's/^Autoinstall of module \\([a-z]*\\).*/\\1/p' /srv/out",
+        &names.map(|name| format!("{name}\n")).concat(),
+    );
+    // All are remembered anew, in the order in which they ended.
+    root.says(
+        "head -n1 /var/cache/dkms/build-times; cut -d' ' -f2- /var/cache/dkms/build-times | sed 1d | sort; stat -c %U:%a /var/cache/dkms",
+        "dkms-rs build times 1\n6.1 first/1\n6.1 long/1\n6.1 second/1\n6.1 short/1\nroot:755\n",
+    );
+    // It may be damaged, or gone.
+    root.sh("dkms unbuild long/1 -k $K; echo damage >/var/cache/dkms/build-times; dkms build long/1 -k $K");
+    root.says("cut -d' ' -f2- /var/cache/dkms/build-times", "build times 1\n6.1 long/1\n");
+    root.sh(
+        "dkms unbuild long/1 -k $K; rm -r /var/cache/dkms; dkms build long/1 -k $K; ls /var/cache/dkms/build-times",
+    );
+}

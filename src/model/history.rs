@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -75,6 +76,8 @@ impl History {
             text.push_str(&format!("{milliseconds} {series} {}/{}\n", id.name, id.version));
         }
         new.write_all(text.as_bytes())?;
+        // Anybody may know.
+        new.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
         new.persist(&self.file)?;
         Ok(())
     }

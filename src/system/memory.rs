@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::paths::Paths;
 
-/// What a job may come to need. Compilers of kernel modules take 100 to 250 MiB for the large files of real packages,
-/// for a while; what make, its shells and the files just read take comes on top, and some room for the rest of the
-/// system.
+/// What a job may come to need. A compiler of kernel modules usually has some 100 MiB, and several times that for the
+/// largest files, but not at once: what is given out now is seen in what is left only seconds later. The linker, make,
+/// its shells and the files just read come on top, and the rest of the system wants to go on.
 const PER_JOB: u64 = 512 << 20;
 
 /// Where to look for free memory.
