@@ -226,17 +226,6 @@ fn a_kernel_that_clang_made_is_known_by_its_image_or_its_configuration() {
 }
 
 #[test]
-fn only_a_terminal_sees_that_a_long_build_goes_on() {
-    let mut root = Root::with(Layer::Ours, &[]);
-    root.sh("dkms generate_mok");
-    root.quick("quick", "MAKE='sleep 3.5'");
-    root.says(
-        "dkms build quick/1 | grep Building; script -qec 'dkms build quick/1 --force' /dev/null | tr -d '\\r' | grep Building",
-        "Building module(s)... done.\nBuilding module(s).... done.\n",
-    );
-}
-
-#[test]
 fn what_stands_against_a_build_is_told_in_order() {
     let mut root = root();
     // Everything does; what was told is mended then.

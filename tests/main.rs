@@ -23,6 +23,7 @@ mod matching;
 mod packaging;
 mod parallel;
 mod postinst;
+mod progress;
 mod rebuild;
 mod same_ko;
 mod sandbox;

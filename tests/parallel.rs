@@ -279,3 +279,91 @@ You may override by specifying --force.
 ",
     );
 }
+
+#[test]
+fn the_modules_of_a_package_are_finished_side_by_side_and_told_of_in_order() {
+    let mut root = root();
+    let names: Vec<String> = (0..20).map(|n| format!("m{n}")).collect();
+    root.sh("mkdir /usr/src/many-1; xz -dcf /lib/modules/$K/kernel/drivers/net/nlmon.ko* >/srv/module");
+    let mut conf = "PACKAGE_NAME=many\nPACKAGE_VERSION=1\nMAKE=true\n".to_owned();
+    for (n, name) in names.iter().enumerate() {
+        conf.push_str(&format!("BUILT_MODULE_NAME[{n}]={name}\nDEST_MODULE_LOCATION[{n}]=/updates\n"));
+        root.sh(&format!("cp /srv/module /usr/src/many-1/{name}.ko"));
+    }
+    root.write("/usr/src/many-1/dkms.conf", &conf);
+    // It waits until another one runs beside it, and refuses one module.
+    root.write(
+        "/srv/sign",
+        "#!/bin/bash
+case $4 in */m7.ko) echo no; exit 1 ;; esac
+mkdir /srv/running.${4##*/}
+for i in {1..600}; do
+    [ ! -e /srv/met ] || break
+    [ $(ls -d /srv/running.* | wc -l) = 1 ] && sleep .1 || touch /srv/met
+done
+/usr/lib/linux-kbuild-*/scripts/sign-file \"$@\"
+code=$?
+rmdir /srv/running.${4##*/}
+exit $code",
+    );
+    root.sh("chmod 755 /srv/sign; echo sign_file=/srv/sign >/etc/dkms/framework.conf.d/sign.conf; dkms add many/1");
+    root.sh("mkdir -p /lib/modules/$OLD/kernel; touch /lib/modules/$OLD/kernel/some.ko.xz");
+    let words: String = names
+        .iter()
+        .map(|name| {
+            let told = format!("/var/lib/dkms/many/1/build/{name}.ko");
+            let refused = format!("Warning: Failed to sign module '{told}'!\nno\n");
+            format!("Signing module {told}\n{}", if name == "m7" { refused.as_str() } else { "" })
+        })
+        .collect();
+    let key = "Signing key: /var/lib/dkms/mok.key\nPublic certificate (MOK): /var/lib/dkms/mok.pub";
+    root.says(
+        "dkms build many/1 -k $OLD -j 2",
+        &format!("Sign command: /srv/sign\n{key}\n\nBuilding module(s)... done.\n{words}"),
+    );
+    root.says("ls /srv/met", "/srv/met\n");
+    root.says(
+        "cd /var/lib/dkms/many/1/$OLD/$A/module && ls | wc -l && xz -dk *.xz && modinfo -F signer *.ko | grep -c DKMS; \
+         readelf -S *.ko | grep -c '[.]debug_info'; for m in *.ko; do cmp -s $m m7.ko || echo $m; done | wc -l",
+        "20\n19\n0\n19\n",
+    );
+}
+
+#[test]
+fn what_took_longest_goes_first_and_is_told_of_in_its_turn() {
+    let mut root = root();
+    let names = ["first", "long", "second", "short"];
+    for name in names {
+        root.quick(name, WAITS);
+        root.sh(&format!("dkms add {name}/1"));
+    }
+    root.write(
+        "/var/cache/dkms/build-times",
+        "dkms-rs build times 1\n2000 6.1 first/1\n9000 6.1 long/1\nnonsense\n3000 6.1 second/1\n1000 6.1 short/1",
+    );
+    start(&mut root, "dkms autoinstall -k $K -j 2");
+    root.wait_until(&format!("[ $({WAITING} | wc -l) = 2 ]"));
+    root.says(WAITING, "long/$K\nsecond/$K\n");
+    // The next one's sources are copied already, and it waits for a token.
+    root.wait_until("[ -e /var/lib/dkms/first/1/$K/.tmp_*/source/dkms.conf ]");
+    root.says(WAITING, "long/$K\nsecond/$K\n");
+    root.sh("touch /srv/go-second");
+    root.wait_until(&format!("{WAITING} | grep -q first"));
+    root.sh("touch /srv/go-$K");
+    ends(&mut root, 0);
+    root.says(
+        "sed -n 's/^Autoinstall of module \\([a-z]*\\).*/\\1/p' /srv/out",
+        &names.map(|name| format!("{name}\n")).concat(),
+    );
+    // All are remembered anew, in the order in which they ended.
+    root.says(
+        "head -n1 /var/cache/dkms/build-times; cut -d' ' -f2- /var/cache/dkms/build-times | sed 1d | sort; stat -c %U:%a /var/cache/dkms",
+        "dkms-rs build times 1\n6.1 first/1\n6.1 long/1\n6.1 second/1\n6.1 short/1\nroot:755\n",
+    );
+    // It may be damaged, or gone.
+    root.sh("dkms unbuild long/1 -k $K; echo damage >/var/cache/dkms/build-times; dkms build long/1 -k $K");
+    root.says("cut -d' ' -f2- /var/cache/dkms/build-times", "build times 1\n6.1 long/1\n");
+    root.sh(
+        "dkms unbuild long/1 -k $K; rm -r /var/cache/dkms; dkms build long/1 -k $K; ls /var/cache/dkms/build-times",
+    );
+}

@@ -6,6 +6,7 @@ pub mod compile_cache;
 pub mod conf;
 pub mod framework;
 pub mod headers;
+pub mod history;
 pub mod inputs;
 pub mod kernel;
 pub mod memory;

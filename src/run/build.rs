@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! One job: patches, PRE_BUILD, make, and bringing the modules out of the sandbox.
 
+mod collect;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -11,7 +13,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::finish;
 use crate::error::{Doing, Error, Result, cannot};
 use crate::model::compile_cache::{CompileCache, Share};
-use crate::model::conf::Module;
 use crate::model::kernel::{Toolchain, is_module_file};
 use crate::model::store::Made;
 use crate::steps::prepare::Workshop;
@@ -19,6 +20,7 @@ use crate::steps::scripts::{self, Script};
 use crate::steps::sign::Signing;
 use crate::steps::{Work, logged};
 use crate::system::files::{find, read_foreign};
+use crate::system::output::Block;
 use crate::system::process;
 use crate::system::tokens::JobToken;
 
@@ -158,6 +160,7 @@ impl<'a> Build<'a> {
             return Ok(());
         };
         let text = format!("cd {}/ && {}", found.dir.display(), found.command_line());
+        self.work.say.phase(if script == Script::PreBuild { "configuring" } else { "running post_build" });
         match self.command(&format!("Running the {} script", script.name()), &text, &text, result)? {
             0 => Ok(()),
             code => {
@@ -169,6 +172,7 @@ impl<'a> Build<'a> {
     }
 
     fn patch(&self) -> Result<()> {
+        self.work.say.phase("patching");
         for patch in self.work.conf.patches(&self.work.kernel.target.release) {
             if Path::new(patch).components().any(|c| c == std::path::Component::ParentDir) {
                 return Err(Error::PatchOutside(patch.to_owned()));
@@ -190,6 +194,7 @@ impl<'a> Build<'a> {
 
     fn make(&self) -> Result<()> {
         let command = self.make_command();
+        self.work.say.phase("compiling");
         match self.command("Building module(s)", &command, &command, None)? {
             0 => Ok(()),
             _ => Err(Error::BuildFailed {
@@ -221,69 +226,20 @@ impl<'a> Build<'a> {
             None => command,
         }
     }
-
-    /// Brings the modules out of the build directory: ours are copies, of regular files only, signed and compressed.
-    fn collect(&self, modules: &[&Module], signing: &Signing) -> Result<()> {
-        let kernel = self.work.kernel;
-        let foreign =
-            |module: &Module| read_foreign(&self.workshop.build, Path::new(&module.built_file()), LARGEST_MODULE);
-        let missing = modules.iter().find(|module| {
-            fs::symlink_metadata(self.workshop.build.join(module.built_file())).map_or(true, |meta| !meta.is_file())
-        });
-        if let Some(module) = missing {
-            return Err(Error::NotProduced {
-                module: module.built_file(),
-                kernel: kernel.target.to_string(),
-                log: self.log_as_told(),
-            });
-        }
-        self.strip(modules)?;
-        let mut files = BTreeMap::new();
-        for module in modules {
-            let bytes = foreign(module).doing(|| format!("Cannot take over {}", module.built_file()))?;
-            files.insert(finish::place(module), bytes);
-        }
-        // Absent if nothing is exported; whatever else goes wrong with it, the modules are good without.
-        if let Ok(bytes) = read_foreign(&self.workshop.build, Path::new("Module.symvers"), LARGEST_MODULE) {
-            files.insert(PathBuf::from("module/Module.symvers"), bytes);
-        }
-        finish::modules(&self.work, self.workshop, modules, &files, signing)?;
-        self.made().files = files;
-        Ok(())
-    }
-
-    /// Drops debugging symbols, in the sandbox: the files are a stranger's still.
-    fn strip(&self, modules: &[&Module]) -> Result<()> {
-        let files: Vec<String> =
-            modules.iter().filter(|module| module.strip).map(|module| module.built_file()).collect();
-        if files.is_empty() {
-            return Ok(());
-        }
-        let strip = if self.toolchain.cc.as_deref() == Some("clang") { "llvm-strip" } else { "strip" };
-        let build_dir = self.work.site.tree.build_dir(self.work.id);
-        let mut command = Command::new(strip);
-        command.arg("-g").args(files.iter().map(|file| build_dir.join(file)));
-        self.workshop.confine(&self.work, None, &[], &mut command)?;
-        // Unstripped modules work as well.
-        match process::merged_output(&mut command) {
-            Ok((_, said)) => self.work.say.complain(said),
-            Err(error) => self.work.say.warn(format!("Cannot run {strip}: {error}")),
-        }
-        Ok(())
-    }
 }
 
-/// What the administrator's `build_environment` file exports. It is root's own, so it is sourced as it is.
-pub fn build_environment(file: &str) -> Result<BTreeMap<String, String>> {
+/// What the administrator's `build_environment` file exports. It is root's own, so it is sourced as it is; what it says
+/// is said.
+pub fn build_environment(file: &str, say: &Block) -> Result<BTreeMap<String, String>> {
     if file.is_empty() {
         return Ok(BTreeMap::new());
     }
     let output = Command::new("bash")
         .args(["--norc", "--noprofile", "-c", ". \"$1\" >&2 && exec env -0", "dkms", file])
         .env_remove("BASH_ENV")
-        .stderr(std::process::Stdio::inherit())
         .output()
         .doing(|| format!("Cannot read build_environment {file}"))?;
+    say.complain(&output.stderr);
     let text = String::from_utf8_lossy(&output.stdout);
     let changed = |(name, value): &(&str, &str)| std::env::var(name).as_deref() != Ok(*value);
     Ok(text

@@ -42,6 +42,7 @@ impl Shared<'_> {
                 say.say("");
             }
             if last {
+                say.phase("running depmod");
                 commit.finish(&step.kernel.target.release, say);
             }
             say.end();
@@ -120,6 +121,9 @@ impl Shared<'_> {
                     prepare::tidy(&work);
                 }
                 built?;
+                if self.request.goal == Goal::Installed {
+                    say.begin(&work.id.to_string(), &work.kernel.target.release, "installing");
+                }
                 match self.request.goal {
                     Goal::Installed if step.announced == Announced::Dependent => commit.replace(&work),
                     Goal::Installed => self.install(step, say, commit),

@@ -15,6 +15,9 @@ use crate::steps::scripts::Script;
 use crate::steps::sign::Signing;
 use crate::steps::{Work, compress, logged};
 use crate::system::modinfo::{ModInfo, is_relocatable_elf};
+use crate::system::output::Words;
+use crate::system::side_by_side;
+use crate::system::tokens::JobToken;
 
 /// Where the log is among a result's files.
 pub const LOG: &str = "log/make.log";
@@ -24,13 +27,15 @@ pub fn place(module: &Module) -> PathBuf {
     Path::new("module").join(format!("{}.ko", module.dest_name))
 }
 
-/// Puts the modules among `files`, and what else a build made beside them, into the workshop's result.
+/// Puts the modules among `files`, and what else a build made beside them, into the workshop's result; on the job's
+/// token and whatever others can be had.
 pub fn modules(
     work: &Work,
     workshop: &Workshop,
     modules: &[&Module],
     files: &BTreeMap<PathBuf, Vec<u8>>,
     signing: &Signing,
+    token: &JobToken,
 ) -> Result<()> {
     let Work { site, id, kernel, say, .. } = work;
     let ours = workshop.result.join("module");
@@ -40,45 +45,54 @@ pub fn modules(
     for (name, bytes) in others {
         put(&workshop.result.join(name), bytes)?;
     }
-    for module in modules {
-        let Some(bytes) = files.get(&place(module)) else { continue };
+    let (build_dir, suffix) = (site.tree.build_dir(id), kernel.compression());
+    let finish = |module: &&Module| {
+        let mut words = Words::default();
+        let Some(bytes) = files.get(&place(module)) else { return Ok((None, words)) };
         let file = workshop.result.join(place(module));
-        look_at(work, workshop, &module.built_file(), bytes)?;
         put(&file, bytes)?;
-        signing.sign(&file, &site.tree.build_dir(id).join(module.built_file()), say);
-        compress::compress(&file, kernel.compression(), &site.framework.compress_opts, say);
-    }
-    Ok(())
+        signing.sign(&file, &build_dir.join(module.built_file()), &mut words);
+        compress::compress(&file, suffix, &site.framework.compress_opts, &mut words);
+        Ok((problem(work, &module.built_file(), bytes), words))
+    };
+    side_by_side::each(modules, token, finish, |finished: Result<_>| {
+        let (problem, words) = finished?;
+        problem.map_or(Ok(()), |problem| tell(work, workshop, &problem))?;
+        say.pass_on(words);
+        Ok(())
+    })
 }
 
 /// Does as if what was made once were made now, in the same words.
-pub fn again(work: &Work, workshop: &Workshop, made: &Made, signing: &Signing) -> Result<()> {
+pub fn again(work: &Work, workshop: &Workshop, made: &Made, signing: &Signing, token: &JobToken) -> Result<()> {
     let Work { conf, kernel, say, .. } = work;
     let after = format!("Running the {} script", Script::PostBuild.name());
     let (after, before): (Vec<_>, Vec<_>) = made.told.iter().partition(|told| **told == after);
-    let tell = |told: &[&String]| told.iter().for_each(|told| say.print(format!("{told}... done.\n")));
-    tell(&before);
-    modules(work, workshop, &conf.included(kernel).unwrap_or_default(), &made.files, signing)?;
-    tell(&after);
+    let retell = |told: &[&String]| told.iter().for_each(|told| say.print(format!("{told}... done.\n")));
+    retell(&before);
+    modules(work, workshop, &conf.included(kernel).unwrap_or_default(), &made.files, signing, token)?;
+    retell(&after);
     // Of the build itself, with whatever was found to be noted of its modules.
     let log = made.files.get(Path::new(LOG)).map(Vec::as_slice).unwrap_or_default();
     fs::write(&workshop.log, log).doing(cannot("write", &workshop.log))
 }
 
-/// Notes in the log, and to a person, what no kernel will load. It is kept all the same, as it always was.
-fn look_at(work: &Work, workshop: &Workshop, name: &str, bytes: &[u8]) -> Result<()> {
+/// Why no kernel will load a module. It is kept all the same, as it always was.
+fn problem(work: &Work, name: &str, bytes: &[u8]) -> Option<String> {
     let release = work.kernel.built_release();
     let made_for = ModInfo::parse(bytes).unwrap_or_default().vermagic;
     let made_for = made_for.split(' ').next().unwrap_or_default();
-    let problem = if !is_relocatable_elf(bytes) {
-        format!("{name} is no kernel module")
-    } else if let Some(release) = release.filter(|release| release != made_for) {
-        format!("{name} was made for kernel {made_for}, not for {release}")
-    } else {
-        return Ok(());
-    };
+    if !is_relocatable_elf(bytes) {
+        return Some(format!("{name} is no kernel module"));
+    }
+    let release = release.filter(|release| release != made_for)?;
+    Some(format!("{name} was made for kernel {made_for}, not for {release}"))
+}
+
+/// Notes in the log, and to a person, what is wrong with a module.
+fn tell(work: &Work, workshop: &Workshop, problem: &str) -> Result<()> {
     if std::io::stderr().is_terminal() {
-        work.say.warn(&problem);
+        work.say.warn(problem);
     }
     logged::append(&workshop.log, format!("\n# {problem}\n"))
 }

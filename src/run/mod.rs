@@ -5,15 +5,19 @@ mod build;
 mod committing;
 mod finish;
 mod known;
+mod order;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use build::{Build, build_environment};
 use known::Known;
+use order::Times;
 
 use crate::error::{Error, Result};
+use crate::model::history::History;
 use crate::model::module::{Id, Target};
 use crate::model::site::Site;
 use crate::model::tree::State;
@@ -22,6 +26,7 @@ use crate::request::{Announced, Request};
 use crate::steps::Work;
 use crate::steps::prepare::Workshop;
 use crate::steps::sign::Signing;
+use crate::system::memory::Gauge;
 use crate::system::output::Block;
 use crate::system::sandbox::Isolation;
 use crate::system::tokens::Pool;
@@ -65,6 +70,10 @@ struct Shared<'a> {
     signing: HashMap<Target, Signing>,
     known: Known,
     pool: Pool,
+    times: Times,
+    began: Mutex<Vec<Option<Instant>>>,
+    /// How long builds take, of which these are some.
+    history: Mutex<History>,
     progress: Mutex<Vec<Progress>>,
     changed: Condvar,
     /// For builds without a private view of the file system: a module's builds take turns.
@@ -81,6 +90,9 @@ pub fn run(site: &Site, request: &Request, plan: &Plan) -> Result<Vec<Outcome>> 
             signing.insert(step.kernel.target.clone(), Signing::decide(site, &step.kernel)?);
         }
     }
+    // Who is not root uses no cache of the system.
+    let history = if site.root { History::load(&site.framework.cache_tree) } else { History::default() };
+    let jobs = site.framework.parallel_jobs;
     let shared = Shared {
         site,
         request,
@@ -88,7 +100,10 @@ pub fn run(site: &Site, request: &Request, plan: &Plan) -> Result<Vec<Outcome>> 
         blocks: &blocks,
         signing,
         known: Known::new(site, steps),
-        pool: Pool::new(site.framework.parallel_jobs),
+        pool: Pool::new(jobs, Some(Gauge::new(&site.paths))),
+        times: Times::of(site, steps, &history),
+        began: Mutex::new(vec![None; steps.len()]),
+        history: Mutex::new(history),
         progress: Mutex::new(steps.iter().map(|_| Progress::Waiting).collect()),
         changed: Condvar::new(),
         turns: steps.iter().map(|step| (&step.id, Mutex::new(()))).collect(),
@@ -97,9 +112,12 @@ pub fn run(site: &Site, request: &Request, plan: &Plan) -> Result<Vec<Outcome>> 
     if builds > 0 && site.root && Isolation::available() == Isolation::None {
         blocks[0].warn("Builds cannot be kept apart from this system: it allows neither namespaces nor Landlock.");
     }
-    let workers = match site.framework.parallel_jobs {
+    let _watch = site.output.watch(builds);
+    // One more than there are tokens: it makes the next workshop ready while the others compile.
+    let workers = match jobs {
         0 => builds,
-        jobs => builds.min(jobs),
+        1 => builds.min(1),
+        jobs => builds.min(jobs.saturating_add(1)),
     };
     let outcomes = std::thread::scope(|scope| {
         for _ in 0..workers {
@@ -107,6 +125,7 @@ pub fn run(site: &Site, request: &Request, plan: &Plan) -> Result<Vec<Outcome>> 
         }
         shared.commit_all()
     });
+    shared.remember();
     if builds > 0 {
         shared.tell_of_ccache();
     }
@@ -128,17 +147,46 @@ impl Shared<'_> {
     fn set(&self, index: usize, progress: Progress) {
         self.lock()[index] = progress;
         self.changed.notify_all();
+        self.show_total();
     }
 
-    /// A worker: builds the first step that can be built, until none is left.
+    /// Tells a person who watches how far all of it is.
+    fn show_total(&self) {
+        let progress = self.lock();
+        let began = self.began.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let mut done = 0;
+        let mut left = Vec::new();
+        for index in (0..self.steps.len()).filter(|&index| matches!(self.steps[index].verdict, Verdict::Build)) {
+            match progress[index] {
+                Progress::Committed { .. } | Progress::Made(_) => done += 1,
+                Progress::Waiting | Progress::Running => {
+                    let gone = began[index].map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
+                    left.push(self.times.known[index].map(|time| time.saturating_sub(gone)));
+                }
+            }
+        }
+        self.site.output.total(done, order::left(&left, self.pool.at_most()));
+    }
+
+    /// Keeps for the next time how long the builds took.
+    fn remember(&self) {
+        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = if self.site.root { history.save() } else { Ok(()) } {
+            log::warn!("build times: {error}");
+        }
+    }
+
+    /// A worker: builds what is most urgent of the steps that can be built, until none is left.
     fn work(&self) {
         while let Some(index) = self.next() {
             let step = &self.steps[index];
-            let made = catch_unwind(AssertUnwindSafe(|| self.build(step, &self.blocks[index])));
+            let made = catch_unwind(AssertUnwindSafe(|| self.build(index)));
             let made = made.unwrap_or_else(|_| {
                 let source = std::io::Error::other("a defect of dkms-rs; please report it");
                 Err(Error::Io { what: format!("The build of {} was given up", step.id), source })
             });
+            self.blocks[index].rest();
             self.set(index, Progress::Made(Box::new(made)));
         }
     }
@@ -149,6 +197,7 @@ impl Shared<'_> {
         loop {
             let mut left = false;
             let mut earlier_committed = true;
+            let mut most_urgent = None;
             for (index, step) in self.steps.iter().enumerate() {
                 if matches!(step.verdict, Verdict::Build) && matches!(progress[index], Progress::Waiting) {
                     left = true;
@@ -157,11 +206,18 @@ impl Shared<'_> {
                             && is_triggered(step, &progress);
                     // One job at a time is one thing after the other, installations included.
                     if met && (self.site.framework.parallel_jobs != 1 || earlier_committed) {
-                        progress[index] = Progress::Running;
-                        return Some(index);
+                        // The first of those that are equally urgent.
+                        let urgency = self.times.urgency[index];
+                        if most_urgent.is_none_or(|(most, _)| urgency > most) {
+                            most_urgent = Some((urgency, index));
+                        }
                     }
                 }
                 earlier_committed &= matches!(progress[index], Progress::Committed { .. });
+            }
+            if let Some((_, index)) = most_urgent {
+                progress[index] = Progress::Running;
+                return Some(index);
             }
             if !left {
                 return None;
@@ -207,7 +263,8 @@ impl Shared<'_> {
         Some(Work { site: self.site, options: &self.request.options, id: &step.id, kernel: &step.kernel, conf, say })
     }
 
-    fn build(&self, step: &Step, say: &Block) -> Result<Made> {
+    fn build(&self, index: usize) -> Result<Made> {
+        let (step, say) = (&self.steps[index], &self.blocks[index]);
         self.announce(step, say);
         let Some(work) = self.work_on(step, say) else {
             return Err(Error::silent(1));
@@ -218,18 +275,25 @@ impl Shared<'_> {
         self.tell_signing(step, say);
         self.check_depends(&work)?;
         let _turn = self.turn(&step.id);
-        let environment = build_environment(&self.site.framework.build_environment)?;
+        let environment = build_environment(&self.site.framework.build_environment, say)?;
         let default = Signing::default();
         let signing = self.signing.get(&step.kernel.target).unwrap_or(&default);
         let key = self.key(&work, &environment);
         let mut workshop = Workshop::set_up(&work)?;
+        let start = || self.pool.start().map_err(|source| Error::Io { what: "Cannot get a job token".into(), source });
         if let Some(made) = self.kept(key.as_deref(), &work) {
-            let build = finish::again(&work, &workshop, &made, signing);
+            let build = finish::again(&work, &workshop, &made, signing, &start()?);
             return Ok(Made { workshop, build, after: Ok(()) });
         }
+        // Files are copied while others compile; but where nobody does, a small one shall not overtake a large one.
+        let early = if self.pool.is_idle() { Some(start()?) } else { None };
         workshop.fill(&work)?;
         let cache = self.compile_cache(&step.kernel).filter(|_| !self.site.builds_as_root(&step.id));
-        let token = self.pool.start().map_err(|source| Error::Io { what: "Cannot get a job token".into(), source })?;
+        let token = early.map_or_else(start, Ok)?;
+        say.begin(&step.id.to_string(), &step.kernel.target.release, "beginning");
+        let started = Instant::now();
+        self.began.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(started);
+        self.show_total();
         let (build, after) = std::thread::scope(|scope| {
             let token = token;
             cache.map(|cache| scope.spawn(|| self.ask_probes(&step.kernel, cache)));
@@ -244,6 +308,10 @@ impl Shared<'_> {
             Ok::<_, Error>((built, after))
         })
         .unwrap_or_else(|error| (Err(error), Ok(())));
+        if build.is_ok() {
+            let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+            history.note(&step.id, &step.kernel.target, started.elapsed());
+        }
         workshop.take_aside()?;
         Ok(Made { workshop, build, after })
     }

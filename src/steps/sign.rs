@@ -5,12 +5,13 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 
 use crate::error::{Doing, Result};
 use crate::model::framework::Framework;
 use crate::model::kernel::{Kernel, setting};
 use crate::model::site::Site;
-use crate::system::output::Block;
+use crate::system::output::Words;
 use crate::system::process::{self, find_program, is_executable};
 
 /// How a kernel's modules are signed, and what is told of it before the first of them is built.
@@ -40,17 +41,21 @@ impl Signing {
     }
 
     /// Signs `file`, which the build knows as `told`. A failure is told, and the module stays unsigned.
-    pub fn sign(&self, file: &Path, told: &Path, say: &Block) {
+    pub fn sign(&self, file: &Path, told: &Path, words: &mut Words) {
         let Some(signer) = &self.signer else { return };
-        say.say(format!("Signing module {}", told.display()));
+        words.say(format!("Signing module {}", told.display()));
         let mut command = Command::new(&signer.tool);
         command.args([&signer.hash, &signer.key, &signer.certificate]).arg(file);
+        // A key in hardware serves one after the other.
+        static HARDWARE: Mutex<()> = Mutex::new(());
+        let turn = signer.key.starts_with("pkcs11:").then(|| HARDWARE.lock());
         let ended = process::merged_output(&mut command);
+        drop(turn);
         let (code, said) = ended.unwrap_or_else(|error| (126, error.to_string().into_bytes()));
         if code != 0 {
             let said = String::from_utf8_lossy(&said);
             let said = said.trim_end_matches('\n');
-            say.warn(format!("Failed to sign module '{}'!\n{said}", told.display()));
+            words.warn(format!("Failed to sign module '{}'!\n{said}", told.display()));
         }
     }
 }

@@ -4,10 +4,12 @@
 //! The bytes may be a stranger's: whatever they are, the worst that comes of them is an error.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::path::Path;
-use std::process::{Command, Stdio};
 
+use flate2::read::MultiGzDecoder;
+use liblzma::bufread::XzDecoder;
+use liblzma::stream::{CONCATENATED, Stream};
 use object::{Object, ObjectKind, ObjectSection};
 
 /// More than any module has, less than hurts.
@@ -61,28 +63,17 @@ impl ModInfo {
 
 /// The bytes of a module; `.gz`, `.xz` and `.zst` are decompressed.
 fn contents(path: &Path) -> io::Result<Vec<u8>> {
-    let program = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("gz") => "gzip",
-        Some("xz") => "xz",
-        Some("zst") => "zstd",
-        _ => return limited(File::open(path)?),
-    };
-    // Opened here: a name that begins with a dash is no option, and errors are ours.
     let file = File::open(path)?;
-    let mut child =
-        Command::new(program).arg("-dc").stdin(file).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-    let bytes = child.stdout.take().map(limited).transpose();
-    if bytes.is_err() {
-        // It may be far from done.
-        child.kill()?;
-    }
-    let status = child.wait()?;
-    let bytes = bytes?.unwrap_or_default();
-    if !status.success() {
-        let text = format!("{program} -dc < {}: {status}", path.display());
-        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-    }
-    Ok(bytes)
+    let bytes = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("gz") => limited(MultiGzDecoder::new(file)),
+        Some("xz") => {
+            let stream = Stream::new_stream_decoder(LIMIT, CONCATENATED)?;
+            limited(XzDecoder::new_stream(BufReader::new(file), stream))
+        }
+        Some("zst") => limited(zstd::Decoder::new(file)?),
+        _ => limited(file),
+    };
+    bytes.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 
 fn limited(source: impl Read) -> io::Result<Vec<u8>> {
@@ -103,6 +94,7 @@ pub fn is_relocatable_elf(bytes: &[u8]) -> bool {
 mod tests {
     use super::*;
     use std::io::Write;
+    use std::process::{Command, Stdio};
 
     const FIELDS: &str = "name=dummy\\0version=1.2-rc3\\0srcversion=533BB7E5866E52F63B9ACCB\\0depends=a,b_c\\0\
         alias=pci:v0000*\\0alias=x=y\\0\\0nonsense\\0vermagic=6.1.0-13-amd64 SMP preempt mod_unload modversions ";

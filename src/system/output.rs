@@ -8,7 +8,13 @@
 
 use std::collections::HashSet;
 use std::io::IsTerminal;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::screen::{FRAME, Screen};
+use super::terminal;
 
 /// Standard output or standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +32,16 @@ enum Piece {
     Once(String, Vec<u8>),
 }
 
+impl Piece {
+    fn line(line: impl AsRef<str>) -> Self {
+        Self::Text(Stream::Out, format!("{}\n", line.as_ref()).into_bytes())
+    }
+
+    fn warning(lines: impl AsRef<str>) -> Self {
+        Self::Text(Stream::Err, format!("Warning: {}\n", lines.as_ref()).into_bytes())
+    }
+}
+
 #[derive(Debug, Default)]
 struct Queue {
     pieces: Vec<Piece>,
@@ -38,17 +54,42 @@ struct State {
     queues: Vec<Queue>,
     /// The block whose words go out at once.
     head: usize,
+    /// Where a person sees the jobs at work: both streams are one terminal then.
+    screen: Option<Screen>,
 }
 
 impl State {
     fn write(&mut self, piece: Piece) {
         match piece {
-            Piece::Text(stream, text) => write_all(stream, &text),
+            Piece::Text(stream, text) => self.put(stream, &text),
             Piece::Once(name, text) => {
                 if self.said.insert(name) {
-                    write_all(Stream::Out, &text);
+                    self.put(Stream::Out, &text);
                 }
             }
+        }
+    }
+
+    fn put(&mut self, stream: Stream, text: &[u8]) {
+        match &mut self.screen {
+            Some(screen) => screen.say(text),
+            None => write_all(stream, text),
+        }
+        self.draw();
+    }
+
+    /// Brings the screen up to date, unless it was not long ago: somebody will come again.
+    fn draw(&mut self) {
+        let now = Instant::now();
+        if let Some(screen) = self.screen.as_mut().filter(|screen| !screen.is_fresh(now)) {
+            write_all(Stream::Out, &screen.frame(terminal::size(), now));
+        }
+    }
+
+    /// Leaves nothing but words on the screen.
+    fn clear(&mut self) {
+        if let Some(mut screen) = self.screen.take() {
+            write_all(Stream::Out, &screen.clear());
         }
     }
 
@@ -107,8 +148,81 @@ impl Output {
         block
     }
 
+    /// Shows `jobs` jobs at work for as long as the value lives, where a person may see them.
+    pub fn watch(&self, jobs: usize) -> Watch {
+        let ticker = (jobs > 0 && terminal::is_redrawable()).then(|| {
+            self.lock().screen = Some(Screen::new(jobs));
+            let output = self.clone();
+            terminal::before_death(move || output.clear_soon());
+            let (output, (end, ended)) = (self.clone(), channel());
+            let tick = move || {
+                while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(FRAME) {
+                    output.lock().draw();
+                }
+            };
+            (end, std::thread::spawn(tick))
+        });
+        Watch { output: self.clone(), ticker }
+    }
+
+    /// So many of the jobs are done, and so much time is left, if that is known.
+    pub fn total(&self, done: usize, left: Option<Duration>) {
+        if let Some(screen) = &mut self.lock().screen {
+            screen.total(done, left, Instant::now());
+        }
+    }
+
+    /// Clears the screen before the end; but not at any price: whoever holds the lock may be waiting for the terminal.
+    fn clear_soon(&self) {
+        for _ in 0..100 {
+            match self.state.try_lock() {
+                Ok(mut state) => return state.clear(),
+                Err(TryLockError::Poisoned(state)) => return state.into_inner().clear(),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A screen of jobs at work, if there is one. Dropping it leaves nothing but the words.
+#[derive(Debug)]
+pub struct Watch {
+    output: Output,
+    ticker: Option<(Sender<()>, JoinHandle<()>)>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some((end, ticker)) = self.ticker.take() {
+            drop(end);
+            let _ = ticker.join();
+            self.output.lock().clear();
+        }
+    }
+}
+
+/// Words that wait until it is known where they belong.
+#[derive(Debug, Default)]
+pub struct Words(Vec<Piece>);
+
+impl Words {
+    /// A line on standard output.
+    pub fn say(&mut self, line: impl AsRef<str>) {
+        self.0.push(Piece::line(line));
+    }
+
+    /// Text on standard error, as it is.
+    pub fn complain(&mut self, text: impl AsRef<[u8]>) {
+        self.0.push(Piece::Text(Stream::Err, text.as_ref().to_vec()));
+    }
+
+    /// `Warning: ` and its lines, on standard error.
+    pub fn warn(&mut self, lines: impl AsRef<str>) {
+        self.0.push(Piece::warning(lines));
     }
 }
 
@@ -140,7 +254,7 @@ impl Block {
 
     /// A line on standard output.
     pub fn say(&self, line: impl AsRef<str>) {
-        self.print(format!("{}\n", line.as_ref()));
+        self.push(Piece::line(line));
     }
 
     /// Text on standard error, as it is.
@@ -153,7 +267,7 @@ impl Block {
 
     /// `Warning: ` and its lines, on standard error.
     pub fn warn(&self, lines: impl AsRef<str>) {
-        self.complain(format!("Warning: {}\n", lines.as_ref()));
+        self.push(Piece::warning(lines));
     }
 
     /// An error in the form that callers know: an empty line, `Error! `, then the lines.
@@ -161,14 +275,43 @@ impl Block {
         self.complain(format!("\nError! {error}\n"));
     }
 
+    /// Words that were said elsewhere.
+    pub fn pass_on(&self, words: Words) {
+        words.0.into_iter().for_each(|piece| self.push(piece));
+    }
+
     /// Text on standard output, unless a block before said something under the same name.
     pub fn once(&self, name: &str, text: &str) {
         self.push(Piece::Once(name.to_owned(), text.as_bytes().to_vec()));
     }
 
+    /// Its job begins, or goes on with something else.
+    pub fn begin(&self, module: &str, kernel: &str, phase: &'static str) {
+        if let Some(screen) = &mut self.output.lock().screen {
+            screen.task(self.index, module, kernel, phase, Instant::now());
+        }
+    }
+
+    /// Its job, if it has begun, goes on with something else.
+    pub fn phase(&self, phase: &'static str) {
+        if let Some(screen) = &mut self.output.lock().screen {
+            screen.phase(self.index, phase);
+        }
+    }
+
+    /// Nobody works on its job for now.
+    pub fn rest(&self) {
+        if let Some(screen) = &mut self.output.lock().screen {
+            screen.rest(self.index);
+        }
+    }
+
     /// Nothing more will be said: the next block's turn.
     pub fn end(&self) {
         let mut state = self.output.lock();
+        if let Some(screen) = &mut state.screen {
+            screen.rest(self.index);
+        }
         state.queues[self.index].ended = true;
         if state.head == self.index {
             state.advance();
@@ -177,10 +320,11 @@ impl Block {
 
     /// Whether what is said now is out at once, so that a child may write to our streams itself.
     pub fn is_live(&self) -> bool {
-        !self.errors_only && self.output.lock().head == self.index
+        let state = self.output.lock();
+        !self.errors_only && state.head == self.index && state.screen.is_none()
     }
 
-    /// Whether a person may be watching this block's standard output now.
+    /// Whether a person may be watching this block's standard output now, with nothing else to see.
     pub fn is_watched(&self) -> bool {
         self.is_live() && std::io::stdout().is_terminal()
     }

@@ -16,14 +16,18 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::{FdFlags, fcntl_setfd, ioctl_fionread};
 
+use super::memory::Gauge;
 use super::sys;
 
 /// How long a token may lie idle.
 const TICK: Duration = Duration::from_millis(20);
+
+/// How old what is known of free memory may be. Compilers take some seconds to become large.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// At most so many tokens are out at any time. Clones are the same pool.
 #[derive(Clone, Debug)]
@@ -43,10 +47,15 @@ impl Drop for Owner {
 }
 
 impl Pool {
-    /// A pool of `jobs` tokens; 0 means as many as anybody wants.
-    pub fn new(jobs: usize) -> Pool {
-        let state = State { free: jobs, ..State::default() };
-        let shared = Arc::new(Shared { limited: jobs > 0, state: Mutex::new(state), changed: Condvar::new() });
+    /// A pool of `jobs` tokens, of which no more are out than there is memory for; 0 means as many as anybody wants.
+    pub fn new(jobs: usize, memory: Option<Gauge>) -> Pool {
+        let mut state = State { free: jobs, ..State::default() };
+        // One always runs.
+        let memory = memory.filter(|_| jobs > 1);
+        if let Some(gauge) = &memory {
+            state.allow(jobs, gauge.jobs(0));
+        }
+        let shared = Arc::new(Shared { jobs, memory, state: Mutex::new(state), changed: Condvar::new() });
         if jobs > 1 {
             let shared = Arc::clone(&shared);
             // Without it everything works, if not as evenly.
@@ -55,10 +64,22 @@ impl Pool {
         Pool { owner: Arc::new(Owner(shared)) }
     }
 
+    /// How many tokens there are; as many as there are cores where nothing limits them.
+    pub fn at_most(&self) -> usize {
+        self.owner.0.at_most()
+    }
+
+    /// Whether a job that starts now would not have to wait.
+    pub fn is_idle(&self) -> bool {
+        let state = self.owner.0.state();
+        !self.owner.0.limited()
+            || state.waiting.is_empty() && (state.free > 0 || state.jobs.iter().any(|job| job.unread() > 0))
+    }
+
     /// Takes the token that a job's make brings by itself. Waits for it, first come, first served.
     pub fn start(&self) -> io::Result<JobToken> {
         let shared = Arc::clone(&self.owner.0);
-        if !shared.limited {
+        if !shared.limited() {
             return Ok(JobToken { shared, id: 0, ends: None });
         }
         let (ends, pipe) = pipe()?;
@@ -92,6 +113,23 @@ pub struct JobToken {
 }
 
 impl JobToken {
+    /// How many tokens this job can have, its own included; as many as there are cores where nothing limits it.
+    pub fn at_most(&self) -> usize {
+        self.shared.at_most()
+    }
+
+    /// Waits for a further token, for work of ours on this job's behalf, as long as it is `wanted`.
+    pub fn another(&self, wanted: &dyn Fn() -> bool) -> Option<Another<'_>> {
+        let mut state = self.shared.state();
+        while wanted() {
+            if !self.shared.limited() || state.spare(self.id) {
+                return Some(Another(self));
+            }
+            state = self.shared.changed.wait_timeout(state, TICK).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        None
+    }
+
     /// Lets the makes below `command` take further tokens from the pool: sets MAKEFLAGS, and lets the pipe pass.
     /// To be called after whatever else closes descriptors or clears the environment.
     pub fn configure(&self, command: &mut Command) {
@@ -116,32 +154,68 @@ impl Drop for JobToken {
     }
 }
 
+/// A further token of a job, given back when dropped.
+#[derive(Debug)]
+pub struct Another<'a>(&'a JobToken);
+
+impl Drop for Another<'_> {
+    fn drop(&mut self) {
+        let JobToken { shared, id, .. } = self.0;
+        if shared.limited() {
+            shared.state().give_back(*id);
+            shared.changed.notify_all();
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Shared {
-    limited: bool,
+    /// The most tokens that are out at any time; 0 where there is no limit.
+    jobs: usize,
+    memory: Option<Gauge>,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 impl Shared {
+    fn limited(&self) -> bool {
+        self.jobs > 0
+    }
+
+    fn at_most(&self) -> usize {
+        match self.jobs {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            jobs => jobs,
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The thread that looks at the pipes. It sleeps while there is nothing to balance.
+    /// The thread that looks at the pipes, and at what memory is left. It sleeps while there is nothing to balance.
     fn keep_balance(&self) {
         let mut state = self.state();
+        let mut looked = Instant::now();
         while !(state.closed && state.jobs.is_empty()) {
-            let busy = state.jobs.len() > 1 || !state.jobs.is_empty() && !state.waiting.is_empty();
-            if busy {
+            let idle = state.jobs.is_empty();
+            let busy = state.jobs.len() > 1 || !idle && !state.waiting.is_empty();
+            if let Some(gauge) = self.memory.as_ref().filter(|_| !idle && looked.elapsed() >= LOOK) {
+                let running = state.running();
+                state.allow(self.jobs, gauge.jobs(running));
+                looked = Instant::now();
+            }
+            state = if busy {
                 state.balance();
                 if state.free > 0 && !state.waiting.is_empty() {
                     self.changed.notify_all();
                 }
-                state = self.changed.wait_timeout(state, TICK).unwrap_or_else(PoisonError::into_inner).0;
+                self.changed.wait_timeout(state, TICK).unwrap_or_else(PoisonError::into_inner).0
+            } else if !idle && self.memory.is_some() {
+                self.changed.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner).0
             } else {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
+                self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+            };
         }
     }
 }
@@ -149,6 +223,8 @@ impl Shared {
 #[derive(Debug, Default)]
 struct State {
     free: usize,
+    /// Tokens that nobody gets for want of memory.
+    withheld: usize,
     /// Who waits in `start`, oldest first.
     waiting: VecDeque<u64>,
     next_id: u64,
@@ -157,6 +233,23 @@ struct State {
 }
 
 impl State {
+    /// Tokens that somebody uses.
+    fn running(&self) -> usize {
+        self.jobs.iter().map(|job| 1 + job.fed - job.unread()).sum()
+    }
+
+    /// Withholds all of the pool's `jobs` tokens but `allowed` ones, as far as nobody uses them.
+    fn allow(&mut self, jobs: usize, allowed: usize) {
+        let surplus = jobs.saturating_sub(allowed);
+        self.free += self.withheld.saturating_sub(surplus);
+        self.withheld = self.withheld.min(surplus);
+        while self.withheld < surplus && (self.free > 0 || self.take_back()) {
+            self.free = self.free.saturating_sub(1);
+            self.withheld += 1;
+        }
+        self.balance();
+    }
+
     /// Gives every token its best place.
     fn balance(&mut self) {
         // Those who wait come first.
@@ -189,6 +282,26 @@ impl State {
         let mut order: Vec<&mut Job> = self.jobs.iter_mut().collect();
         order.sort_by_key(|job| (job.unread(), job.fed));
         order.into_iter().any(Job::put)
+    }
+
+    /// Gives a job a token that nobody uses, beside its pipe.
+    fn spare(&mut self, id: u64) -> bool {
+        let Some(job) = self.jobs.iter_mut().find(|job| job.id == id) else { return false };
+        let spare = job.take();
+        if !spare && (self.free == 0 || !self.waiting.is_empty()) {
+            return false;
+        }
+        self.free -= usize::from(!spare);
+        job.fed += 1;
+        true
+    }
+
+    fn give_back(&mut self, id: u64) {
+        if let Some(job) = self.jobs.iter_mut().find(|job| job.id == id) {
+            job.fed -= 1;
+            self.free += 1;
+            self.balance();
+        }
     }
 
     /// All that a job held is free again.

@@ -66,7 +66,7 @@ fn one_make_gets_all_tokens_and_no_more() -> io::Result<()> {
     makefile(dir.path(), 12, "0.1")?;
     for jobs in [1, 3] {
         let log = dir.path().join(format!("log{jobs}"));
-        let pool = Pool::new(jobs);
+        let pool = Pool::new(jobs, None);
         let token = pool.start()?;
         let mut command = make(dir.path(), &log);
         token.configure(&mut command);
@@ -83,7 +83,7 @@ fn many_makes_share() -> io::Result<()> {
     let dir = tempfile::tempdir()?;
     makefile(dir.path(), 8, "0.03")?;
     let log = dir.path().join("log");
-    let pool = Pool::new(4);
+    let pool = Pool::new(4, None);
     std::thread::scope(|scope| {
         for _ in 0..10 {
             scope.spawn(|| -> io::Result<()> {
@@ -105,7 +105,7 @@ fn many_makes_share() -> io::Result<()> {
 
 #[test]
 fn who_waits_is_served_in_order_from_idle_tokens() -> io::Result<()> {
-    let pool = Pool::new(3);
+    let pool = Pool::new(3, None);
     let first = pool.start()?;
     assert_eq!(fed(&pool), [2]);
     // Both come out of the first job's pipe.
@@ -137,7 +137,7 @@ fn a_killed_make_takes_nothing_with_it() -> io::Result<()> {
     let dir = tempfile::tempdir()?;
     makefile(dir.path(), 8, "1000")?;
     let log = dir.path().join("log");
-    let pool = Pool::new(4);
+    let pool = Pool::new(4, None);
     let token = pool.start()?;
     let mut command = make(dir.path(), &log);
     token.configure(&mut command);
@@ -159,7 +159,7 @@ fn a_make_that_drains_or_floods_starves_nobody() -> io::Result<()> {
     let drain = format!("{ends} head -c 3 <&$r > /dev/null; echo done; exec cat <&$r");
     let flood = format!("{ends} yes <&- >&$w 2>/dev/null & sleep 0.3; echo done; wait");
     for (script, floods) in [(drain, false), (flood, true)] {
-        let pool = Pool::new(4);
+        let pool = Pool::new(4, None);
         let hostile = pool.start()?;
         let mut command = Command::new("bash");
         command.args(["-c", &script]).stdout(Stdio::piped());
@@ -196,7 +196,7 @@ fn an_idle_token_goes_where_it_is_used() -> io::Result<()> {
     let dir = tempfile::tempdir()?;
     makefile(dir.path(), 4, "1000")?;
     let log = dir.path().join("log");
-    let pool = Pool::new(4);
+    let pool = Pool::new(4, None);
     // A job that uses nothing but its own token, like one that links.
     let idle = pool.start()?;
     let token = pool.start()?;
@@ -225,7 +225,7 @@ fn tokens_reach_a_sandbox() -> io::Result<()> {
     makefile(dir.path(), 6, "0.1")?;
     for isolation in [Isolation::Namespaces, Isolation::Landlock] {
         let log = work.join(format!("{isolation:?}"));
-        let pool = Pool::new(2);
+        let pool = Pool::new(2, None);
         let token = pool.start()?;
         let mut command = make(dir.path(), &log);
         let mounts = vec![Mount::Bind { from: work.clone(), at: work.clone(), writable: true }];
@@ -244,12 +244,39 @@ fn without_a_limit_nobody_waits() -> io::Result<()> {
     let dir = tempfile::tempdir()?;
     makefile(dir.path(), 6, "0.5")?;
     let log = dir.path().join("log");
-    let pool = Pool::new(0);
+    let pool = Pool::new(0, None);
     let _others = (0..100).map(|_| pool.start()).collect::<io::Result<Vec<_>>>()?;
     let token = pool.start()?;
     let mut command = make(dir.path(), &log);
     token.configure(&mut command);
     assert!(command.status()?.success());
     assert_eq!(most(&log)?, (6, 6));
+    Ok(())
+}
+
+#[test]
+fn memory_decides_how_many_tokens_are_out() -> io::Result<()> {
+    let dir = tempfile::tempdir()?;
+    std::fs::create_dir(dir.path().join("proc"))?;
+    let available = |mebibytes: u64| {
+        let new = dir.path().join("new");
+        std::fs::write(&new, format!("MemAvailable: {} kB\n", mebibytes * 1024))?;
+        std::fs::rename(new, dir.path().join("proc/meminfo"))
+    };
+    available(600)?;
+    let pool = Pool::new(4, Some(Gauge::new(&crate::system::paths::Paths::new(dir.path()))));
+    assert_eq!(free(&pool), 1);
+    let job = pool.start()?;
+    assert_eq!(fed(&pool), [0]);
+    available(8000)?;
+    wait_until(|| fed(&pool) == [3]);
+    available(0)?;
+    wait_until(|| fed(&pool) == [0]);
+    drop(job);
+    assert_eq!(free(&pool), 1, "one job runs whatever there is");
+    let _one = pool.start()?;
+    available(1100)?;
+    // It runs, and there is room for two more.
+    wait_until(|| fed(&pool) == [2]);
     Ok(())
 }

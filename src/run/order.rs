@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Which of the steps that can be built goes first: the one with the longest way behind it.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::model::history::History;
+use crate::model::site::Site;
+use crate::plan::{Step, Verdict};
+
+/// How long the steps will take.
+#[derive(Debug)]
+pub struct Times {
+    /// Of each as it is known from earlier builds; nothing for what builds nothing.
+    pub known: Vec<Option<Duration>>,
+    /// Of each and all that waits for it, as far as it can be guessed.
+    pub urgency: Vec<Duration>,
+}
+
+impl Times {
+    /// Of the steps of a plan. Where nothing is known the size of the source decides.
+    pub fn of(site: &Site, steps: &[Step], history: &History) -> Self {
+        let builds = |step: &Step| matches!(step.verdict, Verdict::Build);
+        let known: Vec<_> =
+            steps.iter().map(|step| history.time(&step.id, &step.kernel.target).filter(|_| builds(step))).collect();
+        let own: Vec<Duration> = steps
+            .iter()
+            .zip(&known)
+            .map(|(step, known)| match known {
+                Some(time) => *time,
+                None if builds(step) => guess(source_size(&site.tree.source_link(&step.id))),
+                None => Duration::ZERO,
+            })
+            .collect();
+        let waits_for: Vec<Option<usize>> =
+            steps.iter().map(|step| step.after.iter().chain(&step.triggers).max().copied()).collect();
+        Self { urgency: critical_paths(&own, &waits_for), known }
+    }
+}
+
+/// The longest way from the begin of each step to the end of all. A step waits for the commitment of an earlier one,
+/// `waits_for`, and so for all before that: they are committed in order.
+fn critical_paths(own: &[Duration], waits_for: &[Option<usize>]) -> Vec<Duration> {
+    let mut paths = own.to_vec();
+    // The longest way of those that wait for each.
+    let mut behind = vec![Duration::ZERO; own.len()];
+    let mut longest = Duration::ZERO;
+    for index in (0..own.len()).rev() {
+        longest = longest.max(behind[index]);
+        paths[index] += longest;
+        if let Some(earlier) = waits_for[index].filter(|earlier| *earlier < index) {
+            behind[earlier] = behind[earlier].max(paths[index]);
+        }
+    }
+    paths
+}
+
+/// How long it takes until all is done, of which so much is left on `cores` cores; unknown if it is of one.
+pub fn left(steps: &[Option<Duration>], cores: usize) -> Option<Duration> {
+    let known: Option<Vec<Duration>> = steps.iter().copied().collect();
+    let known = known?;
+    let longest = known.iter().max().copied()?;
+    let shared = known.iter().sum::<Duration>() / u32::try_from(cores.min(known.len())).unwrap_or(u32::MAX);
+    Some(longest.max(shared))
+}
+
+/// Bytes of C source that a build would compile at most.
+fn source_size(dir: &Path) -> u64 {
+    fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| match entry.file_type() {
+            Ok(kind) if kind.is_dir() => source_size(&entry.path()),
+            Ok(kind) if kind.is_file() && entry.file_name().as_encoded_bytes().ends_with(b".c") => {
+                entry.metadata().map_or(0, |meta| meta.len())
+            }
+            _ => 0,
+        })
+        .sum()
+}
+
+/// What real packages take on one core: a second for kbuild, and eight for each megabyte.
+fn guess(source: u64) -> Duration {
+    Duration::from_millis(1000 + source / 125)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_to_the_end_is_what_counts() {
+        type Case = (&'static [u64], &'static [Option<usize>], &'static [u64]);
+        const N: Option<usize> = None;
+        let cases: [Case; 6] = [
+            (&[], &[], &[]),
+            (&[3, 5, 1], &[N, N, N], &[3, 5, 1]),
+            // A chain.
+            (&[1, 2, 3], &[N, Some(0), Some(1)], &[6, 5, 3]),
+            // Who waits for the second waits for the first as well: it is committed before.
+            (&[1, 1, 9, 4], &[N, N, Some(1), N], &[10, 10, 9, 4]),
+            // The longest of those that wait.
+            (&[1, 2, 9, 3], &[N, Some(0), Some(0), Some(1)], &[10, 5, 9, 3]),
+            // What builds nothing is on the way all the same.
+            (&[2, 0, 7], &[N, Some(0), Some(1)], &[9, 7, 7]),
+        ];
+        for (own, waits_for, expected) in cases {
+            let own: Vec<_> = own.iter().copied().map(Duration::from_secs).collect();
+            let expected: Vec<_> = expected.iter().copied().map(Duration::from_secs).collect();
+            assert_eq!(critical_paths(&own, waits_for), expected, "{own:?} {waits_for:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_is_the_longest_or_the_share_of_a_core() {
+        for (steps, cores, expected) in [
+            (&[][..], 2, None),
+            (&[Some(4), None], 2, None),
+            (&[Some(4)], 2, Some(4)),
+            (&[Some(9), Some(1)], 2, Some(9)),
+            (&[Some(4), Some(4), Some(4)], 2, Some(6)),
+            (&[Some(4), Some(4), Some(4)], 8, Some(4)),
+        ] {
+            let seconds = |time: u64| Duration::from_secs(time);
+            let steps: Vec<_> = steps.iter().map(|time| time.map(seconds)).collect();
+            assert_eq!(left(&steps, cores), expected.map(seconds), "{steps:?} {cores}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_compiled_counts_as_source() {
+        let dir = tempfile::tempdir().expect("a directory");
+        fs::create_dir(dir.path().join("sub")).expect("made");
+        for (name, size) in [("a.c", 10), ("sub/b.c", 5), ("README", 1000), ("firmware.bin", 9999)] {
+            fs::write(dir.path().join(name), vec![b'x'; size]).expect("written");
+        }
+        std::os::unix::fs::symlink(".", dir.path().join("loop")).expect("made");
+        assert_eq!(source_size(dir.path()), 15);
+    }
+}
