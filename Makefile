@@ -5,6 +5,7 @@ help:
 	@echo 'make check   everything: lints, unit tests, tests in throwaway roots, a boot'
 	@echo 'make deb     build the package, into target/deb'
 	@echo 'make corpus  26 real packages on kernels of all flavours, by us and by Debian (an hour or two)'
+	@echo 'make bench   how fast ours and Debian'"'"'s are, row by row: ROW=name for one, LIST=1 says which there are'
 	@echo 'make lint    rustfmt, clippy, rustdoc and shellcheck'
 	@echo 'make clean   remove what all of these made'
 	@echo
@@ -24,12 +25,23 @@ check:
 	lintian --fail-on error,warning target/deb/dkms-rs_*.deb
 	tests/throwaway prepare ours
 	tests/throwaway prepare peer
+	tests/throwaway prepare bench-ours
+	tests/throwaway prepare bench-peer
 	RUST_TEST_THREADS=2 cargo test --locked --test main
 
 corpus:
 	@tests/needs build
 	@$(MAKE) --no-print-directory deb
 	cargo test --locked --test main -- --ignored --exact corpus::whole --nocapture
+
+bench:
+ifdef LIST
+	@tests/bench/run --list
+else
+	@tests/needs build
+	@$(MAKE) --no-print-directory deb
+	@tests/bench/run $(ROW)
+endif
 
 lint:
 	cargo fmt --check
@@ -60,4 +72,4 @@ target/deb/built: $(sources)
 clean:
 	rm -rf target 2>/dev/null || sudo rm -rf target
 
-.PHONY: help demo check corpus lint deb clean
+.PHONY: help demo check corpus bench lint deb clean

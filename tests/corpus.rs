@@ -50,6 +50,9 @@ const PACKAGES: [&str; 26] = [
 /// program, one with several modules.
 const SAMPLE: [&str; 4] = ["bbswitch-dkms", "ddcci-dkms", "gost-crypto-dkms", "tp-smapi-dkms"];
 
+/// These take longer than all others together: they come last.
+const LONG: [&str; 3] = ["nvidia-tesla-470-kernel-dkms", "openafs-modules-dkms", "zfs-dkms"];
+
 /// What packages need and do not depend on.
 const ALSO: [(&str, &str); 1] = [("iptables-netflow-dkms", "libxtables-dev pkg-config")];
 
@@ -184,10 +187,10 @@ impl Notes {
         fs::read_to_string(self.file(trial, package)).ok()
     }
 
-    /// Does what was not done yet.
-    fn take(&self, trial: &Trial) {
+    /// Does what was not done yet, of those that take long or of the others.
+    fn take(&self, trial: &Trial, long: bool) {
         let mut root = None;
-        for package in &trial.packages {
+        for package in trial.packages.iter().filter(|package| LONG.contains(package) == long) {
             let file = self.file(trial, package);
             if file.exists() {
                 continue;
@@ -229,7 +232,9 @@ fn compare(trials: &[Trial], sides: &[Notes; 2]) -> (Vec<String>, Vec<String>) {
 fn run(sides: &[Notes; 2], trials: &[Trial]) {
     thread::scope(|scope| {
         for side in sides {
-            scope.spawn(move || trials.iter().for_each(|trial| side.take(trial)));
+            scope.spawn(move || {
+                [false, true].map(|long| trials.iter().for_each(|trial| side.take(trial, long)));
+            });
         }
     });
 }

@@ -8,6 +8,7 @@
 mod add;
 mod apt;
 mod bad_input;
+mod bench;
 mod boot;
 mod building;
 mod caches;

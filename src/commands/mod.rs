@@ -21,7 +21,7 @@ use crate::model::module::{Id, Target};
 use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::request::{Announced, Goal, Modules, Request};
-use crate::steps::logged;
+use crate::steps::logged::{self, Told};
 use crate::system::files;
 use crate::system::lock::{self, Lock};
 use crate::system::output::Block;
@@ -253,7 +253,7 @@ fn run_post_transaction(site: &Site, script: &str, say: &Block) {
     // reason to fail.
     let ended = files::remove_any(&log)
         .doing(cannot("clear", &log))
-        .and_then(|()| logged::run(site, say, &log, &mut command, description, script));
+        .and_then(|()| logged::run(site, say, &log, &mut command, Told { description, text: script, names: &[] }));
     if let Err(error) = ended {
         say.warn(error.to_string());
     }

@@ -65,6 +65,16 @@ impl Headers {
         mounts
     }
 
+    /// The names that [`Headers::view`] gives the directories, and their own.
+    pub fn names(&self) -> Vec<(String, String)> {
+        let pairs = self.common.iter().map(|common| (common, COMMON)).chain([(&self.flavour, FLAVOUR)]);
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        pairs
+            .filter(|_| self.common.is_some())
+            .map(|(dir, name)| (text(&dir.with_file_name(name)), text(dir)))
+            .collect()
+    }
+
     fn tree(&self) -> io::Result<Tree> {
         let mut tree = Tree::walk(&self.flavour)?;
         if let Some(common) = &self.common {

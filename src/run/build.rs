@@ -15,10 +15,11 @@ use crate::error::{Doing, Error, Result, cannot};
 use crate::model::compile_cache::{CompileCache, Share};
 use crate::model::kernel::{Toolchain, is_module_file};
 use crate::model::store::Made;
+use crate::steps::Work;
+use crate::steps::logged::{self, Told};
 use crate::steps::prepare::Workshop;
 use crate::steps::scripts::{self, Script};
 use crate::steps::sign::Signing;
-use crate::steps::{Work, logged};
 use crate::system::files::{find, read_foreign};
 use crate::system::output::Block;
 use crate::system::process;
@@ -94,7 +95,8 @@ impl<'a> Build<'a> {
         self.token.configure(&mut command);
         command.env_remove("CARGO_MAKEFLAGS");
         self.made().told.push(description.to_owned());
-        logged::run(self.work.site, self.work.say, &self.workshop.log, &mut command, description, text)
+        let told = Told { description, text, names: &self.workshop.names };
+        logged::run(self.work.site, self.work.say, &self.workshop.log, &mut command, told)
     }
 
     /// How a command that runs now takes part in the compile cache: what lies in the build directory decides.

@@ -13,6 +13,7 @@ use crate::steps::Work;
 use crate::system::files::open_log;
 use crate::system::output::Block;
 use crate::system::process;
+use crate::system::renaming::Renaming;
 
 /// How often a person at a terminal sees that a command still runs.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(3);
@@ -30,8 +31,20 @@ pub fn append(log: &Path, text: impl AsRef<[u8]>) -> Result<()> {
     open_log(log).and_then(|mut file| file.write_all(text.as_ref())).doing(cannot("write", log))
 }
 
-/// Runs a command that is described as `description` and told and logged as `text`; gives its exit code.
-pub fn run(site: &Site, say: &Block, log: &Path, command: &mut Command, description: &str, text: &str) -> Result<i32> {
+/// How a command is told.
+#[derive(Debug, Clone, Copy)]
+pub struct Told<'a> {
+    /// What it does.
+    pub description: &'a str,
+    /// Itself.
+    pub text: &'a str,
+    /// Names that it knows, and what they are called outside.
+    pub names: &'a [(String, String)],
+}
+
+/// Runs a command, tells of it and logs it; gives its exit code.
+pub fn run(site: &Site, say: &Block, log: &Path, command: &mut Command, told: Told) -> Result<i32> {
+    let Told { description, text, names } = told;
     let verbose = site.framework.verbose;
     say.print(if verbose { format!("{text}\n") } else { format!("{description}...") });
     append(log, format!("\n{description}\n# command: {text}\n"))?;
@@ -43,14 +56,17 @@ pub fn run(site: &Site, say: &Block, log: &Path, command: &mut Command, descript
         if !verbose {
             scope.spawn(move || show_life(say, &end));
         }
-        let code = process::merged(command, |output| {
+        let mut pass = |output: &[u8]| {
             if written.is_ok() {
                 written = file.write_all(output);
             }
             if verbose {
                 say.print(output);
             }
-        });
+        };
+        let mut renaming = Renaming::new(names);
+        let code = process::merged(command, |output| pass(&renaming.pass(output)));
+        pass(&renaming.end());
         drop(ended);
         code
     })

@@ -33,6 +33,8 @@ pub struct Workshop {
     isolation: Isolation,
     /// How the kernel's headers are seen.
     headers: Vec<Mount>,
+    /// What the build calls them, and what they are called outside.
+    pub names: Vec<(String, String)>,
 }
 
 impl Workshop {
@@ -55,10 +57,8 @@ impl Workshop {
         let user = if site.builds_as_root(id) { None } else { site.build_user() };
         // Without a private view of the file system the build must stand where it believes to be.
         let build = if isolation == Isolation::Namespaces { dir.path().join("build") } else { site.tree.build_dir(id) };
-        let headers = match isolation {
-            Isolation::Namespaces => Headers::of(&kernel.build_dir).map(|headers| headers.view()).unwrap_or_default(),
-            _ => Vec::new(),
-        };
+        let headers = Headers::of(&kernel.build_dir).ok().filter(|_| isolation == Isolation::Namespaces);
+        let (headers, names) = headers.map(|headers| (headers.view(), headers.names())).unwrap_or_default();
         Ok(Self {
             log: dir.path().join("make.log"),
             result: dir.path().join("result"),
@@ -68,6 +68,7 @@ impl Workshop {
             user,
             isolation,
             headers,
+            names,
         })
     }
 

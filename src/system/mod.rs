@@ -13,6 +13,7 @@ pub mod output;
 pub mod paths;
 pub mod process;
 pub mod regex;
+pub mod renaming;
 pub mod sandbox;
 pub mod screen;
 pub mod shell;
