@@ -233,7 +233,9 @@ fn run(sides: &[Notes; 2], trials: &[Trial]) {
     thread::scope(|scope| {
         for side in sides {
             scope.spawn(move || {
-                [false, true].map(|long| trials.iter().for_each(|trial| side.take(trial, long)));
+                for long in [false, true] {
+                    trials.iter().for_each(|trial| side.take(trial, long));
+                }
             });
         }
     });
