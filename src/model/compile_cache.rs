@@ -19,7 +19,7 @@ use crate::model::kernel::Kernel;
 use crate::model::module::Id;
 use crate::model::site::Site;
 use crate::model::tools;
-use crate::system::digest::{Digest, Memory, Tree};
+use crate::system::digest::{Digest, Notes, Tree};
 use crate::system::process::find_program;
 use crate::system::sandbox::{Isolation, Mount, User};
 
@@ -57,7 +57,7 @@ pub struct Share {
 
 impl CompileCache {
     /// The cache for a kernel; none where it is not wanted, or cannot be kept apart, or where there is no ccache.
-    pub fn for_kernel(site: &Site, kernel: &Kernel, memory: &Memory) -> Option<Self> {
+    pub fn for_kernel(site: &Site, kernel: &Kernel, notes: &Notes) -> Option<Self> {
         let user = site.build_user().filter(|_| Self::is_wanted(site))?;
         let programs = site.paths.system("/usr/lib/ccache");
         if !programs.is_dir() || find_program("ccache").is_none() {
@@ -67,7 +67,7 @@ impl CompileCache {
             let headers = Headers::of(&kernel.build_dir)?;
             let mut digest = Digest::new("objects 1");
             digest.add(headers.frame()?);
-            digest.add(tools::digest(site, &kernel.toolchain(), false, memory)?);
+            digest.add(tools::digest(&kernel.toolchain(), false, notes)?);
             Ok((digest.finish(), std::env::join_paths(headers.names_of_autoconf()).map_err(io::Error::other)?))
         };
         let (namespace, ignored) =

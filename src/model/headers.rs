@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::system::digest::{self, Digest, Memory, Tree};
+use crate::system::digest::{self, Digest, Notes, Tree};
 use crate::system::sandbox::Mount;
 
 /// What the headers that all flavours share are called in a build's view, whatever the kernel's version is.
@@ -84,8 +84,8 @@ impl Headers {
     }
 
     /// The digest of all that a build can find there; the same wherever and whenever it was unpacked.
-    pub fn content(&self, memory: &Memory) -> io::Result<String> {
-        memory.content(&self.tree()?)
+    pub fn content(&self, notes: &Notes) -> io::Result<String> {
+        notes.content(&self.tree()?)
     }
 
     /// The digest of what decides on every object beyond the headers that it names: which headers there are, for one
@@ -182,12 +182,12 @@ mod tests {
         assert!(view.iter().any(
             |mount| matches!(mount, Mount::Bind { from, at, .. } if *from == common && *at == dir.path().join(COMMON))
         ));
-        let memory = Memory::new(None);
-        let (frame, content) = (headers.frame()?, headers.content(&memory)?);
+        let notes = Notes::new(None);
+        let (frame, content) = (headers.frame()?, headers.content(&notes)?);
         // A content counts for itself: who includes it looks into it.
         fs::write(common.join("include/a.h"), "2")?;
         assert_eq!(headers.frame()?, frame);
-        assert_ne!(headers.content(&memory)?, content);
+        assert_ne!(headers.content(&notes)?, content);
         fs::write(common.join("include/b.h"), "")?;
         let more = headers.frame()?;
         assert_ne!(more, frame);

@@ -16,7 +16,7 @@ use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::model::tools;
 use crate::model::tree::State;
-use crate::system::digest::{self, Digest, Memory, Tree};
+use crate::system::digest::{self, Digest, Notes, Tree};
 use crate::system::dpkg;
 
 /// Variables that say who calls us, from where and how it shall look, and nothing about a module.
@@ -75,11 +75,11 @@ pub struct Recipe<'a> {
 
 impl Inputs {
     /// Looks at a kernel's headers and the tools it is built with.
-    pub fn of(site: &Site, kernel: &Kernel, memory: &Memory) -> io::Result<Self> {
+    pub fn of(kernel: &Kernel, notes: &Notes) -> io::Result<Self> {
         let headers = Headers::of(&kernel.build_dir)?;
         Ok(Self {
-            headers: headers.content(memory)?,
-            tools: tools::digest(site, &kernel.toolchain(), headers.has_types(), memory)?,
+            headers: headers.content(notes)?,
+            tools: tools::digest(&kernel.toolchain(), headers.has_types(), notes)?,
         })
     }
 
@@ -125,7 +125,7 @@ impl Inputs {
             key.add(name).add(value);
         }
         if around {
-            add_surroundings(&mut key, site);
+            add_surroundings(&mut key);
         }
         Ok(key.finish())
     }
@@ -139,10 +139,9 @@ impl Inputs {
 }
 
 /// The versions of all packages but kernels, which count by their headers, and what else a configure script may ask.
-fn add_surroundings(key: &mut Digest, site: &Site) {
-    let status = fs::read_to_string(site.paths.system("/var/lib/dpkg/status")).unwrap_or_default();
+fn add_surroundings(key: &mut Digest) {
     let kernels = ["linux-image-", "linux-headers-"];
-    for (name, version) in dpkg::versions(&status) {
+    for (name, version) in dpkg::versions() {
         if !kernels.iter().any(|prefix| name.starts_with(prefix)) {
             key.add(name).add(version);
         }

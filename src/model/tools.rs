@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The programs that turn sources into modules: which they are decides what comes out.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::model::kernel::Toolchain;
-use crate::model::site::Site;
-use crate::system::digest::{Digest, Memory};
+use crate::system::digest::{Digest, Notes};
 use crate::system::dpkg;
 use crate::system::process::{find_program, plain_environment};
 
@@ -18,7 +16,7 @@ const PACKAGES: [&str; 9] =
 
 /// The digest of all programs that a build for a kernel runs: compiler, assembler, linker and the rest by what is in
 /// their files, whoever put them there, and the versions of their packages. `types`: kbuild runs pahole, too.
-pub fn digest(site: &Site, toolchain: &Toolchain, types: bool, memory: &Memory) -> io::Result<String> {
+pub fn digest(toolchain: &Toolchain, types: bool, notes: &Notes) -> io::Result<String> {
     let compiler = toolchain.cc.as_deref().unwrap_or("gcc");
     let linker = toolchain.ld.as_deref().unwrap_or("ld");
     let mut programs = vec![compiler, "as", linker, "objcopy", "strip", "make"];
@@ -30,7 +28,7 @@ pub fn digest(site: &Site, toolchain: &Toolchain, types: bool, memory: &Memory) 
     }
     let mut digest = Digest::new("tools");
     let mut add = |file: Option<PathBuf>| -> io::Result<()> {
-        digest.add(file.as_deref().map_or(Ok(String::new()), |file| memory.file(file))?);
+        digest.add(file.as_deref().map_or(Ok(String::new()), |file| notes.file(file))?);
         Ok(())
     };
     for program in programs {
@@ -38,8 +36,7 @@ pub fn digest(site: &Site, toolchain: &Toolchain, types: bool, memory: &Memory) 
     }
     // What compiles is behind the program of that name.
     add(behind(compiler))?;
-    let status = fs::read_to_string(site.paths.system("/var/lib/dpkg/status")).unwrap_or_default();
-    for (name, version) in dpkg::versions(&status) {
+    for (name, version) in dpkg::versions() {
         if PACKAGES.iter().any(|prefix| name.starts_with(prefix)) {
             digest.add(name).add(version);
         }
@@ -49,6 +46,8 @@ pub fn digest(site: &Site, toolchain: &Toolchain, types: bool, memory: &Memory) 
 
 /// gcc's own compiler, which its driver runs.
 fn behind(compiler: &str) -> Option<PathBuf> {
+    // The one on root's PATH, whatever a configuration says.
+    let compiler = find_program(compiler).filter(|_| !compiler.contains('/'))?;
     let output = plain_environment(&mut Command::new(compiler))
         .arg("-print-prog-name=cc1")
         .stderr(Stdio::null())

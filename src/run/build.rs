@@ -74,12 +74,19 @@ impl<'a> Build<'a> {
 
     /// Runs one command of the build with its progress told and its output logged; gives its exit code.
     ///
-    /// `result` is what it sees as `TREE/M/V/K/A`, if anything.
-    fn command(&self, description: &str, text: &str, script: &str, result: Option<&Path>) -> Result<i32> {
+    /// `compiles`: it may run a compiler. `result` is what it sees as `TREE/M/V/K/A`, if anything.
+    fn command(
+        &self,
+        description: &str,
+        text: &str,
+        script: &str,
+        compiles: bool,
+        result: Option<&Path>,
+    ) -> Result<i32> {
         let Work { options, id, kernel, .. } = self.work;
         let mut command = Command::new("bash");
         command.args(["-c", script, "bash"]);
-        let share = self.share();
+        let share = if compiles { self.share() } else { Share::default() };
         self.workshop.confine(&self.work, result, &share.mounts, &mut command)?;
         command
             .envs(share.variables)
@@ -163,7 +170,7 @@ impl<'a> Build<'a> {
         };
         let text = format!("cd {}/ && {}", found.dir.display(), found.command_line());
         self.work.say.phase(if script == Script::PreBuild { "configuring" } else { "running post_build" });
-        match self.command(&format!("Running the {} script", script.name()), &text, &text, result)? {
+        match self.command(&format!("Running the {} script", script.name()), &text, &text, true, result)? {
             0 => Ok(()),
             code => {
                 let log = self.log_as_told();
@@ -187,7 +194,7 @@ impl<'a> Build<'a> {
             let text = format!("patch -p1 < ./patches/{patch}");
             // The name is data to the shell that opens it.
             let script = format!("patch -p1 < ./patches/{}", scripts::quoted(patch));
-            if self.command(&format!("Applying patch {patch}"), &text, &script, None)? != 0 {
+            if self.command(&format!("Applying patch {patch}"), &text, &script, false, None)? != 0 {
                 return Err(Error::PatchFailed { patch: patch.to_owned(), log: self.log_as_told() });
             }
         }
@@ -197,7 +204,7 @@ impl<'a> Build<'a> {
     fn make(&self) -> Result<()> {
         let command = self.make_command();
         self.work.say.phase("compiling");
-        match self.command("Building module(s)", &command, &command, None)? {
+        match self.command("Building module(s)", &command, &command, true, None)? {
             0 => Ok(()),
             _ => Err(Error::BuildFailed {
                 kernel: self.work.kernel.target.to_string(),

@@ -18,7 +18,7 @@ use crate::model::site::Site;
 use crate::model::store::{Made, Store};
 use crate::plan::Step;
 use crate::steps::{Work, probes};
-use crate::system::digest::Memory;
+use crate::system::digest::Notes;
 use crate::system::process::find_program;
 
 /// What is looked at once for each kernel, and only when something is built for it.
@@ -33,7 +33,7 @@ struct OfKernel {
 #[derive(Debug)]
 pub struct Known {
     store: Option<Store>,
-    memory: Memory,
+    notes: Notes,
     kernels: HashMap<Target, OfKernel>,
 }
 
@@ -42,7 +42,7 @@ impl Known {
     pub fn new(site: &Site, steps: &[Step]) -> Self {
         Self {
             store: Store::of(site),
-            memory: Memory::new(site.root.then(|| site.framework.cache_tree.join("digests"))),
+            notes: Notes::new(site.root.then(|| site.framework.cache_tree.join("digests"))),
             kernels: steps.iter().map(|step| (step.kernel.target.clone(), OfKernel::default())).collect(),
         }
     }
@@ -55,7 +55,7 @@ impl Shared<'_> {
         let known = &self.known;
         known.store.as_ref().filter(|_| !site.builds_as_root(id))?;
         let look = || {
-            let looked = Inputs::of(site, kernel, &known.memory);
+            let looked = Inputs::of(kernel, &known.notes);
             looked.inspect_err(|error| log::info!("nothing is kept for {}: {error}", kernel.target.release)).ok()
         };
         let inputs = known.kernels.get(&kernel.target)?.inputs.get_or_init(look).as_ref()?;
@@ -82,7 +82,7 @@ impl Shared<'_> {
 
     /// The compile cache of a kernel.
     pub(super) fn compile_cache(&self, kernel: &Kernel) -> Option<&CompileCache> {
-        let look = || CompileCache::for_kernel(self.site, kernel, &self.known.memory);
+        let look = || CompileCache::for_kernel(self.site, kernel, &self.known.notes);
         self.known.kernels.get(&kernel.target)?.compile_cache.get_or_init(look).as_ref()
     }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Digests (SHA-256, in hexadecimal) of what things are made from, and a memory for those of large directories.
+//! Digests (SHA-256, in hexadecimal) of what things are made from, and notes of those of large directories.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
@@ -152,15 +152,15 @@ impl Tree {
 const SETTLED: Duration = Duration::from_secs(2);
 
 /// How many digests are remembered.
-const MOST_MEMORIES: usize = 512;
+const MOST_NOTES: usize = 512;
 
 /// Remembers the digests of directories' contents, under what stat(2) says of their files.
 #[derive(Debug, Clone)]
-pub struct Memory {
+pub struct Notes {
     dir: Option<PathBuf>,
 }
 
-impl Memory {
+impl Notes {
     /// One that keeps its notes in `dir`, which need not exist; without, it remembers nothing.
     pub fn new(dir: Option<PathBuf>) -> Self {
         Self { dir }
@@ -205,7 +205,7 @@ fn forget_oldest(dir: &Path) {
         .filter_map(|entry| entry.ok().and_then(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()))))
         .collect();
     notes.sort();
-    for (_, note) in notes.iter().take(notes.len().saturating_sub(MOST_MEMORIES)) {
+    for (_, note) in notes.iter().take(notes.len().saturating_sub(MOST_NOTES)) {
         let _ = fs::remove_file(note);
     }
 }
@@ -255,23 +255,23 @@ mod tests {
     }
 
     #[test]
-    fn a_memory_is_believed_only_for_files_that_did_not_change() -> io::Result<()> {
+    fn notes_are_believed_only_for_files_that_did_not_change() -> io::Result<()> {
         let dir = tempfile::tempdir()?;
-        let (file, notes) = (dir.path().join("f"), dir.path().join("notes"));
+        let (file, place) = (dir.path().join("f"), dir.path().join("notes"));
         fs::write(&file, "one")?;
-        let memory = Memory::new(Some(notes.clone()));
-        let one = memory.file(&file)?;
+        let notes = Notes::new(Some(place.clone()));
+        let one = notes.file(&file)?;
         // Just written: nothing is remembered, for it could change again unseen.
-        assert!(!notes.exists());
+        assert!(!place.exists());
         std::thread::sleep(SETTLED + Duration::from_millis(1100));
-        assert_eq!(memory.file(&file)?, one);
-        let note = fs::read_dir(&notes)?.next().expect("a note")?.path();
+        assert_eq!(notes.file(&file)?, one);
+        let note = fs::read_dir(&place)?.next().expect("a note")?.path();
         fs::write(&note, "f".repeat(64))?;
-        assert_eq!(memory.file(&file)?, "f".repeat(64), "read from the note");
+        assert_eq!(notes.file(&file)?, "f".repeat(64), "read from the note");
         fs::write(&note, "cut off")?;
-        assert_eq!(memory.file(&file)?, one);
+        assert_eq!(notes.file(&file)?, one);
         fs::write(&file, "two")?;
-        assert_ne!(memory.file(&file)?, one);
+        assert_ne!(notes.file(&file)?, one);
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 /// The package that a maintainer script runs for, if one runs us (deb-postinst(5): DPKG_MAINTSCRIPT_PACKAGE).
 pub fn maintainer_script() -> Option<String> {
@@ -47,16 +48,24 @@ pub fn is_installed(package: &str) -> bool {
     status.is_ok_and(|output| installed.contains(&output.stdout.as_slice()))
 }
 
-/// Names and versions of the packages whose files are here, from the text of /var/lib/dpkg/status.
-pub fn versions(status: &str) -> BTreeSet<(&str, &str)> {
-    let package = |paragraph| {
-        let field = |name: &str| str::lines(paragraph).find_map(|line| line.strip_prefix(name));
-        // Of a package that was removed nothing is left but settings.
-        let gone = |status: &str| status.ends_with(" config-files") || status.ends_with(" not-installed");
-        let package = (field("Package: ")?, field("Version: ")?);
-        field("Status: ").is_some_and(|status| !gone(status)).then_some(package)
+/// Names and versions of the packages whose files are here, asked once; none where there is no dpkg.
+pub fn versions() -> &'static BTreeSet<(String, String)> {
+    static VERSIONS: OnceLock<BTreeSet<(String, String)>> = OnceLock::new();
+    VERSIONS.get_or_init(|| {
+        let format = "--showformat=${db:Status-Status} ${binary:Package} ${Version}\\n";
+        let output = Command::new("dpkg-query").args(["--show", format]).stderr(Stdio::null()).output();
+        output.map(|output| parse_versions(&String::from_utf8_lossy(&output.stdout))).unwrap_or_default()
+    })
+}
+
+/// From lines of state, name and version. Of a package that was removed nothing is left but settings.
+fn parse_versions(lines: &str) -> BTreeSet<(String, String)> {
+    let package = |line: &str| {
+        let mut words = line.split(' ');
+        let (state, name, version) = (words.next()?, words.next()?, words.next()?);
+        (state != "config-files" && state != "not-installed").then(|| (name.to_owned(), version.to_owned()))
     };
-    status.split("\n\n").filter_map(package).collect()
+    lines.lines().filter_map(package).collect()
 }
 
 fn quiet(command: &mut Command) -> std::io::Result<std::process::ExitStatus> {
@@ -74,9 +83,9 @@ mod tests {
 
     #[test]
     fn what_was_removed_has_no_version() {
-        let status = "Package: a\nStatus: install ok installed\nVersion: 1:2-3\nDescription: x\n Version: 9\n\n\
-                      Package: b\nStatus: deinstall ok config-files\nVersion: 1\n\n\
-                      Package: c\nStatus: install ok unpacked\nVersion: 4\n\nPackage: d\nStatus: unknown ok not-installed\n";
-        assert_eq!(versions(status), BTreeSet::from([("a", "1:2-3"), ("c", "4")]));
+        let lines = "installed a 1:2-3\nconfig-files b 1\nunpacked c:amd64 4\nnot-installed d \n";
+        let found = parse_versions(lines);
+        let found: Vec<_> = found.iter().map(|(name, version)| (name.as_str(), version.as_str())).collect();
+        assert_eq!(found, [("a", "1:2-3"), ("c:amd64", "4")]);
     }
 }
