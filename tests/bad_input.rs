@@ -161,7 +161,7 @@ fn a_build_without_the_kernels_compiler_says_which_package_has_it() {
     root.write("/tmp/clang", "CONFIG_CC_VERSION_TEXT=\"clang version 19\"\nCONFIG_CC_IS_CLANG=y\nCONFIG_LD_IS_LLD=y");
     for (config, packages) in [("gcc", "gcc-9"), ("clang", "clang lld")] {
         root.fails(
-            &format!("script -qec 'dkms build quick/1 --config /tmp/{config}' /dev/null >/tmp/said; code=$?; tail -n 1 /tmp/said | tr -d '\\r'; exit $code"),
+            &format!("script -qec 'dkms build quick/1 --config /tmp/{config}' /dev/null >/tmp/said; code=$?; tail -n 1 /tmp/said | sed 's/.*\\x1b\\[J//' | tr -d '\\r'; exit $code"),
             10,
             &format!("Kernel $K ($A) was built with {packages}, not found here: apt install {packages}\n"),
         );
@@ -415,7 +415,8 @@ fn who_is_not_root_is_told_so() {
 #[test]
 fn a_second_run_waits_and_says_for_whom() {
     let mut root = root();
-    // It builds until it is told to end.
+    // It builds until it is told to end, each time anew.
+    root.sh("echo result_store=no >/etc/dkms/framework.conf.d/off.conf");
     root.quick("slow", "MAKE='until [ -e /srv/end ]; do sleep 0.02; done'");
     root.quick("quick", "AUTOINSTALL=yes");
 

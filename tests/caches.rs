@@ -285,7 +285,7 @@ fn the_caches_may_go_at_any_time_and_stay_within_their_size() {
     root.sh("dkms unbuild hello/0.1; rm /var/cache/dkms; echo result_store_size=1k >/etc/dkms/framework.conf.d/size.conf; dkms build hello/0.1");
     root.says("ls /var/cache/dkms/results", "");
     root.sh("echo cache_tree=/srv/caches >/etc/dkms/framework.conf.d/size.conf; dkms unbuild hello/0.1; dkms build hello/0.1");
-    root.says("ls /srv/caches", "ccache\ndigests\nprobes\nresults\n");
+    root.says("ls /srv/caches", "build-times\nccache\ndigests\nkernels\nknown\nprobes\nresults\n");
     // Somebody looked into one as root.
     root.sh("for dir in /srv/caches/ccache/hello/*; do rm -r $dir/?; CCACHE_DIR=$dir ccache -z; mkdir -p $dir/0/1; done; dkms build hello/0.1 --force");
 }

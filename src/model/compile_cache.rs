@@ -160,7 +160,6 @@ impl CompileCache {
                 ("CCACHE_NOHASHDIR", text("1")),
                 ("CCACHE_IGNOREHEADERS", self.ignored.clone()),
                 ("CCACHE_MAXSIZE", text(&self.size)),
-                ("CCACHE_TEMPDIR", text("/tmp")),
                 // Nobody else's settings.
                 ("CCACHE_CONFIGPATH", text("/dev/null")),
                 ("CCACHE_CONFIGPATH2", text("/dev/null")),

@@ -6,10 +6,10 @@ use std::fs;
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::build::Build;
 use super::{Shared, finish};
-use crate::error::Error;
 use crate::model::compile_cache::CompileCache;
 use crate::model::inputs::{Inputs, Recipe};
 use crate::model::kernel::Kernel;
@@ -93,8 +93,8 @@ impl Shared<'_> {
         if done || cache.probes().is_dir() {
             return;
         }
-        let asked = self.pool.start().map_err(|source| Error::Io { what: "Cannot get a job token".into(), source });
-        let asked = asked.and_then(|_token| probes::ask(self.site, kernel, cache));
+        // Those who wait meanwhile profit most.
+        let asked = self.start(Duration::MAX).and_then(|_token| probes::ask(self.site, kernel, cache));
         // Every build asks for itself then.
         asked.unwrap_or_else(|error| log::warn!("{error}"));
     }

@@ -29,7 +29,7 @@ use crate::steps::sign::Signing;
 use crate::system::memory::Gauge;
 use crate::system::output::Block;
 use crate::system::sandbox::Isolation;
-use crate::system::tokens::Pool;
+use crate::system::tokens::{JobToken, Pool};
 
 /// How a step ended.
 #[derive(Debug)]
@@ -280,7 +280,7 @@ impl Shared<'_> {
         let signing = self.signing.get(&step.kernel.target).unwrap_or(&default);
         let key = self.key(&work, &environment);
         let mut workshop = Workshop::set_up(&work)?;
-        let start = || self.pool.start().map_err(|source| Error::Io { what: "Cannot get a job token".into(), source });
+        let start = || self.start(self.times.urgency[index]);
         if let Some(made) = self.kept(key.as_deref(), &work) {
             let build = finish::again(&work, &workshop, &made, signing, &start()?);
             return Ok(Made { workshop, build, after: Ok(()) });
@@ -314,6 +314,11 @@ impl Shared<'_> {
         }
         workshop.take_aside()?;
         Ok(Made { workshop, build, after })
+    }
+
+    /// A token for a job.
+    fn start(&self, urgency: Duration) -> Result<JobToken> {
+        self.pool.start(urgency).map_err(|source| Error::Io { what: "Cannot get a job token".into(), source })
     }
 
     /// Where builds have no view of their own, those of one module take turns at its place in the tree.

@@ -57,7 +57,9 @@ impl Workshop {
         let user = if site.builds_as_root(id) { None } else { site.build_user() };
         // Without a private view of the file system the build must stand where it believes to be.
         let build = if isolation == Isolation::Namespaces { dir.path().join("build") } else { site.tree.build_dir(id) };
-        let headers = Headers::of(&kernel.build_dir).ok().filter(|_| isolation == Isolation::Namespaces);
+        // Debugging symbols name the headers: where they are kept, by the names that these have outside.
+        let renamed = isolation == Isolation::Namespaces && work.conf.modules.iter().all(|module| module.strip);
+        let headers = Headers::of(&kernel.build_dir).ok().filter(|_| renamed);
         let (headers, names) = headers.map(|headers| (headers.view(), headers.names())).unwrap_or_default();
         Ok(Self {
             log: dir.path().join("make.log"),

@@ -98,10 +98,11 @@ mod tests {
     use super::*;
     use crate::system::tokens::Pool;
     use std::sync::Barrier;
+    use std::time::Duration;
 
     #[test]
     fn results_come_in_order_and_work_goes_side_by_side() -> std::io::Result<()> {
-        let token = Pool::new(3, None).start()?;
+        let token = Pool::new(3, None).start(Duration::ZERO)?;
         // Nobody passes before all three are there.
         let together = Barrier::new(3);
         let mut seen = Vec::new();
@@ -124,7 +125,7 @@ mod tests {
     #[test]
     fn one_job_is_one_thing_after_the_other() -> std::io::Result<()> {
         let pool = Pool::new(1, None);
-        let token = pool.start()?;
+        let token = pool.start(Duration::ZERO)?;
         let order = Mutex::new(Vec::new());
         let note = |what: String| order.lock().unwrap_or_else(PoisonError::into_inner).push(what);
         let ended: Result<(), ()> = each(

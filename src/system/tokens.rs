@@ -9,7 +9,6 @@
 //! A token that lies unread in a pipe is an idle core: many times a second those are taken back for whoever waits to
 //! start, or given to a job whose pipe is empty.
 
-use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -76,8 +75,9 @@ impl Pool {
             || state.waiting.is_empty() && (state.free > 0 || state.jobs.iter().any(|job| job.unread() > 0))
     }
 
-    /// Takes the token that a job's make brings by itself. Waits for it, first come, first served.
-    pub fn start(&self) -> io::Result<JobToken> {
+    /// Takes the token that a job's make brings by itself. Waits for it: of those that wait the most urgent one is
+    /// served first, of those that are alike who came first.
+    pub fn start(&self, urgency: Duration) -> io::Result<JobToken> {
         let shared = Arc::clone(&self.owner.0);
         if !shared.limited() {
             return Ok(JobToken { shared, id: 0, ends: None });
@@ -86,13 +86,14 @@ impl Pool {
         let mut state = shared.state();
         let id = state.next_id;
         state.next_id += 1;
-        state.waiting.push_back(id);
+        let place = state.waiting.partition_point(|(other, _)| *other >= urgency);
+        state.waiting.insert(place, (urgency, id));
         state.balance();
         shared.changed.notify_all();
-        while state.free == 0 || state.waiting.front() != Some(&id) {
+        while state.free == 0 || state.waiting.first() != Some(&(urgency, id)) {
             state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.waiting.pop_front();
+        state.waiting.remove(0);
         state.free -= 1;
         state.jobs.push(Job { id, pipe, fed: 0 });
         state.balance();
@@ -226,7 +227,7 @@ struct State {
     /// Tokens that nobody gets for want of memory.
     withheld: usize,
     /// Who waits in `start`, oldest first.
-    waiting: VecDeque<u64>,
+    waiting: Vec<(Duration, u64)>,
     next_id: u64,
     jobs: Vec<Job>,
     closed: bool,

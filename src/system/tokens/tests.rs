@@ -67,7 +67,7 @@ fn one_make_gets_all_tokens_and_no_more() -> io::Result<()> {
     for jobs in [1, 3] {
         let log = dir.path().join(format!("log{jobs}"));
         let pool = Pool::new(jobs, None);
-        let token = pool.start()?;
+        let token = pool.start(Duration::ZERO)?;
         let mut command = make(dir.path(), &log);
         token.configure(&mut command);
         assert!(command.status()?.success());
@@ -87,7 +87,7 @@ fn many_makes_share() -> io::Result<()> {
     std::thread::scope(|scope| {
         for _ in 0..10 {
             scope.spawn(|| -> io::Result<()> {
-                let token = pool.start()?;
+                let token = pool.start(Duration::ZERO)?;
                 let mut command = make(dir.path(), &log);
                 token.configure(&mut command);
                 assert!(command.status()?.success());
@@ -106,17 +106,17 @@ fn many_makes_share() -> io::Result<()> {
 #[test]
 fn who_waits_is_served_in_order_from_idle_tokens() -> io::Result<()> {
     let pool = Pool::new(3, None);
-    let first = pool.start()?;
+    let first = pool.start(Duration::ZERO)?;
     assert_eq!(fed(&pool), [2]);
     // Both come out of the first job's pipe.
-    let (second, third) = (pool.start()?, pool.start()?);
+    let (second, third) = (pool.start(Duration::ZERO)?, pool.start(Duration::ZERO)?);
     assert_eq!(fed(&pool), [0, 0, 0]);
     let order = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         let start = |n: usize| {
             let (pool, order) = (&pool, &order);
             scope.spawn(move || {
-                let token = pool.start();
+                let token = pool.start(Duration::ZERO);
                 assert_eq!(order.fetch_add(1, Ordering::SeqCst), n);
                 drop(token);
             });
@@ -138,7 +138,7 @@ fn a_killed_make_takes_nothing_with_it() -> io::Result<()> {
     makefile(dir.path(), 8, "1000")?;
     let log = dir.path().join("log");
     let pool = Pool::new(4, None);
-    let token = pool.start()?;
+    let token = pool.start(Duration::ZERO)?;
     let mut command = make(dir.path(), &log);
     token.configure(&mut command);
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
@@ -160,7 +160,7 @@ fn a_make_that_drains_or_floods_starves_nobody() -> io::Result<()> {
     let flood = format!("{ends} yes <&- >&$w 2>/dev/null & sleep 0.3; echo done; wait");
     for (script, floods) in [(drain, false), (flood, true)] {
         let pool = Pool::new(4, None);
-        let hostile = pool.start()?;
+        let hostile = pool.start(Duration::ZERO)?;
         let mut command = Command::new("bash");
         command.args(["-c", &script]).stdout(Stdio::piped());
         hostile.configure(&mut command);
@@ -175,16 +175,16 @@ fn a_make_that_drains_or_floods_starves_nobody() -> io::Result<()> {
         }
         if floods {
             // What it did not take is had back, and what others leave idle is found beside its heap.
-            let mut others = (0..3).map(|_| pool.start()).collect::<io::Result<Vec<_>>>()?;
+            let mut others = (0..3).map(|_| pool.start(Duration::ZERO)).collect::<io::Result<Vec<_>>>()?;
             others.truncate(1);
-            others.push(pool.start()?);
+            others.push(pool.start(Duration::ZERO)?);
         }
         let group = rustix::process::Pid::from_child(&child);
         rustix::process::kill_process_group(group, rustix::process::Signal::KILL)?;
         child.wait()?;
         drop(hostile);
         assert_eq!(free(&pool), 4, "{script}");
-        let tokens = (0..4).map(|_| pool.start()).collect::<io::Result<Vec<_>>>()?;
+        let tokens = (0..4).map(|_| pool.start(Duration::ZERO)).collect::<io::Result<Vec<_>>>()?;
         assert_eq!(pool.owner.0.state().free, 0);
         drop(tokens);
     }
@@ -198,8 +198,8 @@ fn an_idle_token_goes_where_it_is_used() -> io::Result<()> {
     let log = dir.path().join("log");
     let pool = Pool::new(4, None);
     // A job that uses nothing but its own token, like one that links.
-    let idle = pool.start()?;
-    let token = pool.start()?;
+    let idle = pool.start(Duration::ZERO)?;
+    let token = pool.start(Duration::ZERO)?;
     let mut command = make(dir.path(), &log);
     token.configure(&mut command);
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
@@ -226,7 +226,7 @@ fn tokens_reach_a_sandbox() -> io::Result<()> {
     for isolation in [Isolation::Namespaces, Isolation::Landlock] {
         let log = work.join(format!("{isolation:?}"));
         let pool = Pool::new(2, None);
-        let token = pool.start()?;
+        let token = pool.start(Duration::ZERO)?;
         let mut command = make(dir.path(), &log);
         let mounts = vec![Mount::Bind { from: work.clone(), at: work.clone(), writable: true }];
         let user = Some(User { uid: 4242, gid: 4242 });
@@ -245,8 +245,8 @@ fn without_a_limit_nobody_waits() -> io::Result<()> {
     makefile(dir.path(), 6, "0.5")?;
     let log = dir.path().join("log");
     let pool = Pool::new(0, None);
-    let _others = (0..100).map(|_| pool.start()).collect::<io::Result<Vec<_>>>()?;
-    let token = pool.start()?;
+    let _others = (0..100).map(|_| pool.start(Duration::ZERO)).collect::<io::Result<Vec<_>>>()?;
+    let token = pool.start(Duration::ZERO)?;
     let mut command = make(dir.path(), &log);
     token.configure(&mut command);
     assert!(command.status()?.success());
@@ -266,7 +266,7 @@ fn memory_decides_how_many_tokens_are_out() -> io::Result<()> {
     available(600)?;
     let pool = Pool::new(4, Some(Gauge::new(&crate::system::paths::Paths::new(dir.path()))));
     assert_eq!(free(&pool), 1);
-    let job = pool.start()?;
+    let job = pool.start(Duration::ZERO)?;
     assert_eq!(fed(&pool), [0]);
     available(8000)?;
     wait_until(|| fed(&pool) == [3]);
@@ -274,7 +274,7 @@ fn memory_decides_how_many_tokens_are_out() -> io::Result<()> {
     wait_until(|| fed(&pool) == [0]);
     drop(job);
     assert_eq!(free(&pool), 1, "one job runs whatever there is");
-    let _one = pool.start()?;
+    let _one = pool.start(Duration::ZERO)?;
     available(1100)?;
     // It runs, and there is room for two more.
     wait_until(|| fed(&pool) == [2]);
