@@ -20,6 +20,7 @@ use crate::model::module::Id;
 use crate::model::site::Site;
 use crate::model::tools;
 use crate::system::digest::{Digest, Notes, Tree};
+use crate::system::files::by_age;
 use crate::system::process::find_program;
 use crate::system::sandbox::{Isolation, Mount, User};
 
@@ -174,13 +175,8 @@ impl CompileCache {
 /// Removes all but so many directories of `place`, those first that were longest not used; `used` is used now.
 fn keep_newest(place: &Path, most: usize, used: &Path) {
     let _ = fs::File::open(used).and_then(|dir| dir.set_modified(std::time::SystemTime::now()));
-    let mut dirs: Vec<_> = fs::read_dir(place)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok().and_then(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()))))
-        .collect();
-    dirs.sort();
-    for (_, dir) in dirs.iter().take(dirs.len().saturating_sub(most)).filter(|(_, dir)| dir != used) {
+    let dirs = by_age(place);
+    for dir in dirs.iter().take(dirs.len().saturating_sub(most)).filter(|dir| *dir != used) {
         let _ = fs::remove_dir_all(dir);
     }
 }

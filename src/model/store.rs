@@ -13,7 +13,7 @@ use std::time::SystemTime;
 
 use crate::model::site::Site;
 use crate::system::digest;
-use crate::system::files::{At, find, publish};
+use crate::system::files::{At, by_age, find, publish};
 use crate::system::sandbox::Isolation;
 
 /// What a build made.
@@ -91,16 +91,8 @@ impl Store {
         let size = |dir: &Path| -> u64 {
             find(dir, &mut |_| true).iter().filter_map(|file| Some(fs::symlink_metadata(file).ok()?.len())).sum()
         };
-        let mut entries: Vec<_> = fs::read_dir(&self.root)
-            .into_iter()
-            .flatten()
-            .filter_map(|entry| {
-                entry.ok().and_then(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
-            })
-            .collect();
-        entries.sort();
         let mut total = 0;
-        for (_, dir) in entries.iter().rev() {
+        for dir in by_age(&self.root).iter().rev() {
             let size = size(dir);
             if total + size > self.limit {
                 let _ = fs::remove_dir_all(dir);

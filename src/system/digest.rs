@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 
-use super::files::{At, replace_with_text};
+use super::files::{At, by_age, replace_with_text};
 
 /// A digest in the making. Each part counts with its length, so that no two lists of parts are alike.
 #[derive(Debug, Clone)]
@@ -199,13 +199,8 @@ impl Notes {
 }
 
 fn forget_oldest(dir: &Path) {
-    let mut notes: Vec<_> = fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok().and_then(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()))))
-        .collect();
-    notes.sort();
-    for (_, note) in notes.iter().take(notes.len().saturating_sub(MOST_NOTES)) {
+    let notes = by_age(dir);
+    for note in notes.iter().take(notes.len().saturating_sub(MOST_NOTES)) {
         let _ = fs::remove_file(note);
     }
 }

@@ -323,6 +323,17 @@ pub fn names(dir: &Path) -> Vec<String> {
     names
 }
 
+/// What stands in a directory, the one that was changed the longest time ago first.
+pub fn by_age(dir: &Path) -> Vec<PathBuf> {
+    let mut entries: Vec<_> = fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok().and_then(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()))))
+        .collect();
+    entries.sort();
+    entries.into_iter().map(|(_, path)| path).collect()
+}
+
 /// Every file and link below `dir`, in name order, whose name `wanted` accepts; links to directories are not entered.
 pub fn find(dir: &Path, wanted: &mut dyn FnMut(&str) -> bool) -> Vec<PathBuf> {
     let mut found = Vec::new();
