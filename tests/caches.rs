@@ -129,10 +129,6 @@ EOT
 #[test]
 fn a_respin_of_the_kernel_compiles_what_names_it_and_nothing_else() {
     let mut root = Root::with(Layer::Ours, &[]);
-    if root.sh("diff -rq /usr/src/linux-headers-{$K,$OLD}-amd64 2>/dev/null; cd /usr/src; diff -rq linux-headers-${OLD%-*}-common linux-headers-${K%-*}-common || true").contains("differ") {
-        // The mirror's two newest are no respin: then the probes are all that has to be the same.
-        eprintln!("{} is no respin of the one before", root.expand("$K"));
-    }
     root.sh("apt-get -qq -y install evdi-dkms >/dev/null 2>&1; dkms remove evdi/$(ls /var/lib/dkms/evdi | grep -v kernel | head -n 1) --all; dkms add evdi/$(basename /usr/src/evdi-* | cut -d- -f2-)");
     root.sh("rm -rf /var/cache/dkms/*");
     let build = |root: &mut Root, kernel: &str, more: &str| {
