@@ -14,10 +14,11 @@ use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::model::tree::{NOT_KERNELS, State};
 use crate::request::Goal;
-use crate::steps::install::{self, Placed};
+use crate::steps::depmod::Preference;
+use crate::steps::install::{self, Placed, Withdrawn};
 use crate::steps::scripts::{self, Script};
 use crate::steps::{Work, archive, depmod, initramfs, superseded};
-use crate::system::files::{names, publish, remove_any, remove_empty_up_to, replace_with_copy};
+use crate::system::files::{names, publish, remove_any, replace_with_copy};
 use crate::system::output::Block;
 use crate::system::paths::hidden;
 
@@ -28,6 +29,12 @@ struct Touched {
     changed: bool,
     /// With the names of the modules and the kernel.
     placed: Vec<(String, Target, Placed)>,
+    /// Originals that are back in their places.
+    restored: Vec<PathBuf>,
+    /// Modules of ours that go when depmod has found their successors.
+    leaving: Vec<PathBuf>,
+    /// Of these modules nothing is left then: no archive, no record of what is superseded.
+    gone: Vec<(String, Target)>,
     marks: Vec<PathBuf>,
     /// Whether something was uninstalled, in words at least.
     withdrawn: bool,
@@ -81,8 +88,9 @@ impl<'a> Commit<'a> {
         }
         let mark = site.tree.pending_mark(&id.name, &kernel.target);
         let unfinished = mark.exists();
+        let chosen = install::choose(work, ready, unfinished)?;
         site.tree.note(&mark, &format!("{id}\n")).doing(cannot("write", &mark))?;
-        let placed = match install::place(work, ready, unfinished) {
+        let placed = match install::place(work, &chosen) {
             Ok(placed) => placed,
             Err(error) => {
                 // Nothing was changed: every check comes before the first file.
@@ -94,13 +102,15 @@ impl<'a> Commit<'a> {
         };
         install::flip_link(work)?;
         // What the module brings no more gives its place back to what was there before.
+        let mut restored = Vec::new();
         for file in superseded::files(site, &id.name, &kernel.target).iter().filter(|file| !placed.files.contains(file))
         {
             if let Some(name) = file.file_name().and_then(|name| name.to_str()) {
-                archive::restore(work, name)?;
+                restored.extend(archive::restore(work, name)?);
             }
         }
-        let touched = self.touched.entry(kernel.target.release.clone()).or_default();
+        let touched = self.touched(&kernel.target);
+        touched.restored.extend(restored);
         touched.changed = true;
         touched.placed.push((id.name.clone(), kernel.target.clone(), placed));
         touched.marks.push(mark);
@@ -131,11 +141,7 @@ impl<'a> Commit<'a> {
             return Ok(());
         }
         let built = site.tree.built_dir(id, target);
-        remove_any(&built).doing(cannot("remove", &built))?;
-        if let Some(release) = built.parent() {
-            remove_empty_up_to(release, &site.tree.version_dir(id));
-        }
-        Ok(())
+        site.tree.discard(&built, &site.tree.version_dir(id)).doing(cannot("remove", &built))
     }
 
     /// Marks a change that begins with taking a module away.
@@ -147,7 +153,7 @@ impl<'a> Commit<'a> {
         if let Err(error) = site.tree.note(&mark, &format!("{id}\n")) {
             log::warn!("{}: {error}", mark.display());
         }
-        let touched = self.touched.entry(kernel.target.release.clone()).or_default();
+        let touched = self.touched(&kernel.target);
         touched.changed |= unfinished || !work.options.supersede;
         touched.withdrawn = true;
         touched.marks.push(mark);
@@ -156,14 +162,24 @@ impl<'a> Commit<'a> {
     /// Takes a module out of its kernel's directory.
     fn uninstall(&mut self, work: &Work) -> Result<()> {
         self.mark(work);
-        install::withdraw(work)?;
+        let Withdrawn { restored, leaving } = install::withdraw(work)?;
         scripts::run(work, Script::PostRemove);
         self.tell_depmod(work);
         if work.options.supersede {
             return Ok(());
         }
+        let touched = self.touched(&work.kernel.target);
+        touched.restored.extend(restored);
+        touched.leaving.extend(leaving);
         self.forget_superseded(work)?;
-        archive::clear(work)
+        let touched = self.touched(&work.kernel.target);
+        archive::tell_let_go(work, &touched.restored);
+        touched.gone.push((work.id.name.clone(), work.kernel.target.clone()));
+        Ok(())
+    }
+
+    fn touched(&mut self, target: &Target) -> &mut Touched {
+        self.touched.entry(target.release.clone()).or_default()
     }
 
     /// Deletes what an upgrade left in place and nothing has succeeded; the kernel's own modules come back.
@@ -172,9 +188,14 @@ impl<'a> Commit<'a> {
         if !superseded::is_recorded(self.site, &work.id.name, target) {
             return Ok(());
         }
-        superseded::settle(self.site, &work.id.name, target, &[])?;
-        self.touched.entry(target.release.clone()).or_default().changed = true;
-        install::restore_originals(work)
+        let leaving = superseded::files(self.site, &work.id.name, target);
+        let touched = self.touched(target);
+        let restored = install::restore_originals(work, &touched.restored)?;
+        touched.restored.extend(restored);
+        touched.leaving.extend(leaving);
+        touched.gone.push((work.id.name.clone(), target.clone()));
+        touched.changed = true;
+        Ok(())
     }
 
     /// Forgets a module that is built for no kernel any more.
@@ -185,16 +206,14 @@ impl<'a> Commit<'a> {
             return Ok(());
         }
         say.say(format!("Deleting module {id} completely from the DKMS tree."));
-        remove_any(&dir).doing(cannot("delete", &dir))?;
+        self.site.tree.discard(&dir, self.site.tree.root()).doing(cannot("delete", &dir))?;
         self.site.memory.forget(id);
-        // Fails where other versions are left.
-        let _ = fs::remove_dir(self.site.tree.module_root(&id.name));
         Ok(())
     }
 
     /// Takes over what was built elsewhere, from a directory in the tree's own file system; but not with which versions
-    /// of other modules it was built: those were another machine's.
-    pub fn load(&self, id: &Id, target: &Target, built: &Path, say: &Block) -> Result<()> {
+    /// of other modules it was built: those were another machine's. `version_dir` is `TREE/M/V`, or what becomes that.
+    pub fn load(&self, id: &Id, target: &Target, built: &Path, version_dir: &Path, say: &Block) -> Result<()> {
         let place = self.site.tree.built_dir(id, target);
         if place.exists() && !self.options.force {
             say.warn(format!("{} already exists. Skipping...", place.display()));
@@ -206,9 +225,9 @@ impl<'a> Commit<'a> {
                 remove_any(&entry.path()).doing(cannot("remove", &entry.path()))?;
             }
         }
-        let parent = place.parent().unwrap_or(self.site.tree.root());
-        fs::create_dir_all(parent).doing(cannot("make", parent))?;
-        publish(built, &place).doing(cannot("write", &place))
+        let parent = version_dir.join(&target.release);
+        fs::create_dir_all(&parent).doing(cannot("make", &parent))?;
+        publish(built, &parent.join(&target.arch)).doing(cannot("write", &place))
     }
 
     /// Keeps the dkms.conf of modules whose source is not here, where `status` does not look for modules.
@@ -232,15 +251,15 @@ impl<'a> Commit<'a> {
 
     /// Runs depmod unless that is not wanted. Where it fails the marks stay: nothing counts as installed that modprobe
     /// does not know, and the same command again ends it.
-    fn depmod(&self, release: &str, say: &Block) -> bool {
-        let failed = if self.options.no_depmod { None } else { depmod::run(self.site, release).err() };
+    fn depmod(&self, release: &str, preference: &Preference, say: &Block) -> bool {
+        let failed = if self.options.no_depmod { None } else { depmod::run(self.site, release, preference).err() };
         if let Some(why) = &failed {
             say.warn(format!("depmod failed for kernel {release}: {why}"));
         }
         failed.is_none()
     }
 
-    /// Ends the changes made to one kernel: depmod, then the originals go, then the marks.
+    /// Ends the changes made to one kernel: depmod, then what it does not name any more goes, then the marks.
     pub fn finish(&mut self, release: &str, say: &Block) {
         let Some(touched) = self.touched.remove(release) else {
             return;
@@ -248,20 +267,41 @@ impl<'a> Commit<'a> {
         if self.options.depmod_later && touched.withdrawn {
             depmod::tell(self.site, release, say);
         }
-        let modules = self.site.modules(release);
-        let mut again = false;
         let tell = |error: Error| say.error(&error);
+        let modules = self.site.modules(release);
+        let successors: Vec<PathBuf> =
+            touched.placed.iter().flat_map(|(.., placed)| &placed.files).chain(&touched.restored).cloned().collect();
+        let of = |file: &PathBuf| successors.iter().find(|other| install::is_succeeded(file, other));
+        let superseded = |(name, target, _): &(String, Target, Placed)| superseded::files(self.site, name, target);
+        let mut leaving = touched.leaving;
+        leaving.extend(touched.placed.iter().flat_map(superseded));
+        leaving.retain(|file| !successors.contains(file));
+        let (mut leaving, gone): (Vec<_>, Vec<_>) = leaving.into_iter().partition(|file| of(file).is_some());
+
+        let mut preferred: Vec<&PathBuf> = leaving.iter().filter_map(of).collect();
+        preferred.extend(touched.placed.iter().flat_map(|(.., placed)| placed.contested(&modules)));
+        let preference = Preference::new(self.site, release, &preferred).unwrap_or_else(|error| {
+            // A removal has to make room on a full disk, if need be with nothing for a moment.
+            log::warn!("{error}");
+            Preference::default()
+        });
+        let delete = |file: &PathBuf| install::delete(file, &successors, &modules).unwrap_or_else(tell);
+        gone.iter().for_each(delete);
+        if preference.is_none() {
+            leaving.drain(..).for_each(|file| delete(&file));
+        }
+        if touched.changed && !self.depmod(release, &preference, say) {
+            return;
+        }
+        leaving.iter().for_each(delete);
         for (name, target, placed) in &touched.placed {
+            placed.settle().unwrap_or_else(tell);
+            archive::let_go(self.site, name, target, Some(&touched.restored)).unwrap_or_else(tell);
             superseded::settle(self.site, name, target, &placed.files).unwrap_or_else(tell);
         }
-        if touched.changed && !self.depmod(release, say) {
-            return;
-        }
-        for (_, _, placed) in &touched.placed {
-            again |= placed.settle(&modules).map_err(tell).unwrap_or_default();
-        }
-        if again && !self.depmod(release, say) {
-            return;
+        for (name, target) in &touched.gone {
+            archive::let_go(self.site, name, target, None).unwrap_or_else(tell);
+            superseded::settle(self.site, name, target, &[]).unwrap_or_else(tell);
         }
         for mark in &touched.marks {
             self.site.tree.forget(mark).doing(cannot("remove", mark)).unwrap_or_else(tell);

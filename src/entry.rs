@@ -30,6 +30,7 @@ pub fn run(trees: Trees, reader: Reader, act: impl FnOnce(&mut Site) -> Result<(
     crate::system::diagnostics::start();
     let output = Output::new();
     let result = Site::look(Paths::default(), trees, output.clone()).and_then(|mut site| {
+        site.sweep();
         let result = act(&mut site);
         site.memory.save();
         result

@@ -14,8 +14,9 @@ use crate::model::site::Site;
 use crate::plan::remarks_on;
 use crate::steps::Work;
 use crate::steps::scripts::{self, Script};
-use crate::system::files::{self, Owner, copy_tree, remove_any};
+use crate::system::files::{self, Owner, copy_tree, rename, replace_link};
 use crate::system::output::Block;
+use crate::system::scratch::Scratch;
 
 /// `add`
 pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
@@ -29,6 +30,11 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
 
 /// Registers what the invocation names; gives its name.
 pub fn add(site: &Site, invocation: &Invocation, say: &Block) -> Result<Id> {
+    add_with(site, invocation, None, say)
+}
+
+/// The same for a module that has been built elsewhere: `built` is what becomes `TREE/M/V`, but for the source.
+pub fn add_with(site: &Site, invocation: &Invocation, built: Option<&Path>, say: &Block) -> Result<Id> {
     let id = match &invocation.source {
         Some(source) => take_in(site, invocation, source, say)?,
         None => invocation.id("add")?,
@@ -47,7 +53,7 @@ pub fn add(site: &Site, invocation: &Invocation, say: &Block) -> Result<Id> {
     if !conf.problems.is_empty() || !conf.duplicates().is_empty() {
         return Err(Error::BadConf(file.to_string_lossy().into_owned()));
     }
-    register(site, &id, &source, say)?;
+    register(site, &id, &source, built, say)?;
     let work = Work { site, options: &invocation.options, id: &id, kernel: &kernel, conf: &conf, say };
     match scripts::run(&work, Script::PostAdd) {
         0 => Ok(id),
@@ -55,14 +61,24 @@ pub fn add(site: &Site, invocation: &Invocation, say: &Block) -> Result<Id> {
     }
 }
 
-fn register(site: &Site, id: &Id, source: &Path, say: &Block) -> Result<()> {
+fn register(site: &Site, id: &Id, source: &Path, built: Option<&Path>, say: &Block) -> Result<()> {
     let link = site.tree.source_link(id);
     say.say(format!("Creating symlink {} -> {}", link.display(), source.display()));
-    let build = site.tree.build_dir(id);
-    fs::create_dir_all(&build).doing(cannot("make", &build))?;
-    // A dangling one, of a source that has come back under another name.
-    remove_any(&link).doing(cannot("replace", &link))?;
-    symlink(source, &link).doing(cannot("make", &link))
+    let (dir, build) = (site.tree.version_dir(id), site.tree.build_dir(id));
+    if dir.exists() {
+        // Of a source that has come back, perhaps under another name.
+        fs::create_dir_all(&build).doing(cannot("make", &build))?;
+        return replace_link(source, &link).doing(cannot("make", &link));
+    }
+    // A directory without the link would be a broken module.
+    let scratch = Scratch::new(site.tree.root()).doing(cannot("write", site.tree.root()))?;
+    let new = built.map_or_else(|| scratch.path().join("new"), Path::to_owned);
+    let parent = site.tree.module_root(&id.name);
+    fs::create_dir_all(new.join("build"))
+        .and_then(|()| symlink(source, new.join("source")))
+        .and_then(|()| fs::create_dir_all(&parent))
+        .and_then(|()| rename(&new, &dir))
+        .doing(cannot("make", &dir))
 }
 
 fn first_kernel(site: &Site, invocation: &Invocation) -> Kernel {
@@ -107,7 +123,7 @@ pub fn take_in(site: &Site, invocation: &Invocation, source: &Path, say: &Block)
     let place = fs::canonicalize(&place).unwrap_or(place);
     let parent = place.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(parent).doing(cannot("make", parent))?;
-    let beside = tempfile::Builder::new().prefix(".dkms-").tempdir_in(parent).doing(cannot("write", parent))?;
+    let beside = Scratch::new(parent).doing(cannot("write", parent))?;
     let new = beside.path().join("source");
     if place.exists() && !replaced {
         copy_tree(&place, &new, Owner::Same).doing(|| format!("Cannot copy the source in {}", place.display()))?;

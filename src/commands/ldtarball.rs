@@ -4,8 +4,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tempfile::TempDir;
-
 use crate::commands::{Invocation, add, autoinstall, lock};
 use crate::commit::Commit;
 use crate::error::tarball::Problem;
@@ -16,14 +14,11 @@ use crate::model::module::{Id, Target};
 use crate::model::site::Site;
 use crate::model::tree::NOT_KERNELS;
 use crate::plan::remarks_on;
-use crate::steps::prepare::clear_leftovers;
 use crate::steps::unpack;
 use crate::system::files::names;
 use crate::system::output::Block;
 use crate::system::process;
-
-/// Where tarballs are unpacked, in the tree: it looks like no module, and what a kill leaves is known by it.
-const STAGING: &str = ".loading-";
+use crate::system::scratch::Scratch;
 
 /// `ldtarball`
 pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
@@ -105,13 +100,18 @@ pub fn load(site: &Site, invocation: &Invocation, archive: &Path, say: &Block) -
     if sourceless {
         commit.keep_conf(&id, &content.conf_dir.join("dkms.conf"), say)?;
     }
+    // A directory of a version without its source would be a broken module: both come at once.
+    let together = staging.path().join("version");
+    let version_dir = site.tree.version_dir(&id);
+    let new = !version_dir.exists();
     for (target, dir) in &built {
-        commit.load(&id, target, dir, say)?;
+        commit.load(&id, target, dir, if new { &together } else { &version_dir }, say)?;
     }
     if sourceless {
         return Err(Problem::NoSource { id: id.to_string(), place }.into());
     }
-    add::add(site, &Invocation { name: Some(id.name), version: Some(id.version), ..like(invocation) }, say)
+    let named = Invocation { name: Some(id.name), version: Some(id.version), ..like(invocation) };
+    add::add_with(site, &named, new.then_some(&together), say)
 }
 
 /// An invocation with nothing named, for the same kernels and with the same options.
@@ -132,11 +132,10 @@ fn read_conf(site: &Site, invocation: &Invocation, dir: &Path) -> Result<Conf> {
 
 /// A directory in the tree's own file system, so that what is in it gets to its place by renaming. Readable to all:
 /// a dkms.conf is read by another user than us.
-fn staging(site: &Site) -> Result<TempDir> {
+fn staging(site: &Site) -> Result<Scratch> {
     use std::os::unix::fs::PermissionsExt;
     let root = site.tree.root();
-    clear_leftovers(root, STAGING)?;
-    let staging = tempfile::Builder::new().prefix(STAGING).tempdir_in(root).doing(cannot("write", root))?;
+    let staging = Scratch::new(root).doing(cannot("write", root))?;
     fs::set_permissions(staging.path(), fs::Permissions::from_mode(0o755)).doing(cannot("open", staging.path()))?;
     Ok(staging)
 }

@@ -23,6 +23,7 @@ use crate::model::site::Site;
 use crate::request::{Announced, Goal, Modules, Request};
 use crate::steps::logged::{self, Told};
 use crate::system::files;
+use crate::system::interrupt;
 use crate::system::lock::{self, Lock};
 use crate::system::output::Block;
 use crate::system::process::plain_environment;
@@ -215,8 +216,11 @@ fn lock(site: &Site) -> Result<Lock> {
     let say = site.output.block();
     let root = site.tree.root();
     std::fs::create_dir_all(root).doing(cannot("make", root))?;
-    Lock::take(site.tree.root(), |holder| say.complain(format!("dkms: waiting for {holder} to finish\n")))
-        .map_err(|source| Error::Io { what: format!("Cannot lock {}", site.tree.root().display()), source })
+    let lock = Lock::take(root, |holder| say.complain(format!("dkms: waiting for {holder} to finish\n")))
+        .doing(cannot("lock", root))?;
+    interrupt::watch();
+    site.tree.sweep();
+    Ok(lock)
 }
 
 /// Refuses a module that is not registered, or whose source has gone.

@@ -9,6 +9,7 @@ use crate::error::{Doing, Result};
 use crate::model::site::Site;
 use crate::system::files::{Owner, copy_file, copy_tree};
 use crate::system::sandbox::{self, User};
+use crate::system::scratch::Scratch;
 
 /// Whether anybody may read a file inside a sandbox, by the name it has and by the one that links lead to.
 pub fn is_open(file: &Path) -> bool {
@@ -23,7 +24,7 @@ pub fn is_open(file: &Path) -> bool {
 /// Copies of files that only we may read.
 #[derive(Debug)]
 pub struct Copies {
-    dir: tempfile::TempDir,
+    dir: Scratch,
     /// The copy and what it is of.
     of: Vec<(String, String)>,
 }

@@ -4,12 +4,12 @@
 //! A file that may be deleted at any time. What cannot be read of it is forgotten.
 
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::model::module::{Id, Target};
+use crate::system::scratch;
 
 /// The file's first line: the number is that of its format.
 const HEAD: &str = "dkms-rs build times 1";
@@ -68,18 +68,12 @@ impl History {
     /// Writes down what is new, in one step.
     pub fn save(&self) -> io::Result<()> {
         let Some(dir) = self.file.parent().filter(|_| self.changed) else { return Ok(()) };
-        fs::create_dir_all(dir)?;
-        let mut new = tempfile::Builder::new().prefix(".build-times").tempfile_in(dir)?;
         let surplus = self.records.len().saturating_sub(MOST);
         let mut text = format!("{HEAD}\n");
         for Record { milliseconds, series, id } in &self.records[surplus..] {
             text.push_str(&format!("{milliseconds} {series} {}/{}\n", id.name, id.version));
         }
-        new.write_all(text.as_bytes())?;
-        // Anybody may know.
-        new.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
-        new.persist(&self.file)?;
-        Ok(())
+        scratch::write(dir, &self.file, text.as_bytes())
     }
 }
 

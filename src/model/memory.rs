@@ -9,15 +9,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::model::module::Id;
-use crate::system::files;
 use crate::system::shell::Values;
+use crate::system::{files, scratch};
 
 mod directories;
 #[cfg(test)]
@@ -37,6 +36,7 @@ const SETTLED: Duration = Duration::from_secs(2);
 /// What is known; loaded package by package, written by [`Memory::save`]. A clone is the same memory.
 #[derive(Debug, Clone)]
 pub struct Memory {
+    caches: PathBuf,
     /// Of packages.
     dir: PathBuf,
     /// Of kernels, see `directories`.
@@ -67,7 +67,7 @@ impl Memory {
     /// What is known below `cache_tree`. Only root adds to it.
     pub fn new(cache_tree: &Path, root: bool) -> Self {
         let (dir, kernels) = (cache_tree.join("known"), cache_tree.join("kernels"));
-        Self { dir, kernels, writable: root, writer: 0, packages: Arc::default() }
+        Self { caches: cache_tree.to_owned(), dir, kernels, writable: root, writer: 0, packages: Arc::default() }
     }
 
     /// What a conf said when it was evaluated with this key.
@@ -138,7 +138,7 @@ impl Memory {
             }
             if let Some(file) = self.file(&id) {
                 package.tidy();
-                if let Err(error) = write(&file, &package.to_bytes()) {
+                if let Err(error) = scratch::write(&self.caches, &file, &package.to_bytes()) {
                     log::info!("{}: {error}", file.display());
                 }
             }
@@ -241,17 +241,6 @@ fn read(file: &Path, writer: u32) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(meta.len() as usize + 1);
     std::io::Read::read_to_end(&mut open, &mut bytes).ok()?;
     Some(bytes)
-}
-
-/// Writes in one step, readable by all. It need not outlast a power cut.
-fn write(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let dir = file.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(dir)?;
-    let mut new = tempfile::Builder::new().prefix(".new").tempfile_in(dir)?;
-    new.write_all(bytes)?;
-    new.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
-    new.persist(file)?;
-    Ok(())
 }
 
 /// What a file looks like without reading it.

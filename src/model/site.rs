@@ -11,9 +11,13 @@ use crate::model::tree::Tree;
 use crate::system::output::Output;
 use crate::system::paths::Paths;
 use crate::system::sandbox::{Isolation, User};
+use crate::system::scratch::{self, Scratch};
 
 /// The user that builds run as.
 const BUILD_USER: &str = "_dkms";
+
+/// How the names of temporary directories begin.
+const TEMPORARY: &str = "dkms.";
 
 /// What the distribution calls itself, and so where it wants modules and which signing tools it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,10 +166,19 @@ impl Site {
         self.framework.install_tree.join(release)
     }
 
+    /// Removes what runs that were killed had on its way.
+    pub fn sweep(&self) {
+        scratch::sweep(&self.framework.tmp_location, TEMPORARY);
+        scratch::sweep(self.tree.root(), scratch::PREFIX);
+        if self.root {
+            scratch::sweep(&self.framework.cache_tree, scratch::PREFIX);
+        }
+    }
+
     /// A private directory that vanishes when dropped.
-    pub fn scratch(&self) -> Result<tempfile::TempDir> {
+    pub fn scratch(&self) -> Result<Scratch> {
         let place: &Path = &self.framework.tmp_location;
-        tempfile::Builder::new().prefix("dkms.").tempdir_in(place).map_err(|source| Error::Io {
+        Scratch::named(place, TEMPORARY).map_err(|source| Error::Io {
             what: format!("Cannot make a temporary directory in {}", place.display()),
             source,
         })

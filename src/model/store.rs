@@ -15,6 +15,7 @@ use crate::model::site::Site;
 use crate::system::digest;
 use crate::system::files::{At, by_age, find, publish};
 use crate::system::sandbox::Isolation;
+use crate::system::scratch::Scratch;
 
 /// What a build made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,8 +65,9 @@ impl Store {
     /// Keeps a result. Of two that are kept at once one stays.
     pub fn put(&self, key: &str, made: &Made) -> io::Result<()> {
         fs::create_dir_all(&self.root).at(&self.root)?;
-        let new = tempfile::Builder::new().prefix(".new-").tempdir_in(&self.root).at(&self.root)?;
-        fs::set_permissions(new.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).at(new.path())?;
+        let scratch = Scratch::new(self.root.parent().unwrap_or(&self.root))?;
+        let new = scratch.path().join(key);
+        fs::create_dir(&new).at(&new)?;
         let mut manifest = format!("key {key}\n");
         for told in &made.told {
             manifest.push_str(&format!("told {told}\n"));
@@ -74,14 +76,14 @@ impl Store {
             if name.to_str().is_none_or(|name| name.contains('\n')) {
                 return Err(io::Error::other(format!("{name:?} cannot be noted")));
             }
-            let file = new.path().join(FILES).join(name);
+            let file = new.join(FILES).join(name);
             file.parent().map_or(Ok(()), fs::create_dir_all).at(&file)?;
             fs::write(&file, bytes).at(&file)?;
             manifest.push_str(&format!("file {} {}\n", digest::of(bytes), name.display()));
         }
-        let file = new.path().join(MANIFEST);
+        let file = new.join(MANIFEST);
         fs::write(&file, manifest).at(&file)?;
-        publish(&new.keep(), &self.root.join(key))?;
+        publish(&new, &self.root.join(key))?;
         self.collect();
         Ok(())
     }

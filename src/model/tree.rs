@@ -17,7 +17,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::model::module::{Id, Target};
-use crate::system::files::{names, remove_any, remove_empty_up_to, replace_with_text};
+use crate::system::files::{is_staged, names, remove_any, remove_empty_up_to, replace_with_text};
+use crate::system::scratch;
 
 /// Where things are, and what state they say a module is in.
 #[derive(Debug, Clone)]
@@ -151,6 +152,20 @@ impl Tree {
         written
     }
 
+    /// Removes `path` in one step, and with it the directories above it, below `stop`, that hold nothing else.
+    pub fn discard(&self, path: &Path, stop: &Path) -> io::Result<()> {
+        let only = |dir: &&Path| *dir != stop && fs::read_dir(dir).is_ok_and(|entries| entries.count() == 1);
+        let above = path.ancestors().skip(1).take_while(only).last();
+        scratch::discard(&self.root, above.unwrap_or(path))
+    }
+
+    /// Removes what the writing of a mark or a record left behind when it was cut off. To be called with the tree locked.
+    pub fn sweep(&self) {
+        for kind in [".pending", ".superseded"] {
+            sweep_notes(&self.root.join(kind));
+        }
+    }
+
     /// Removes a mark or a record, and the directories that held nothing else.
     pub fn forget(&self, place: &Path) -> io::Result<()> {
         remove_any(place)?;
@@ -255,6 +270,19 @@ impl Tree {
     pub fn targets(&self, id: &Id) -> Vec<Target> {
         self.all_targets(id).into_iter().filter(|target| looks_like_release(&target.release)).collect()
     }
+}
+
+/// Removes half-written notes in `dir` and below, and directories without any.
+fn sweep_notes(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            sweep_notes(&entry.path());
+        } else if is_staged(&entry.file_name()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+    // Fails where there are notes.
+    let _ = fs::remove_dir(dir);
 }
 
 /// The directories in `dir`, in the order in which a shell lists the paths below them: `zed.b/` before `zed/`.

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::model::tree::State;
 use crate::plan::{Step, Verdict};
 use crate::request::{Announced, Goal, Modules};
-use crate::steps::{Work, apport, prepare};
+use crate::steps::{Work, apport};
 use crate::system::output::Block;
 
 impl Shared<'_> {
@@ -116,11 +116,7 @@ impl Shared<'_> {
             }
             Verdict::Build => {
                 let work = self.work_on(step, say).ok_or(Error::silent(1))?;
-                let built = self.wait_for(index).and_then(|made| self.keep(made, &work));
-                if built.is_err() {
-                    prepare::tidy(&work);
-                }
-                built?;
+                self.wait_for(index).and_then(|made| self.keep(made, &work))?;
                 if self.request.goal == Goal::Installed {
                     say.begin(&work.id.to_string(), &work.kernel.target.release, "installing");
                 }

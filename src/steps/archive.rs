@@ -5,10 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Doing, Result, cannot};
+use crate::model::module::Target;
+use crate::model::site::Site;
 use crate::steps::Work;
-use crate::system::files::{
-    names, remove_any, remove_empty_up_to, rename, replace_with_text, same_content, stage_same,
-};
+use crate::system::files::{names, remove_any, remove_empty_up_to, replace_with_same, replace_with_text, same_content};
 use crate::system::paths::with_suffix;
 
 /// A module that stands where ours will be taken for it.
@@ -30,8 +30,7 @@ pub fn keep(work: &Work, path: &Path) -> Result<Original> {
     let archived = dir.join(path.file_name().unwrap_or_default());
     let original = Original { path: path.to_owned(), new: !archived.exists(), archived };
     let origin = format!("{}\n", path.display());
-    let kept = stage_same(path, &original.archived)
-        .and_then(|staged| rename(&staged, &original.archived))
+    let kept = replace_with_same(path, &original.archived)
         .and_then(|()| replace_with_text(origin.as_bytes(), &with_suffix(&original.archived, ".origin")))
         .doing(cannot("archive", path));
     match kept {
@@ -68,13 +67,12 @@ impl Original {
         }
     }
 
-    /// Takes the original out of the kernel's directory, unless ours has taken its very name. Whether it went.
-    pub fn give_way(&self, ours: &[PathBuf]) -> Result<bool> {
+    /// Takes the original out of the kernel's directory, unless ours has taken its very name.
+    pub fn give_way(&self, ours: &[PathBuf]) -> Result<()> {
         if !self.archived.exists() || ours.contains(&self.path) {
-            return Ok(false);
+            return Ok(());
         }
-        remove_any(&self.path).doing(cannot("remove", &self.path))?;
-        Ok(true)
+        remove_any(&self.path).doing(cannot("remove", &self.path))
     }
 }
 
@@ -96,42 +94,47 @@ pub fn kept(work: &Work, name: &str) -> Option<(PathBuf, PathBuf)> {
     Some((file, PathBuf::from(place.trim_end_matches('\n'))))
 }
 
-/// Puts an archived original of `name` back where it was; not yet if its successor is on its way.
-pub fn restore(work: &Work, name: &str) -> Result<()> {
+/// Puts an archived original of `name` back where it was; not yet if its successor is on its way. Gives its place.
+///
+/// It stays in the archive too, until [`let_go`] ends that: whoever is cut off finds it there again.
+pub fn restore(work: &Work, name: &str) -> Result<Option<PathBuf>> {
     let Some((file, place)) = kept(work, name) else {
-        return Ok(());
+        return Ok(None);
     };
-    let origin = with_suffix(&file, ".origin");
     work.say.say(format!("Restoring archived original module {}", place.display()));
     if work.options.supersede {
-        return Ok(());
+        return Ok(None);
     }
     let parent = place.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(parent).doing(cannot("make", parent))?;
-    rename(&file, &place)
-        .or_else(|_| crate::system::files::replace_with_copy(&file, &place).and_then(|()| remove_any(&file)))
-        .doing(cannot("restore", &place))?;
-    remove_any(&origin).doing(cannot("remove", &origin))?;
-    tidy(work);
-    Ok(())
+    replace_with_same(&file, &place).doing(cannot("restore", &place))?;
+    Ok(Some(place))
 }
 
-/// Drops what is left in the archive for this kernel, and the archive if it is empty.
-pub fn clear(work: &Work) -> Result<()> {
+/// Says that what is left in the archive for this kernel goes, if there is more than what was just restored.
+pub fn tell_let_go(work: &Work, restored: &[PathBuf]) {
     let dir = work.site.tree.original_dir(&work.id.name, &work.kernel.target);
-    if dir.is_dir() && !names(&dir).is_empty() {
+    let back = |name: &str| restored.iter().any(|place| place.file_name().is_some_and(|it| it == name));
+    if names(&dir).iter().any(|name| !back(name.strip_suffix(".origin").unwrap_or(name))) {
         work.say.say(format!("Removing original module(s) from DKMS tree for kernel {}", work.kernel.target));
     }
-    remove_any(&dir).doing(cannot("remove", &dir))?;
-    tidy(work);
-    Ok(())
 }
 
-fn tidy(work: &Work) {
-    let dir = work.site.tree.original_dir(&work.id.name, &work.kernel.target);
-    remove_empty_up_to(&dir, &work.site.tree.module_root(&work.id.name));
-    // The last empty one may be above a directory that is gone already.
-    if let Some(release) = dir.parent() {
-        remove_empty_up_to(release, &work.site.tree.module_root(&work.id.name));
+/// Drops the originals of module `name` for a kernel from the archive: of those in these places, or all.
+pub fn let_go(site: &Site, name: &str, target: &Target, places: Option<&[PathBuf]>) -> Result<()> {
+    let (dir, stop) = (site.tree.original_dir(name, target), site.tree.module_root(name));
+    let Some(places) = places else {
+        return site.tree.discard(&dir, &stop).doing(cannot("remove", &dir));
+    };
+    for file in places.iter().filter_map(|place| Some(dir.join(place.file_name()?))) {
+        remove_any(&file).doing(cannot("remove", &file))?;
     }
+    // A name without its file is what a kill has left.
+    for origin in names(&dir).iter().filter(|name| name.ends_with(".origin")).map(|name| dir.join(name)) {
+        if !origin.with_extension("").exists() {
+            remove_any(&origin).doing(cannot("remove", &origin))?;
+        }
+    }
+    remove_empty_up_to(&dir, &stop);
+    Ok(())
 }

@@ -2,20 +2,25 @@
 //! depmod(8), once for each kernel and command.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use crate::error::{Doing, Result, cannot};
 use crate::model::site::Site;
 use crate::system::files::names;
 use crate::system::output::Block;
 use crate::system::process;
+use crate::system::scratch::Scratch;
 
 /// Brings modules.dep of `release` up to date; a kernel that has none is left alone. Says why that failed.
-pub fn run(site: &Site, release: &str) -> Result<(), String> {
+pub fn run(site: &Site, release: &str, preference: &Preference) -> std::result::Result<(), String> {
     let modules = site.modules(release);
     if !modules.join("modules.dep").exists() {
         return Ok(());
     }
+    sweep(&modules);
     let mut command = process::program("depmod");
+    preference.tell(site, &mut command);
     if let Some(base) = base_of(&modules) {
         command.arg("-b").arg(base);
     }
@@ -32,6 +37,68 @@ pub fn run(site: &Site, release: &str) -> Result<(), String> {
         Ok((0, _)) => Ok(()),
         Ok((code, said)) => Err(format!("exit status {code}: {}", String::from_utf8_lossy(&said).trim())),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Where depmod's settings are, see depmod.d(5).
+const SETTINGS: [&str; 4] = ["/etc/depmod.d", "/run/depmod.d", "/usr/local/lib/depmod.d", "/usr/lib/depmod.d"];
+
+/// Modules that depmod is to take where there are several of their names, whatever its settings say.
+///
+/// With it the one can be in force before the other goes.
+#[derive(Debug, Default)]
+pub struct Preference(Option<Scratch>);
+
+impl Preference {
+    /// For these files of a kernel.
+    pub fn new(site: &Site, release: &str, files: &[&PathBuf]) -> Result<Self> {
+        let modules = site.modules(release);
+        let line = |file: &&PathBuf| {
+            let dir = file.parent()?.strip_prefix(&modules).ok()?;
+            let name = file.file_name()?.to_str()?.split_once(".ko")?.0;
+            Some(format!("override {name} * {}\n", dir.display()))
+        };
+        let lines: String = files.iter().filter_map(line).collect();
+        if lines.is_empty() {
+            return Ok(Self::default());
+        }
+        let scratch = site.scratch()?;
+        let settings = Self::settings(&scratch);
+        fs::write(&settings, lines).doing(cannot("write", &settings))?;
+        Ok(Self(Some(scratch)))
+    }
+
+    /// Whether there is nothing to prefer, or no way to say so.
+    pub fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn settings(scratch: &Scratch) -> PathBuf {
+        scratch.path().join("dkms.conf")
+    }
+
+    fn tell(&self, site: &Site, command: &mut Command) {
+        let Some(scratch) = &self.0 else { return };
+        // Ours would else be the only ones.
+        for place in SETTINGS.map(|place| site.paths.system(place)).into_iter().filter(|place| place.is_dir()) {
+            command.arg("-C").arg(place);
+        }
+        command.arg("-C").arg(Self::settings(scratch));
+    }
+}
+
+/// Removes what a depmod that was killed had begun to write: `modules.dep.PID.MICROSECONDS.SECONDS`.
+fn sweep(modules: &Path) {
+    for name in names(modules) {
+        let mut parts = name.rsplit('.');
+        let numbers: Vec<&str> = parts.by_ref().take(3).collect();
+        let all = numbers.iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
+        let lives = |pid: &str| {
+            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| matches!(comm.trim(), "depmod" | "kmod"))
+        };
+        if name.starts_with("modules.") && all && numbers.last().is_some_and(|pid| !lives(pid)) {
+            let _ = fs::remove_file(modules.join(&name));
+        }
     }
 }
 

@@ -29,13 +29,17 @@ pub struct Placed {
 }
 
 impl Placed {
-    /// Takes the originals away; says whether depmod has to look again, because one stood where it is preferred.
-    pub fn settle(&self, modules: &Path) -> Result<bool> {
-        let mut again = false;
-        for original in &self.originals {
-            again |= original.give_way(&self.files)? && !original.path().starts_with(modules.join("kernel"));
-        }
-        Ok(again)
+    /// Takes the originals away, when depmod has found ours.
+    pub fn settle(&self) -> Result<()> {
+        self.originals.iter().try_for_each(|original| original.give_way(&self.files))
+    }
+
+    /// Those of ours that depmod would not take by itself, for their originals stand where they are preferred.
+    pub fn contested(&self, modules: &Path) -> Vec<&PathBuf> {
+        let kernels = modules.join("kernel");
+        let stronger = |original: &Original| !original.path().starts_with(&kernels);
+        let theirs: Vec<&Path> = self.originals.iter().filter(|it| stronger(it)).map(Original::path).collect();
+        self.files.iter().filter(|file| theirs.iter().any(|other| is_succeeded(other, file))).collect()
     }
 
     /// Puts everything beside its place, where a full disk shows; then all of it in place.
@@ -177,8 +181,17 @@ pub fn prepare<'a>(work: &Work<'a>) -> Result<Ready<'a>> {
     Ok(Ready { forced, candidates })
 }
 
-/// Puts the modules in place. `unfinished`: an earlier run was cut off here, so what stands there may be ours.
-pub fn place(work: &Work, ready: Ready, unfinished: bool) -> Result<Placed> {
+/// What is to be installed, beside what stands there.
+#[derive(Debug)]
+pub struct Chosen<'a> {
+    candidates: Vec<Candidate<'a>>,
+    standing: Standing,
+    unfinished: bool,
+}
+
+/// Leaves out what the kernel has already. `unfinished`: an earlier run was cut off here, so what stands there may be
+/// ours.
+pub fn choose<'a>(work: &Work, ready: Ready<'a>, unfinished: bool) -> Result<Chosen<'a>> {
     let options = work.options;
     let Ready { forced, mut candidates } = ready;
     let standing = Standing::look(work, &candidates);
@@ -189,8 +202,13 @@ pub fn place(work: &Work, ready: Ready, unfinished: bool) -> Result<Placed> {
             return Err(Error::InstallAborted);
         }
     }
+    Ok(Chosen { candidates, standing, unfinished })
+}
+
+/// Puts the modules in place.
+pub fn place(work: &Work, chosen: &Chosen) -> Result<Placed> {
     let mut placed = Placed::default();
-    placed.put(&candidates, work, &standing, unfinished)?;
+    placed.put(&chosen.candidates, work, &chosen.standing, chosen.unfinished)?;
     Ok(placed)
 }
 
@@ -273,34 +291,52 @@ pub fn flip_link(work: &Work) -> Result<()> {
     replace_link(&site.tree.link_target(id, &kernel.target), &link).doing(cannot("set", &link))
 }
 
+/// Modules on their way out of the kernel's directory.
+#[derive(Debug, Default)]
+pub struct Withdrawn {
+    /// Originals that are back in their places.
+    pub restored: Vec<PathBuf>,
+    /// Modules of ours that such a one succeeds: they go when depmod has found it.
+    pub leaving: Vec<PathBuf>,
+}
+
 /// Takes the modules out of the kernel's directory and puts the originals back.
 ///
 /// Which those are is read from what was built, so that it works without the source.
-pub fn withdraw(work: &Work) -> Result<()> {
+pub fn withdraw(work: &Work) -> Result<Withdrawn> {
     let Work { site, options, id, kernel, say, .. } = work;
     say.say(format!(
         "Module {id} for kernel {}:\nBefore uninstall, this module version was ACTIVE on this kernel.",
         kernel.target
     ));
     let mut gone = Vec::new();
-    for module in modules_of(work) {
-        let file = tell_deletion(work, &module);
-        if !options.supersede {
-            file.as_deref().map_or(Ok(()), delete)?;
+    let mut withdrawn = Withdrawn::default();
+    let modules = modules_of(work);
+    let places = modules.iter().map(|module| below(&kernel.modules, &module.dest_location));
+    for module in &modules {
+        let file = tell_deletion(work, module);
+        let restored = archive::restore(work, &format!("{}.ko", module.dest_name))?;
+        match file.as_deref().filter(|_| !options.supersede) {
+            Some(file) if restored.is_some() => withdrawn.leaving.push(file.to_owned()),
+            Some(file) => delete(file, &[], &kernel.modules)?,
+            None => {}
         }
         gone.extend(file);
-        archive::restore(work, &format!("{}.ko", module.dest_name))?;
+        withdrawn.restored.extend(restored);
     }
     if options.supersede {
         superseded::record(site, &id.name, &kernel.target, &gone)?;
     } else {
-        for dir in gone.iter().filter_map(|file| file.parent()).collect::<BTreeSet<_>>() {
-            clear_staged(dir)?;
-            remove_empty_up_to(dir, &kernel.modules);
+        // Also where nothing is found: whatever was cut off may have deleted that much.
+        for dir in
+            gone.iter().filter_map(|file| file.parent().map(Path::to_owned)).chain(places).collect::<BTreeSet<_>>()
+        {
+            clear_staged(&dir)?;
+            remove_empty_up_to(&dir, &kernel.modules);
         }
     }
     let link = site.tree.link(&id.name, &kernel.target);
-    remove_any(&link).doing(cannot("remove", &link))
+    remove_any(&link).doing(cannot("remove", &link)).map(|()| withdrawn)
 }
 
 /// Says of a module that goes where it lies; gives that place.
@@ -313,13 +349,13 @@ pub fn tell_deletion(work: &Work, module: &Module) -> Option<PathBuf> {
     found
 }
 
-/// Puts back every original that is archived for this kernel.
-pub fn restore_originals(work: &Work) -> Result<()> {
+/// Puts back every original that is archived for this kernel, but for those that are `back` already; gives their places.
+pub fn restore_originals(work: &Work, back: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let dir = work.site.tree.original_dir(&work.id.name, &work.kernel.target);
-    for name in names(&dir).iter().filter_map(|name| name.strip_suffix(".origin")) {
-        archive::restore(work, name)?;
-    }
-    Ok(())
+    let names = names(&dir);
+    let is_back = |name: &str| back.iter().any(|place| place.file_name().is_some_and(|it| it == name));
+    let originals = names.iter().filter_map(|name| name.strip_suffix(".origin")).filter(|name| !is_back(name));
+    originals.filter_map(|name| archive::restore(work, name).transpose()).collect()
 }
 
 /// The modules that were built for this kernel: what dkms.conf says, and what else lies in the tree, built when it
@@ -367,15 +403,27 @@ pub fn installed_file(work: &Work, module: &Module) -> Option<PathBuf> {
     })
 }
 
-/// Deletes a module, whatever its compression.
-fn delete(file: &Path) -> Result<()> {
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let stem = name.split_once(".ko").map_or(&*name, |(stem, _)| stem);
+/// Deletes a module, whatever its compression, but none of those in `kept`; then the directories that held no more.
+pub fn delete(file: &Path, kept: &[PathBuf], modules: &Path) -> Result<()> {
     for suffix in std::iter::once("").chain(COMPRESSIONS.iter().map(|kind| kind.0)) {
-        let other = file.with_file_name(format!("{stem}.ko{suffix}"));
-        remove_any(&other).doing(cannot("delete", &other))?;
+        let other = file.with_file_name(format!("{}.ko{suffix}", stem(file)));
+        if !kept.contains(&other) {
+            remove_any(&other).doing(cannot("delete", &other))?;
+        }
     }
+    remove_empty_up_to(file.parent().unwrap_or(file), modules);
     Ok(())
+}
+
+/// What the kernel calls a module file.
+fn stem(file: &Path) -> String {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    name.split_once(".ko").map_or(&*name, |(stem, _)| stem).to_owned()
+}
+
+/// Whether `other` is a module of the same name as `file` somewhere else, which depmod can be told to prefer.
+pub fn is_succeeded(file: &Path, other: &Path) -> bool {
+    stem(file) == stem(other) && file.parent() != other.parent()
 }
 
 /// Removes what an installation that was cut off had put beside its place.

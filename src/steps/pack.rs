@@ -10,16 +10,20 @@ use std::path::Path;
 use tar::{EntryType, Header};
 
 use crate::system::compressed::{Format, Writer};
-use crate::system::files::{At, sync};
+use crate::system::files::{At, rename, sync};
+use crate::system::scratch::Scratch;
 
 /// A name or target of a link that is longer has an entry of its own in front.
 const LONGEST_IN_HEADER: usize = 100;
 
+/// What it is called before it is complete.
+const NEW: &str = "tarball";
+
 /// A tarball on its way to its place.
 #[derive(Debug)]
 pub struct Pack {
-    /// Beside its place, and gone if it does not get there.
-    file: tempfile::NamedTempFile,
+    /// Beside its place.
+    new: Scratch,
     writer: Writer,
     /// The time of every entry.
     time: u64,
@@ -29,9 +33,10 @@ impl Pack {
     /// Begins the tarball at `place`, compressed as its name says. `time` stands at all that is in it.
     pub fn begin(place: &Path, time: u64) -> io::Result<Self> {
         let dir = place.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let file = tempfile::Builder::new().prefix(".dkms-").tempfile_in(dir).at(dir)?;
-        let writer = Writer::new(file.as_file().try_clone()?, Format::of_name(place))?;
-        let mut pack = Self { file, writer, time };
+        let new = Scratch::new(dir)?;
+        let file = new.path().join(NEW);
+        let writer = Writer::new(File::create(&file).at(&file)?, Format::of_name(place))?;
+        let mut pack = Self { new, writer, time };
         pack.dir("./")?;
         Ok(pack)
     }
@@ -146,9 +151,10 @@ impl Pack {
     pub fn finish(mut self, place: &Path) -> io::Result<()> {
         self.writer.write_all(&[0; 1024])?;
         self.writer.finish()?;
-        fs::set_permissions(self.file.path(), fs::Permissions::from_mode(0o644)).at(place)?;
-        sync(self.file.path())?;
-        self.file.persist(place).map_err(|error| error.error).at(place).map(drop)
+        let file = self.new.path().join(NEW);
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).at(&file)?;
+        sync(&file)?;
+        rename(&file, place)
     }
 }
 

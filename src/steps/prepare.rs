@@ -6,23 +6,21 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tempfile::TempDir;
-
 use crate::error::{Doing, Error, Result, cannot};
 use crate::model::headers::Headers;
 use crate::steps::Work;
 use crate::system::files::{self, Owner, copy_tree, remove_any, take_ownership};
 use crate::system::process::plain_environment;
 use crate::system::sandbox::{self, Isolation, Mount, Sandbox, User};
+use crate::system::scratch::Scratch;
 
-/// The place of one build: below `TREE/M/V/K`, so that its result is published by renaming, and with a name that
-/// is known for leftovers.
+/// The place of one build: in the tree, so that its result is published by renaming.
 #[derive(Debug)]
 pub struct Workshop {
     /// Holds all the rest and vanishes with it.
-    dir: TempDir,
+    dir: Scratch,
     /// `/tmp` of the build: on disk, for compilers write much there.
-    tmp: TempDir,
+    tmp: Scratch,
     /// What the build sees as `TREE/M/V/build`.
     pub build: PathBuf,
     /// The log, out of the build's reach.
@@ -41,14 +39,8 @@ impl Workshop {
     /// Makes the place.
     pub fn set_up(work: &Work) -> Result<Self> {
         let Work { site, id, kernel, .. } = work;
-        let kernel_dir = site.tree.version_dir(id).join(&kernel.target.release);
-        fs::create_dir_all(&kernel_dir).doing(cannot("make", &kernel_dir))?;
-        let prefix = format!(".tmp_{}_", kernel.target.arch);
-        clear_leftovers(&kernel_dir, &prefix)?;
-        let dir = tempfile::Builder::new()
-            .prefix(&prefix)
-            .tempdir_in(&kernel_dir)
-            .doing(cannot("make a directory in", &kernel_dir))?;
+        let root = site.tree.root();
+        let dir = Scratch::new(root).doing(cannot("make a directory in", root))?;
         // Mode 1777, or the compiler, run by another user, puts its temporary files beside the source.
         let tmp = site.scratch()?;
         let inner = tmp.path().join("tmp");
@@ -201,7 +193,11 @@ impl Workshop {
     /// Makes the modules the state for this kernel, in one step, in place of older ones.
     pub fn publish(&self, work: &Work) -> Result<()> {
         let place = work.site.tree.built_dir(work.id, &work.kernel.target);
-        files::publish(&self.result, &place).doing(cannot("write", &place))
+        place
+            .parent()
+            .map_or(Ok(()), fs::create_dir_all)
+            .and_then(|()| files::publish(&self.result, &place))
+            .doing(cannot("write", &place))
     }
 
     /// Puts the log among what is to be published.
@@ -216,21 +212,6 @@ impl Workshop {
         let build = work.site.tree.build_dir(work.id);
         remove_any(&build).doing(cannot("clear", &build))
     }
-}
-
-/// Removes what builds that were cut off left in a kernel's directory. Whoever holds the tree's lock may.
-pub fn clear_leftovers(kernel_dir: &Path, prefix: &str) -> Result<()> {
-    for entry in fs::read_dir(kernel_dir).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(prefix) {
-            remove_any(&entry.path()).doing(cannot("delete", &entry.path()))?;
-        }
-    }
-    Ok(())
-}
-
-/// Removes the directory of the kernel where nothing was ever built for it.
-pub fn tidy(work: &Work) {
-    let _ = fs::remove_dir(work.site.tree.version_dir(work.id).join(&work.kernel.target.release));
 }
 
 /// Refuses a source that cannot be one: fewer than two files.

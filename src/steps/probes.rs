@@ -16,6 +16,7 @@ use crate::model::site::Site;
 use crate::system::files::{self, take_ownership};
 use crate::system::process::{merged_output, plain_environment};
 use crate::system::sandbox::{Isolation, Sandbox};
+use crate::system::scratch::Scratch;
 
 /// Where the sandbox has the module.
 const PLACE: &str = "/tmp/probes";
@@ -33,8 +34,12 @@ pub fn ask(site: &Site, kernel: &Kernel, cache: &CompileCache) -> Result<()> {
     let place = cache.probes();
     let parent = place.parent().unwrap_or(&place);
     fs::create_dir_all(parent).doing(cannot("make", parent))?;
-    let answers = tempfile::Builder::new().prefix(".new-").tempdir_in(parent).doing(cannot("write to", parent))?;
-    let share = cache.share_for_probes(answers.path()).doing(cannot("open", answers.path()))?;
+    let new = Scratch::new(&site.framework.cache_tree).doing(cannot("write to", &site.framework.cache_tree))?;
+    let answers = new.path().join("answers");
+    // The build goes through it, to what is its own.
+    fs::set_permissions(new.path(), fs::Permissions::from_mode(0o711)).doing(cannot("open", new.path()))?;
+    fs::create_dir(&answers).doing(cannot("make", &answers))?;
+    let share = cache.share_for_probes(&answers).doing(cannot("open", &answers))?;
     let mut mounts = Headers::of(&kernel.build_dir).doing(cannot("find", &kernel.build_dir))?.view();
     mounts.extend(share.mounts);
     let toolchain = kernel.toolchain();
@@ -49,14 +54,13 @@ pub fn ask(site: &Site, kernel: &Kernel, cache: &CompileCache) -> Result<()> {
     // It ends without a module where the compiler cannot say yes to an empty one; the answers are there all the same.
     let (code, said) = merged_output(&mut make).doing(|| "Cannot run make".into())?;
     log::info!("probes for {}: {code} {}", kernel.target.release, String::from_utf8_lossy(&said));
-    take_ownership(answers.path()).doing(cannot("keep", answers.path()))?;
-    fs::set_permissions(answers.path(), fs::Permissions::from_mode(0o755)).doing(cannot("open", answers.path()))?;
-    let answers = answers.keep();
+    take_ownership(&answers).doing(cannot("keep", &answers))?;
+    fs::set_permissions(&answers, fs::Permissions::from_mode(0o755)).doing(cannot("open", &answers))?;
     match fs::rename(&answers, &place) {
         // Another process asked meanwhile.
-        Err(_) if place.is_dir() => fs::remove_dir_all(&answers).doing(cannot("delete", &answers)),
-        renamed => renamed.doing(cannot("write", &place)),
-    }?;
+        Err(_) if place.is_dir() => {}
+        renamed => renamed.doing(cannot("write", &place))?,
+    }
     cache.forget_old_probes();
     Ok(())
 }

@@ -13,6 +13,7 @@ use crate::model::kernel::{Kernel, setting};
 use crate::model::site::Site;
 use crate::system::output::Words;
 use crate::system::process::{self, find_program, is_executable};
+use crate::system::scratch::Scratch;
 
 /// How a kernel's modules are signed, and what is told of it before the first of them is built.
 #[derive(Debug, Clone, Default)]
@@ -159,7 +160,7 @@ fn generate(key: &Path, certificate: &Path) -> Result<()> {
     let what = || "Cannot make a signing key".to_owned();
     let place = key.parent().unwrap_or(Path::new("/"));
     // Mode 700.
-    let dir = tempfile::Builder::new().prefix(".mok").tempdir_in(place).doing(what)?;
+    let dir = Scratch::new(place).doing(what)?;
     let (new_key, new_certificate) = (dir.path().join("key"), dir.path().join("pub"));
     let mut command = Command::new("sh");
     command

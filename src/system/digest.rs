@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 
-use super::files::{At, by_age, replace_with_text};
+use super::files::{At, by_age};
+use super::scratch;
 
 /// A digest in the making. Each part counts with its length, so that no two lists of parts are alike.
 #[derive(Debug, Clone)]
@@ -183,7 +184,7 @@ impl Notes {
         let content = tree.content(|_, _| {})?;
         if looked.duration_since(changed).is_ok_and(|age| age > SETTLED) {
             // Whoever cannot remember reads again.
-            let kept = fs::create_dir_all(dir).and_then(|()| replace_with_text(content.as_bytes(), &note));
+            let kept = scratch::write(dir.parent().unwrap_or(dir), &note, content.as_bytes());
             kept.unwrap_or_else(|error| log::info!("{error}"));
             forget_oldest(dir);
         }

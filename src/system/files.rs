@@ -133,11 +133,11 @@ pub fn remove_any(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes `dir` and then its parents, up to but without `stop`, as long as they are empty.
+/// Removes `dir` and then its parents, up to but without `stop`, as long as they are empty, or are gone already.
 pub fn remove_empty_up_to(dir: &Path, stop: &Path) {
     let mut dir = Some(dir);
     while let Some(path) = dir.filter(|d| *d != stop && d.starts_with(stop)) {
-        if fs::remove_dir(path).is_err() {
+        if fs::remove_dir(path).is_err_and(|error| error.kind() != io::ErrorKind::NotFound) {
             return;
         }
         dir = path.parent();
@@ -239,11 +239,17 @@ pub fn stage_copy(from: &Path, to: &Path) -> io::Result<PathBuf> {
     Ok(new)
 }
 
-/// Makes a second name for `from` beside `to`, to be renamed to it, or a copy where that cannot be; gives its name.
-pub fn stage_same(from: &Path, to: &Path) -> io::Result<PathBuf> {
+/// Makes `to` a second name for `from`, or a copy where that cannot be, in one step.
+pub fn replace_with_same(from: &Path, to: &Path) -> io::Result<()> {
+    let file = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
+    // Renaming one name of a file to another one does nothing, rename(2) says.
+    if file(from).is_some() && file(from) == file(to) {
+        return Ok(());
+    }
     let new = beside(to);
     remove_any(&new)?;
-    fs::hard_link(from, &new).map(|()| new).or_else(|_| stage_copy(from, to))
+    let staged = fs::hard_link(from, &new).map(|()| new).or_else(|_| stage_copy(from, to))?;
+    rename(&staged, to)
 }
 
 /// Puts a copy of `from` in place of whatever file `to` was, in one step: old or new at every instant.

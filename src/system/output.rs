@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::screen::{FRAME, Screen};
-use super::terminal;
+use super::{interrupt, terminal};
 
 /// Standard output or standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,7 +153,7 @@ impl Output {
         let ticker = (jobs > 0 && terminal::is_redrawable()).then(|| {
             self.lock().screen = Some(Screen::new(jobs));
             let output = self.clone();
-            terminal::before_death(move || output.clear_soon());
+            interrupt::before(move || output.clear_soon());
             let (output, (end, ended)) = (self.clone(), channel());
             let tick = move || {
                 while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(FRAME) {
@@ -236,6 +236,7 @@ pub struct Block {
 
 impl Block {
     fn push(&self, piece: Piece) {
+        interrupt::hold();
         if self.errors_only && !matches!(piece, Piece::Text(Stream::Err, _)) {
             return;
         }

@@ -8,6 +8,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 
+use super::interrupt;
+
 /// The exit code as a shell tells it: 128 and the signal's number where a signal ended the program.
 pub fn code(status: ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
@@ -34,7 +36,9 @@ pub fn merged(command: &mut Command, mut each: impl FnMut(&[u8])) -> io::Result<
             Err(error) => return Err(error),
         }
     }
-    Ok(code(child.wait()?))
+    let status = child.wait()?;
+    interrupt::hold();
+    Ok(code(status))
 }
 
 /// [`merged`], kept: (exit code, output).

@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Memory, finish, look, read, whole, write};
+use super::{Memory, finish, look, read, whole};
+use crate::system::scratch;
 
 const TITLE: &str = concat!("dkms-rs ", env!("CARGO_PKG_VERSION"), ": what is known of a directory, 1");
 
@@ -42,7 +43,7 @@ impl Memory {
         let found = find_out(&mut visited);
         if let Some(file) = file.filter(|_| self.writable && !visited.unsettled && !found.contains('\0')) {
             if let Some(bytes) = to_bytes(dir, &found, &visited) {
-                if let Err(error) = write(&file, &bytes) {
+                if let Err(error) = scratch::write(&self.caches, &file, &bytes) {
                     log::info!("{}: {error}", file.display());
                 }
             }

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! A signal that ends us: builds end first, and what is half done is removed.
+
+use std::ffi::c_int;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, Once, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+
+use super::scratch;
+
+static NEAR: AtomicBool = AtomicBool::new(false);
+
+type Cleaning = Box<dyn Fn() + Send>;
+static CLEANINGS: Mutex<Vec<Cleaning>> = Mutex::new(Vec::new());
+
+/// How often, ten milliseconds apart, we look whether builds have ended. They are killed, so it does not take long.
+const LOOKS: usize = 150;
+
+/// From now on a signal that ends this process finds it tidied up.
+pub fn watch() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let deadly = [SIGHUP, SIGINT, SIGQUIT, SIGTERM].into_iter().filter(|&number| !is_ignored(&status, number));
+        // Without it we die as untidily as by SIGKILL, which does no harm.
+        let Ok(mut signals) = signal_hook::iterator::Signals::new(deadly) else { return };
+        let _ = std::thread::Builder::new().name("signals".into()).spawn(move || {
+            for number in &mut signals {
+                NEAR.store(true, Ordering::SeqCst);
+                CLEANINGS.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|clean| clean());
+                end_builds();
+                scratch::remove_all();
+                let _ = signal_hook::low_level::emulate_default_handler(number);
+            }
+        });
+    });
+}
+
+/// Something to be done before the rest, such as the clearing of what is drawn.
+pub fn before(clean: impl Fn() + Send + 'static) {
+    CLEANINGS.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(clean));
+    watch();
+}
+
+/// Does not return once the end is near. To be called before anything that would be said or done because of it: a build
+/// that was ended has not failed.
+pub fn hold() {
+    while NEAR.load(Ordering::SeqCst) {
+        std::thread::park();
+    }
+}
+
+/// Ends what runs in sandboxes, and waits for that.
+fn end_builds() {
+    let guards = guards();
+    for &guard in &guards {
+        let _ = Pid::from_raw(guard).map(|guard| kill_process(guard, Signal::TERM));
+    }
+    for _ in 0..LOOKS {
+        if !guards.iter().any(|&guard| is_alive(guard)) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Our children that are nothing but ourselves: they guard a confined command, see `sandbox`.
+fn guards() -> Vec<i32> {
+    let program =
+        |process: &str| fs::metadata(format!("/proc/{process}/exe")).map(|meta| (meta.dev(), meta.ino())).ok();
+    let ours = program("self");
+    let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let children = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    children
+        .flat_map(|children| children.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        .filter(|child| ours.is_some() && program(child) == ours)
+        .filter_map(|child| child.parse().ok())
+        .collect()
+}
+
+/// Whether a process has not ended, see proc(5).
+fn is_alive(process: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+}
+
+/// Whether whoever started us wants a signal to be ignored, see proc(5).
+fn is_ignored(status: &str, number: c_int) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or_default();
+    u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask >> (number - 1) & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals_are_known() {
+        let status = "Name:\tx\nSigIgn:\t0000000000001002\nSigCgt:\t0000000000000001\n";
+        for (number, expected) in [(SIGHUP, false), (SIGINT, true), (SIGQUIT, false), (13, true), (SIGTERM, false)] {
+            assert_eq!(is_ignored(status, number), expected, "{number}");
+        }
+        assert!(!is_ignored("", SIGINT));
+    }
+
+    #[test]
+    fn the_living_are_told_from_the_dead() {
+        assert!(is_alive(std::process::id() as i32));
+        assert!(!is_alive(i32::MAX));
+        let mut child = std::process::Command::new("true").spawn().expect("true runs");
+        let number = child.id() as i32;
+        while is_alive(number) {
+            std::thread::yield_now();
+        }
+        child.wait().expect("it has ended, and nobody waited for it yet");
+    }
+}

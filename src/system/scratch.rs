@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Directories for what is on its way: they vanish with their value, and where a kill prevents that, with the next run.
+//!
+//! A directory that is in use is locked, as flock(2) does it, so whoever finds one that is not knows that its user died.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{FlockOperation, OFlags, flock};
+use tempfile::TempDir;
+
+use crate::system::files::{At, remove_any};
+
+/// How the name of such a directory begins, where it stands among what is not ours to tidy.
+pub const PREFIX: &str = ".dkms-";
+
+/// Those that there are.
+static ALL: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn all() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    ALL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A directory, mode 700.
+#[derive(Debug)]
+pub struct Scratch {
+    dir: TempDir,
+    _in_use: File,
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        all().remove(self.dir.path());
+    }
+}
+
+/// Removes all that this process has, because it ends.
+pub fn remove_all() {
+    for dir in &*all() {
+        let _ = fs::remove_dir_all(dir);
+    }
+}
+
+impl Scratch {
+    /// Makes one in `parent`, in place of those there whose users died.
+    pub fn new(parent: &Path) -> io::Result<Self> {
+        Self::named(parent, PREFIX)
+    }
+
+    /// The same with another beginning of the name.
+    pub fn named(parent: &Path, prefix: &str) -> io::Result<Self> {
+        sweep(parent, prefix);
+        loop {
+            let dir = tempfile::Builder::new().prefix(prefix).tempdir_in(parent).at(parent)?;
+            // Between its making and its locking somebody may have taken it for one that nobody uses.
+            if let Some(in_use) = lock(dir.path()) {
+                all().insert(dir.path().to_owned());
+                return Ok(Self { dir, _in_use: in_use });
+            }
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+/// Removes a file or directory in one step: by its name it is there or not, never half. `parent` is a directory in the
+/// same file system.
+pub fn discard(parent: &Path, path: &Path) -> io::Result<()> {
+    // What makes room on a full disk must not need any.
+    let moved = Scratch::new(parent).and_then(|scratch| fs::rename(path, scratch.path().join("gone")));
+    moved.or_else(|_| remove_any(path))
+}
+
+/// Removes the directories in `parent` that are ours, are called like this, and are not in use. What cannot be removed
+/// stays.
+pub fn sweep(parent: &Path, prefix: &str) {
+    let named = |entry: &fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes());
+    let found: Vec<PathBuf> =
+        fs::read_dir(parent).into_iter().flatten().flatten().filter(named).map(|entry| entry.path()).collect();
+    for dir in found {
+        // In a directory for all, others have theirs.
+        let ours = fs::symlink_metadata(&dir)
+            .is_ok_and(|meta| meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw());
+        if let Some(_nobody) = ours.then(|| lock(&dir)).flatten() {
+            let gone = fs::remove_dir_all(&dir);
+            gone.unwrap_or_else(|error| log::info!("{}: {error}", dir.display()));
+        }
+    }
+}
+
+/// Locks a directory, unless somebody has, or it is another one by now.
+fn lock(dir: &Path) -> Option<File> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
+    let file = fs::OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(dir).ok()?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
+    let (locked, there) = (file.metadata().ok()?, fs::symlink_metadata(dir).ok()?);
+    ((locked.dev(), locked.ino()) == (there.dev(), there.ino())).then_some(file)
+}
+
+/// Writes a file below `caches` in one step, readable by all; its directory is made if missing. It need not outlast a
+/// power cut: who reads it can tell whether it is whole.
+pub fn write(caches: &Path, file: &Path, bytes: &[u8]) -> io::Result<()> {
+    file.parent().map_or(Ok(()), fs::create_dir_all).at(file)?;
+    let scratch = Scratch::new(caches)?;
+    let new = scratch.path().join("new");
+    fs::write(&new, bytes).at(&new)?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o644)).at(&new)?;
+    fs::rename(&new, file).at(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn what_nobody_uses_goes_and_nothing_else() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let at = |name: &str| dir.path().join(name);
+        let used = Scratch::new(dir.path())?;
+        fs::create_dir_all(at(".dkms-left/below"))?;
+        fs::create_dir(at("other"))?;
+        fs::write(at(".dkms-file"), "")?;
+        symlink("other", at(".dkms-link"))?;
+        let another = Scratch::new(dir.path())?;
+        assert!(!at(".dkms-left").exists());
+        assert!(used.path().is_dir() && another.path().is_dir());
+        assert!(at("other").is_dir() && at(".dkms-file").exists() && at(".dkms-link").exists());
+        let place = used.path().to_owned();
+        drop(used);
+        assert!(!place.exists());
+        Ok(())
+    }
+}

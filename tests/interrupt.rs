@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Signals that end a command: its builds end with it, and what is half done is gone.
+
+use crate::support::{Layer, Root};
+
+/// What there is in the trees and where things are made; of caches, what is on its way.
+const TRACE: &str = "find /var/lib/dkms /lib/modules/$K/updates /tmp /usr/src/slow-1 2>/dev/null; \
+                     find /var/cache/dkms -name '.*' 2>/dev/null || :";
+
+#[test]
+fn a_build_ends_with_the_command_and_leaves_nothing() {
+    let mut root = Root::with(Layer::Ours, &[]);
+    root.same_key();
+    // It does not want to end, and neither do those it leaves behind.
+    root.quick("slow", "MAKE='trap \"\" TERM INT HUP; setsid sleep 1000 & touch started; sleep 1000; sleep 1000'");
+    root.sh("dkms add slow/1");
+    let before = root.sh(TRACE);
+    for (signal, code) in [("TERM", 143), ("INT", 130), ("HUP", 129)] {
+        // A shell starts what goes on behind it deaf to SIGINT.
+        root.sh(&format!(
+            "(env --default-signal setsid dkms build slow/1 -k $K >/srv/said 2>&1; echo $? >/srv/code) & \
+             until pid=$(pgrep -o -x dkms) && pgrep -x sleep >/dev/null; do sleep 0.05; done; kill -{signal} $pid"
+        ));
+        root.wait_until("[ -s /srv/code ]");
+        root.fails("cat /srv/code; rm /srv/code; pgrep -x sleep; pgrep -u _dkms", 1, &format!("{code}\n"));
+        root.says("dkms status slow", "slow/1: added\n");
+        root.unchanged(TRACE, &before);
+    }
+}
