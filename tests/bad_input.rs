@@ -686,7 +686,7 @@ fn a_full_tree_keeps_its_state_while_building() {
         failures += 1;
         assert_eq!((output.code, output.text.matches("Error!").count()), (1, 1), "{output:?}");
         assert!(output.text.ends_with(": No space left on device (os error 28)\n"), "{output:?}");
-        assert!(output.text.contains("/var/lib/dkms/quick/1/"), "{output:?}");
+        assert!(output.text.contains("/var/lib/dkms"), "{output:?}");
         root.says("dkms status", "quick/1: added\n");
         root.sh("rm -rf /var/lib/dkms/quick/1/build; mkdir /var/lib/dkms/quick/1/build");
         root.unchanged(TRACE, &before);

@@ -147,8 +147,9 @@ impl Shared<'_> {
             return Err(error);
         }
         made.workshop.file_log()?;
-        made.workshop.publish(work)?;
-        made.workshop.clear(work)
+        // First, or a kill between the two would leave a directory beside what is built.
+        made.workshop.clear(work)?;
+        made.workshop.publish(work)
     }
 
     fn install(&self, step: &Step, say: &Block, commit: &mut Commit) -> Result<()> {

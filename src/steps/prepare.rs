@@ -208,7 +208,7 @@ impl Workshop {
     }
 
     /// The build directory has served, and so has one that an earlier failure left.
-    pub fn clear(self, work: &Work) -> Result<()> {
+    pub fn clear(&self, work: &Work) -> Result<()> {
         let build = work.site.tree.build_dir(work.id);
         remove_any(&build).doing(cannot("clear", &build))
     }

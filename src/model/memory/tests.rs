@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, FileTimes};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 
