@@ -57,6 +57,26 @@ fn counts(root: &mut Root, module: &str) -> (u32, u32) {
     (count("direct_cache_hit\t") + count("preprocessed_cache_hit\t"), count("cache_miss\t"))
 }
 
+/// As packages of Debian do: what its Makefile finds out, it finds out by a make with an empty environment.
+#[test]
+fn what_compiles_in_an_empty_environment_does() {
+    let mut root = marked();
+    root.write(
+        "/usr/src/marked-1/Makefile",
+        "obj-m := marked.o\nCOMPILES := $(shell cd $(src) && env -i PATH=\"$$PATH\" $(CC) -c probe.c -o /tmp/probe.o 2>/tmp/said; \
+         echo $$?; cat /tmp/said)\n$(info compiles: $(COMPILES))",
+    );
+    root.write("/usr/src/marked-1/probe.c", "int probe;");
+    root.sh("dkms build marked/1 -k $K");
+    root.says("grep '^compiles: ' /var/lib/dkms/marked/1/$K/$A/log/make.log | sort -u", "compiles: 0\n");
+    // By the cache, too.
+    let (hits, misses) = counts(&mut root, "marked");
+    root.sh("echo result_store=no >/etc/dkms/framework.conf.d/off.conf; dkms unbuild marked/1 -k $K; dkms build marked/1 -k $K");
+    root.says("grep '^compiles: ' /var/lib/dkms/marked/1/$K/$A/log/make.log | sort -u", "compiles: 0\n");
+    let again = counts(&mut root, "marked");
+    assert!(misses > 0 && again.0 > hits && again.1 <= 1, "{hits} and {misses}, then {again:?}");
+}
+
 #[test]
 fn whatever_a_compiler_can_find_is_seen_when_it_changes() {
     let mut root = marked();

@@ -99,6 +99,10 @@ fn root_with(layer: Layer, lists: &str, kernel: &str) -> Root {
     root.sh(&format!("apt-get -qq -y install linux-image-{kernel} linux-headers-{kernel}"));
     root.says("ls /lib/modules", &format!("{kernel}\n"));
     root.same_key();
+    // Several threads of pahole's write the same types now in one way and now in another, and not always as many.
+    let pahole = include_str!("../debian/pahole").replace("exec pahole", "exec /usr/bin/pahole");
+    root.write("/usr/local/sbin/pahole", &pahole);
+    root.sh("[ -x /usr/bin/pahole ] && chmod 755 /usr/local/sbin/pahole || rm /usr/local/sbin/pahole");
     // Debian 13's declares that it breaks a package of Debian 12, with which it works.
     root.sh("sed -i '/^Package: dkms$/,/^$/{/^Breaks:/d}' /var/lib/dpkg/status");
     root

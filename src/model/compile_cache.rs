@@ -9,7 +9,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use memchr::memmem;
@@ -20,7 +20,7 @@ use crate::model::module::Id;
 use crate::model::site::Site;
 use crate::model::tools;
 use crate::system::digest::{Digest, Notes, Tree};
-use crate::system::files::by_age;
+use crate::system::files::{by_age, remove_any};
 use crate::system::process::find_program;
 use crate::system::sandbox::{Isolation, Mount, User};
 
@@ -34,7 +34,8 @@ const MOST_PROBES: usize = 16;
 #[derive(Debug, Clone)]
 pub struct CompileCache {
     user: User,
-    /// Where compilers are found that are links to ccache.
+    ccache: PathBuf,
+    /// Where compilers are found that are links to it; a build finds [`CompileCache::wrap`]'s there.
     programs: PathBuf,
     /// All caches.
     root: PathBuf,
@@ -48,8 +49,6 @@ pub struct CompileCache {
 /// How a command takes part in the cache.
 #[derive(Debug, Clone, Default)]
 pub struct Share {
-    /// Its environment.
-    pub variables: Vec<(&'static str, OsString)>,
     /// What it has to see.
     pub mounts: Vec<Mount>,
     /// What has to come first on its PATH.
@@ -61,9 +60,7 @@ impl CompileCache {
     pub fn for_kernel(site: &Site, kernel: &Kernel, notes: &Notes) -> Option<Self> {
         let user = site.build_user().filter(|_| Self::is_wanted(site))?;
         let programs = site.paths.system("/usr/lib/ccache");
-        if !programs.is_dir() || find_program("ccache").is_none() {
-            return None;
-        }
+        let ccache = find_program("ccache").filter(|_| programs.is_dir())?;
         let look = || -> io::Result<(String, OsString)> {
             let headers = Headers::of(&kernel.build_dir)?;
             let mut digest = Digest::new("objects 1");
@@ -75,6 +72,7 @@ impl CompileCache {
             look().inspect_err(|error| log::info!("no compile cache for {}: {error}", kernel.target.release)).ok()?;
         Some(Self {
             user,
+            ccache,
             programs,
             root: site.framework.cache_tree.clone(),
             namespace,
@@ -88,8 +86,9 @@ impl CompileCache {
         site.root && site.framework.compile_cache && Isolation::available() == Isolation::Namespaces
     }
 
-    /// For a command that builds a module in `build`. None where an object may hold what no compiler tells of.
-    pub fn share(&self, id: &Id, build: &Path) -> io::Result<Option<Share>> {
+    /// For a command that builds a module in `build`; its compilers are made in `compilers`. None where an object may hold
+    /// what no compiler tells of.
+    pub fn share(&self, id: &Id, build: &Path, compilers: &Path) -> io::Result<Option<Share>> {
         let tree = Tree::walk(build)?;
         let mut includes_bytes = false;
         tree.content(|_, bytes| includes_bytes |= memmem::find(bytes, b"incbin").is_some())?;
@@ -100,22 +99,19 @@ impl CompileCache {
         let shelf = place.join(&tree.names(is_header)[..16]);
         self.open(&shelf)?;
         keep_newest(&place, MOST_SHELVES, &shelf);
-        let mut share = self.configured(&shelf);
+        let probes = Some(self.probes()).filter(|probes| probes.is_dir());
+        let remote = probes.as_ref().map(|probes| format!("file:{}|read-only", probes.display()));
+        let mut share = self.wrap(compilers, &shelf, remote)?;
         share.mounts.push(Mount::Bind { from: shelf.clone(), at: shelf, writable: true });
-        let probes = self.probes();
-        if probes.is_dir() {
-            let remote = format!("file:{}|read-only", probes.display());
-            share.variables.push(("CCACHE_REMOTE_STORAGE", remote.into()));
-            share.mounts.push(Mount::Bind { from: probes.clone(), at: probes, writable: false });
-        }
+        share.mounts.extend(probes.map(|probes| Mount::Bind { from: probes.clone(), at: probes, writable: false }));
         Ok(Some(share))
     }
 
     /// For the command that asks the probes: its answers go to `answers`.
-    pub fn share_for_probes(&self, answers: &Path) -> io::Result<Share> {
+    pub fn share_for_probes(&self, answers: &Path, compilers: &Path) -> io::Result<Share> {
         self.open(answers)?;
-        let mut share = self.configured(Path::new("/tmp/ccache"));
-        share.variables.push(("CCACHE_REMOTE_STORAGE", format!("file:{}", answers.display()).into()));
+        let remote = format!("file:{}", answers.display());
+        let mut share = self.wrap(compilers, Path::new("/tmp/ccache"), Some(remote))?;
         share.mounts.push(Mount::Bind { from: answers.to_owned(), at: answers.to_owned(), writable: true });
         Ok(share)
     }
@@ -151,25 +147,71 @@ impl CompileCache {
             .all(|entry| entry.metadata().is_ok_and(|meta| meta.uid() == self.user.uid) && self.owns(&entry.path()))
     }
 
-    fn configured(&self, dir: &Path) -> Share {
+    /// Makes programs in `place`, named like compilers, that run these through the cache in `dir`.
+    ///
+    /// They bring its settings along: some configure scripts compile in an empty environment, where a link to ccache
+    /// would find no cache, and fail, and the script would take that for the compiler's answer.
+    fn wrap(&self, place: &Path, dir: &Path, remote: Option<String>) -> io::Result<Share> {
         let text = |text: &str| OsString::from(text);
-        Share {
-            variables: vec![
-                ("CCACHE_DIR", dir.into()),
-                ("CCACHE_NAMESPACE", text(&self.namespace)),
-                ("CCACHE_DEPEND", text("1")),
-                ("CCACHE_NOHASHDIR", text("1")),
-                ("CCACHE_IGNOREHEADERS", self.ignored.clone()),
-                ("CCACHE_MAXSIZE", text(&self.size)),
-                // Nobody else's settings.
-                ("CCACHE_CONFIGPATH", text("/dev/null")),
-                ("CCACHE_CONFIGPATH2", text("/dev/null")),
+        let mut settings = vec![
+            ("CCACHE_DIR", dir.into()),
+            ("CCACHE_NAMESPACE", text(&self.namespace)),
+            ("CCACHE_DEPEND", text("1")),
+            ("CCACHE_NOHASHDIR", text("1")),
+            ("CCACHE_IGNOREHEADERS", self.ignored.clone()),
+            ("CCACHE_MAXSIZE", text(&self.size)),
+            // Nobody else's settings.
+            ("CCACHE_CONFIGPATH", text("/dev/null")),
+            ("CCACHE_CONFIGPATH2", text("/dev/null")),
+        ];
+        settings.extend(remote.map(|remote| ("CCACHE_REMOTE_STORAGE", OsString::from(remote))));
+        let mut script = b"#!/bin/sh\n".to_vec();
+        for (name, value) in settings {
+            script.extend([b"export ", name.as_bytes(), b"=", &quoted(value.as_encoded_bytes()), b"\n"].concat());
+        }
+        let (here, ccache) = (quoted(self.programs.as_os_str().as_encoded_bytes()), &self.ccache);
+        // The real ones are those that PATH names elsewhere.
+        script.extend([&b"here="[..], &here, b"\npath=:$PATH:\n"].concat());
+        script.extend(
+            b"path=${path%%:\"$here\":*}:${path#*:\"$here\":}\npath=${path#:}\nexport CCACHE_PATH=\"${path%:}\"\n",
+        );
+        script.extend([b"exec ", &*quoted(ccache.as_os_str().as_encoded_bytes()), b" \"${0##*/}\" \"$@\"\n"].concat());
+
+        remove_any(place)?;
+        fs::create_dir(place)?;
+        let wrapper = place.join(WRAPPER);
+        fs::write(&wrapper, script)?;
+        for open in [place, &wrapper] {
+            fs::set_permissions(open, fs::Permissions::from_mode(0o755))?;
+        }
+        for compiler in fs::read_dir(&self.programs)? {
+            symlink(WRAPPER, place.join(compiler?.file_name()))?;
+        }
+        Ok(Share {
+            mounts: vec![
+                // What other builds made is not for this one's eyes.
+                Mount::Empty { at: self.root.clone() },
+                Mount::Bind { from: place.to_owned(), at: self.programs.clone(), writable: false },
             ],
-            // What other builds made is not for this one's eyes.
-            mounts: vec![Mount::Empty { at: self.root.clone() }],
             programs: Some(self.programs.clone()),
+        })
+    }
+}
+
+/// What the programs are that [`CompileCache::wrap`] makes. No compiler is called so.
+const WRAPPER: &str = ".dkms-wrapper";
+
+/// Literally, for a shell.
+fn quoted(text: &[u8]) -> Vec<u8> {
+    let mut quoted = b"'".to_vec();
+    for byte in text {
+        match byte {
+            b'\'' => quoted.extend(b"'\\''"),
+            byte => quoted.push(*byte),
         }
     }
+    quoted.push(b'\'');
+    quoted
 }
 
 /// Removes all but so many directories of `place`, those first that were longest not used; `used` is used now.

@@ -89,7 +89,6 @@ impl<'a> Build<'a> {
         let share = if compiles { self.share() } else { Share::default() };
         self.workshop.confine(&self.work, result, &share.mounts, &mut command)?;
         command
-            .envs(share.variables)
             .envs(options.directive_variables())
             .env("PATH", self.path(share.programs))
             .env("kernelver", &kernel.target.release)
@@ -108,7 +107,8 @@ impl<'a> Build<'a> {
 
     /// How a command that runs now takes part in the compile cache: what lies in the build directory decides.
     fn share(&self) -> Share {
-        let share = self.compile_cache.map(|cache| cache.share(self.work.id, &self.workshop.build));
+        let share =
+            self.compile_cache.map(|cache| cache.share(self.work.id, &self.workshop.build, &self.workshop.compilers()));
         // Whoever finds no cache compiles.
         let share = share.transpose().unwrap_or_else(|error| {
             log::warn!("no compile cache for {}: {error}", self.work.id);

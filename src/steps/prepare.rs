@@ -89,6 +89,11 @@ impl Workshop {
         self.user.as_ref().map_or(Owner::Same, |user| Owner::Is(user.uid, user.gid))
     }
 
+    /// A place for programs that the build is to find.
+    pub fn compilers(&self) -> PathBuf {
+        self.dir.path().join("compilers")
+    }
+
     fn source_copy(&self) -> PathBuf {
         self.dir.path().join("source")
     }

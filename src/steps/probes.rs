@@ -39,7 +39,7 @@ pub fn ask(site: &Site, kernel: &Kernel, cache: &CompileCache) -> Result<()> {
     // The build goes through it, to what is its own.
     fs::set_permissions(new.path(), fs::Permissions::from_mode(0o711)).doing(cannot("open", new.path()))?;
     fs::create_dir(&answers).doing(cannot("make", &answers))?;
-    let share = cache.share_for_probes(&answers).doing(cannot("open", &answers))?;
+    let share = cache.share_for_probes(&answers, &scratch.path().join("compilers")).doing(cannot("open", &answers))?;
     let mut mounts = Headers::of(&kernel.build_dir).doing(cannot("find", &kernel.build_dir))?.view();
     mounts.extend(share.mounts);
     let toolchain = kernel.toolchain();
@@ -50,7 +50,7 @@ pub fn ask(site: &Site, kernel: &Kernel, cache: &CompileCache) -> Result<()> {
     sandbox.confine(Isolation::Namespaces, &mut make).doing(|| "Cannot set up a sandbox".into())?;
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths(share.programs.into_iter().chain(std::env::split_paths(&path))).unwrap_or(path);
-    plain_environment(&mut make).envs(share.variables).envs(toolchain.variables()).env("PATH", path);
+    plain_environment(&mut make).envs(toolchain.variables()).env("PATH", path);
     // It ends without a module where the compiler cannot say yes to an empty one; the answers are there all the same.
     let (code, said) = merged_output(&mut make).doing(|| "Cannot run make".into())?;
     log::info!("probes for {}: {code} {}", kernel.target.release, String::from_utf8_lossy(&said));
