@@ -10,6 +10,7 @@
 //! TREE/M/original_module/K/A/ what was installed before us
 //! TREE/.pending/M/K/A         a change that has not ended
 //! TREE/.superseded/M/K/A      installed files whose successors are on their way
+//! TREE/.failed/M/K/A          why it could not be installed when nobody waited for it
 //! ```
 
 use std::fs;
@@ -119,6 +120,21 @@ impl Tree {
     /// The kernels for which there is such a record of module `name`.
     pub fn superseded(&self, name: &str) -> Vec<Target> {
         self.noted(".superseded", name)
+    }
+
+    /// The record of a module that could not be installed.
+    pub fn failure_record(&self, name: &str, target: &Target) -> PathBuf {
+        self.root.join(".failed").join(name).join(&target.release).join(&target.arch)
+    }
+
+    /// The kernels for which there is such a record of module `name`.
+    pub fn failed(&self, name: &str) -> Vec<Target> {
+        self.noted(".failed", name)
+    }
+
+    /// The modules for which there is such a record.
+    pub fn all_failed(&self) -> Vec<String> {
+        names(&self.root.join(".failed"))
     }
 
     /// The kernels on which a change of `id` was begun and not ended.

@@ -14,6 +14,7 @@ pub mod paths;
 pub mod process;
 pub mod regex;
 pub mod renaming;
+pub mod root_fs;
 pub mod sandbox;
 pub mod screen;
 pub mod shell;
