@@ -15,7 +15,7 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
@@ -24,8 +24,14 @@ use crate::model::site::Site;
 use crate::model::tree::{State, Tree};
 use crate::system::dpkg;
 
+/// What stands above a list of them.
+pub const HEAD: &str = "dkms: modules that could not be installed:";
+
 /// Inputs that are remembered to have failed. apt and the boot give a build different ones, each the same every time.
 const MOST_INPUTS: usize = 8;
+
+/// Bytes of a log that are looked at: more than any build says, unless it wants to hurt.
+const LONGEST_LOG: u64 = 16 << 20;
 
 /// Characters of a reason: what fits in one line, with what is around it on the next.
 const LONGEST_REASON: usize = 160;
@@ -57,15 +63,17 @@ impl Failure {
     /// Of what just failed, by the log as it is now; `inputs` is the key of the build, if it was one.
     pub fn new(site: &Site, id: &Id, target: &Target, error: &Error, inputs: Option<String>) -> Self {
         let log = error.log().map(Path::to_owned);
-        let text = log.as_deref().and_then(|log| fs::read(log).ok()).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
+        let text = log.as_deref().map(beginning).unwrap_or_default();
         let build_dir = format!("{}/", site.tree.build_dir(id).display());
         let said = first_error(&text).map(|line| line.replace(&build_dir, ""));
         let why = match error {
             Error::BuildFailed { tools, .. } if !tools.is_empty() => error.hint(),
+            Error::NoHeaders { .. } => Some("the kernel's headers are not installed".into()),
             _ => said,
         };
-        let why = why.or_else(|| error.to_string().lines().next().map(str::to_owned)).unwrap_or_default();
+        let why = why.or_else(|| error.to_string().lines().next().map(str::to_owned));
+        // Of what was said before only the exit code is left.
+        let why = why.unwrap_or_else(|| format!("it ended with exit code {}", error.code()));
         let kernel = match &target.arch {
             arch if *arch == Target::running().arch => target.release.clone(),
             arch => format!("{}/{arch}", target.release),
@@ -95,10 +103,13 @@ impl Failure {
     /// Notes it. Other inputs from which the same failed before stay noted.
     pub fn note(&self, tree: &Tree) -> io::Result<()> {
         let mut new = self.clone();
-        let before = Self::read(tree, &self.id.name, &self.target);
-        let before = before.filter(|before| before.id == self.id).map(|before| before.inputs).unwrap_or_default();
-        new.inputs.extend(before.into_iter().filter(|key| !self.inputs.contains(key)));
+        let before = Self::read(tree, &self.id.name, &self.target).filter(|before| before.id == self.id);
+        let known = before.as_ref().map(|before| before.inputs.clone()).unwrap_or_default();
+        new.inputs.extend(known.into_iter().filter(|key| !self.inputs.contains(key)));
         new.inputs.truncate(MOST_INPUTS);
+        if before.as_ref() == Some(&new) {
+            return Ok(());
+        }
         tree.note(&tree.failure_record(&self.id.name, &self.target), &new.text())
     }
 
@@ -125,20 +136,30 @@ impl Failure {
     /// The log, while it is this failure's and not that of another kernel.
     fn own_log(&self) -> Option<&Path> {
         let log = self.log.as_deref()?;
-        let head = fs::read(log).ok()?;
-        let head = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let kernel = format!(" for kernel {}", self.target);
-        String::from_utf8_lossy(head).contains(&kernel).then_some(log)
+        beginning(log).lines().next().is_some_and(|head| head.contains(&kernel)).then_some(log)
     }
 }
 
 /// All that is noted and is so still, by the names of the modules.
 pub fn standing(site: &Site) -> Vec<Failure> {
-    let tree = &site.tree;
-    let of = |name: String| {
-        tree.failed(&name).into_iter().filter_map(move |target| Failure::read(tree, &name, &target)).collect::<Vec<_>>()
-    };
-    tree.all_failed().into_iter().flat_map(of).filter(|failure| failure.stands(site)).collect()
+    let read = |(name, target): (String, Target)| Failure::read(&site.tree, &name, &target);
+    noted(&site.tree).filter_map(read).filter(|failure| failure.stands(site)).collect()
+}
+
+/// Forgets what is noted and is not so any more.
+pub fn prune(site: &Site) {
+    for (name, target) in noted(&site.tree) {
+        if !Failure::read(&site.tree, &name, &target).is_some_and(|failure| failure.stands(site)) {
+            let record = site.tree.failure_record(&name, &target);
+            site.tree.forget(&record).unwrap_or_else(|error| log::warn!("{error}"));
+        }
+    }
+}
+
+fn noted(tree: &Tree) -> impl Iterator<Item = (String, Target)> + '_ {
+    let targets = |name: String| tree.failed(&name).into_iter().map(move |target| (name.clone(), target));
+    tree.all_failed().into_iter().flat_map(targets)
 }
 
 /// Failures for a person: what, why, where more is said and how to try again. What has the same reason and the same
@@ -147,9 +168,8 @@ pub fn tell(failures: &[Failure]) -> String {
     let mut text = String::new();
     let mut rest = failures;
     while let Some(first) = rest.first() {
-        let same = |other: &&Failure| {
-            (&other.target, &other.why, &other.again) == (&first.target, &first.why, &first.again)
-        };
+        let same =
+            |other: &&Failure| (&other.target, &other.why, &other.again) == (&first.target, &first.why, &first.again);
         let (alike, others) = rest.split_at(rest.iter().take_while(same).count());
         rest = others;
         let names: Vec<String> = alike.iter().map(|failure| failure.id.to_string()).collect();
@@ -178,9 +198,17 @@ fn parse(text: &str, target: &Target) -> Option<Failure> {
     })
 }
 
+/// What a log says, or as much of it as is looked at.
+fn beginning(log: &Path) -> String {
+    let mut bytes = Vec::new();
+    // A log that cannot be read says nothing.
+    let _ = fs::File::open(log).and_then(|file| file.take(LONGEST_LOG).read_to_end(&mut bytes));
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// The line of a build's log that says what went wrong: the first error, or else how the last command ended.
 fn first_error(log: &str) -> Option<String> {
-    let is_error = |line: &&str| line.to_ascii_lowercase().contains("error: ");
+    let is_error = |line: &&str| line.to_ascii_lowercase().contains("error: ") && !line.starts_with("# command: ");
     let failed = |line: &&str| line.starts_with("make") && line.contains("*** ");
     let mut lines = log.lines();
     if let Some(line) = lines.clone().find(is_error).or_else(|| lines.clone().find(failed)) {
@@ -253,13 +281,19 @@ mod tests {
     #[test]
     fn the_first_error_of_a_log_is_the_reason() {
         let log = |output: &str| {
-            format!("DKMS (x) make.log for a/1\n\nBuilding module(s)\n# command: make -C x\n{output}\n# exit code: 2\n# elapsed time: 00:00:01\n")
+            format!(
+                "DKMS (x) make.log for a/1\n\nBuilding module(s)\n# command: make -C x\n{output}\n# exit code: 2\n# elapsed time: 00:00:01\n"
+            )
         };
         for (output, reason) in [
             ("CC a.o\na.c:3:1: error: unknown\nb.c: error: later\nmake[1]: *** [x] Error 1", "a.c:3:1: error: unknown"),
             ("a.c:1:10: fatal error: x.h: No such file", "a.c:1:10: fatal error: x.h: No such file"),
             ("ERROR: modpost: \"f\" [a.ko] undefined!", "ERROR: modpost: \"f\" [a.ko] undefined!"),
-            ("make[1]: *** No rule to make target 'a'.  Stop.\nmake: *** [all] Error 2", "make[1]: *** No rule to make target 'a'.  Stop."),
+            (
+                "make[1]: *** No rule to make target 'a'.  Stop.\nmake: *** [all] Error 2",
+                "make[1]: *** No rule to make target 'a'.  Stop.",
+            ),
+            ("# command: echo error: x", "`echo error: x` ended with exit code 2"),
             ("nothing of the kind", "`make -C x` ended with exit code 2"),
         ] {
             assert_eq!(first_error(&log(output)).as_deref(), Some(reason), "{output}");
@@ -276,7 +310,8 @@ mod tests {
 
     #[test]
     fn what_has_one_remedy_is_told_once() {
-        let no_headers = |name| Failure { why: "no headers".into(), again: "apt install h".into(), ..failure(name, &[]) };
+        let no_headers =
+            |name| Failure { why: "no headers".into(), again: "apt install h".into(), ..failure(name, &[]) };
         assert_eq!(
             tell(&[no_headers("a"), no_headers("b"), failure("c", &[])]),
             "  a/1, b/1 for kernel 6.1 (x86_64): no headers\n    try again: apt install h\n  \

@@ -65,8 +65,7 @@ pub fn is_coming(paths: &Paths, package: &str) -> bool {
     // apt says so to the dpkg that it runs, and notes what it is about to do before it begins.
     let by_apt = || {
         let history = std::fs::read(paths.system("/var/log/apt/history.log")).unwrap_or_default();
-        std::env::var_os("DPKG_FRONTEND_LOCKED").is_some()
-            && is_on_list(&String::from_utf8_lossy(&history), package)
+        std::env::var_os("DPKG_FRONTEND_LOCKED").is_some() && is_on_list(&String::from_utf8_lossy(&history), package)
     };
     halfway.contains(&state(package).as_slice()) || by_apt()
 }
@@ -74,7 +73,8 @@ pub fn is_coming(paths: &Paths, package: &str) -> bool {
 /// Whether the last run in apt's history has not ended and installs a package.
 fn is_on_list(history: &str, package: &str) -> bool {
     let run = history.trim_end().rsplit("\n\n").next().unwrap_or_default();
-    let installed = |line: &str| ["Install: ", "Reinstall: ", "Upgrade: ", "Downgrade: "].iter().any(|it| line.starts_with(it));
+    let installed =
+        |line: &str| ["Install: ", "Reinstall: ", "Upgrade: ", "Downgrade: "].iter().any(|it| line.starts_with(it));
     let named = |word: &str| word.split(':').next() == Some(package);
     !run.lines().any(|line| line.starts_with("End-Date: "))
         && run.lines().filter(|line| installed(line)).any(|line| line.split(' ').skip(1).any(named))

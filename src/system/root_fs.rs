@@ -88,7 +88,8 @@ impl Found<'_> {
         }
         // Several: the one that is named, and all that have its file system's identity.
         let named = fs::canonicalize(self.paths.system(root.source)).ok();
-        let named = named.as_deref().and_then(Path::file_name).map(|name| self.paths.system("/sys/class/block").join(name));
+        let named =
+            named.as_deref().and_then(Path::file_name).map(|name| self.paths.system("/sys/class/block").join(name));
         let numbers = named.as_ref().and_then(|place| fs::read_to_string(place.join("dev")).ok()).unwrap_or_default();
         let identity = udev.value(numbers.trim(), "ID_FS_UUID").unwrap_or_default();
         let others = udev.with("ID_FS_UUID", identity, None).map(numbered);
@@ -241,7 +242,9 @@ mod tests {
     #[test]
     fn a_disk_hangs_on_its_controller() -> io::Result<()> {
         needs(
-            &format!("{SATA}\nproc/self/mountinfo=1 1 0:1 / / rw - rootfs rootfs rw\\n22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\\n23 22 0:5 / /proc rw - proc proc rw"),
+            &format!(
+                "{SATA}\nproc/self/mountinfo=1 1 0:1 / / rw - rootfs rootfs rw\\n22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\\n23 22 0:5 / /proc rw - proc proc rw"
+            ),
             "ahci ext4 libahci libata scsi_mod sd_mod",
         )
     }
@@ -303,10 +306,7 @@ mod tests {
 
     #[test]
     fn the_network_counts_where_the_disk_is_behind_it() -> io::Result<()> {
-        needs(
-            &format!("{SATA}\nproc/self/mountinfo=22 1 0:26 / / rw - nfs4 server:/root rw"),
-            "nfs nfs4 nfsv4 r8125",
-        )?;
+        needs(&format!("{SATA}\nproc/self/mountinfo=22 1 0:26 / / rw - nfs4 server:/root rw"), "nfs nfs4 nfsv4 r8125")?;
         needs(
             "proc/self/mountinfo=22 1 8:0 / / rw - ext4 /dev/sda rw
             sys/dev/block/8:0->../../devices/platform/host2/session1/target2:0:0/2:0:0:1/block/sda
