@@ -19,6 +19,7 @@ mod contract;
 mod corpus;
 mod depmod;
 mod differential;
+mod hooks;
 mod installed;
 mod matching;
 mod packaging;
