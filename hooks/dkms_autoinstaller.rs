@@ -9,7 +9,7 @@ use dkms_rs::hooks::{self, Occasion};
 fn main() -> ExitCode {
     let mut words = entry::words();
     match words.next().as_deref() {
-        Some("start") => hooks::kernel_arrived(words.next(), Occasion::Boot),
+        Some("start") => hooks::kernel_arrived(words.next(), Occasion::Asked),
         Some("stop" | "restart" | "force-reload" | "status" | "reload") => ExitCode::SUCCESS,
         _ => {
             println!("Usage: {} {{start}}", std::env::args_os().next().unwrap_or_default().to_string_lossy());

@@ -132,6 +132,9 @@ pub struct Arguments {
     /// A tarball without what was built
     #[arg(long)]
     source_only: bool,
+    /// The status of what hooks could not install, and nothing else
+    #[arg(long)]
+    failed: bool,
 }
 
 const HELP_ACTIONS: &str = "\
@@ -302,6 +305,7 @@ impl Arguments {
                 _ => Content::Everything,
             },
             all: self.all,
+            failed: self.failed,
             ..Invocation::new(action)
         };
         invocation.options = Options {

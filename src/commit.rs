@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Doing, Error, Result, cannot};
+use crate::model::failures::Failure;
 use crate::model::module::{Id, Target};
 use crate::model::options::Options;
 use crate::model::site::Site;
@@ -123,6 +124,7 @@ impl<'a> Commit<'a> {
     pub fn undo(&mut self, work: &Work, goal: Goal) -> Result<()> {
         let Work { site, id, kernel, say, .. } = work;
         let target = &kernel.target;
+        self.forget_failure_of(id, target);
         if site.tree.state(id, target) == State::Installed || site.tree.is_unfinished(id, target) {
             self.uninstall(work)?;
         } else {
@@ -198,6 +200,22 @@ impl<'a> Commit<'a> {
         Ok(())
     }
 
+    /// Forgets that this version of a module could not be installed: nobody wants it any more. Not for an upgrade, which
+    /// may come back to the same build.
+    fn forget_failure_of(&self, id: &Id, target: &Target) {
+        let noted = Failure::read(&self.site.tree, &id.name, target);
+        if !self.options.supersede && noted.is_some_and(|failure| failure.id == *id) {
+            self.forget_failure(&id.name, target);
+        }
+    }
+
+    /// Forgets that a module could not be installed for a kernel: it is, or the kernel goes.
+    pub fn forget_failure(&self, name: &str, target: &Target) {
+        let record = self.site.tree.failure_record(name, target);
+        // One that stays is found not to be so any more by whoever reads it.
+        self.site.tree.forget(&record).unwrap_or_else(|error| log::warn!("{error}"));
+    }
+
     /// Forgets a module that is built for no kernel any more.
     pub fn forget(&mut self, id: &Id, say: &Block) -> Result<()> {
         let dir = self.site.tree.version_dir(id);
@@ -208,6 +226,9 @@ impl<'a> Commit<'a> {
         say.say(format!("Deleting module {id} completely from the DKMS tree."));
         self.site.tree.discard(&dir, self.site.tree.root()).doing(cannot("delete", &dir))?;
         self.site.memory.forget(id);
+        for target in self.site.tree.failed(&id.name) {
+            self.forget_failure_of(id, &target);
+        }
         Ok(())
     }
 

@@ -158,6 +158,18 @@ pub enum Error {
     /// The kernel to install into is not there.
     #[error("The directory {0} doesn't exist.\nYou cannot install a module onto a non-existent kernel.")]
     NoKernel(PathBuf),
+    /// It was not tried again, because nothing has changed since it failed.
+    #[error("It failed before, from the same source, headers and tools.")]
+    FailedBefore {
+        /// The exit code it failed with then.
+        code: u8,
+    },
+    /// The machine cannot boot without a module that could not be installed. That was told, with the way out.
+    #[error("This machine cannot boot without a module that could not be installed.")]
+    Critical {
+        /// The exit code of that module's installation.
+        code: u8,
+    },
     /// What was built is not there any more.
     #[error("Missing module {module} in {dir}")]
     MissingModule {
@@ -240,7 +252,10 @@ impl Error {
             Self::PreInstallFailed => 101,
             Self::BuildScriptFailed { code, .. } | Self::ScriptFailed { code, .. } => u8::try_from(*code).unwrap_or(1),
             Self::Tarball(problem) => problem.code(),
-            Self::Usage { code, .. } | Self::Said { code, .. } => *code,
+            Self::Usage { code, .. }
+            | Self::Said { code, .. }
+            | Self::FailedBefore { code }
+            | Self::Critical { code } => *code,
         }
     }
 
@@ -257,6 +272,17 @@ impl Error {
             }
             Self::Tarball(problem) => problem.hint(),
             Self::AutoinstallFailed { hint } | Self::Said { hint, .. } => hint.clone(),
+            _ => None,
+        }
+    }
+
+    /// The log of a build that ended so because of what was built and what it was built with.
+    pub fn log(&self) -> Option<&Path> {
+        match self {
+            Self::PatchFailed { log, .. }
+            | Self::BuildScriptFailed { log, .. }
+            | Self::BuildFailed { log, .. }
+            | Self::NotProduced { log, .. } => Some(log),
             _ => None,
         }
     }
@@ -280,6 +306,8 @@ impl Error {
                 Self::Said { .. }
                     | Self::Excluded { .. }
                     | Self::Stranded { .. }
+                    | Self::FailedBefore { .. }
+                    | Self::Critical { .. }
                     | Self::BuildScriptFailed { .. }
                     | Self::ScriptFailed { .. }
             ),

@@ -2,54 +2,91 @@
 //! What the small binaries have in common: a kernel came, or a kernel goes.
 
 use std::process::ExitCode;
+use std::slice;
 
 use crate::commands::{Action, Invocation, autoinstall, kernel};
 use crate::entry::{self, Reader};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::model::framework::OnFailure;
 use crate::model::kernel::Kernel;
 use crate::model::module::Target;
 use crate::model::options::Options;
 use crate::model::site::{Site, Trees};
+use crate::system::dpkg;
+use crate::{plan, policy};
 
 /// Why we look after a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Occasion {
     /// Its package is being configured: the initramfs is made after us.
     Image,
-    /// The package of its headers is: an initramfs may be there already.
+    /// kernel-install(8) makes its initramfs and boot entry after us, and that is worth more than any module but one that
+    /// the machine cannot boot without.
+    KernelInstall,
+    /// The package of its headers is, or the machine starts: an initramfs may be there already.
     Headers,
-    /// The machine starts, or a person asked.
-    Boot,
+    /// A person asked, or a program that is none of ours.
+    Asked,
 }
 
-/// Installs what is missing for a kernel. Exit code 1 if some module failed: that is what callers know.
+/// Installs what is missing for a kernel. Exit code 1 if that failed in a way that counts: see [`policy`], and for whom
+/// asks, if some module failed.
 pub fn kernel_arrived(release: Option<String>, occasion: Occasion) -> ExitCode {
-    let code = entry::run(Trees::default(), Reader::Administrator, |site| arrived(site, release, occasion));
-    if code == ExitCode::SUCCESS { code } else { ExitCode::FAILURE }
+    let mut critical = false;
+    let code = entry::run(Trees::default(), Reader::Administrator, |site| {
+        let ended = arrived(site, release, occasion);
+        critical = matches!(ended, Err(Error::Critical { .. }));
+        ended
+    });
+    let counts = critical || occasion != Occasion::KernelInstall;
+    if code == ExitCode::SUCCESS || !counts { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn arrived(site: &Site, release: Option<String>, occasion: Occasion) -> Result<()> {
     let running = Target::running();
     let release = release.filter(|release| !release.is_empty()).unwrap_or(running.release);
     let target = Target::named(release, running.arch, 0)?;
-    if !Kernel::new(site, &target, None, None).has_headers() {
-        let say = site.output.block();
-        let release = &target.release;
-        say.say(format!(
-            "Automatic installation of modules for kernel {release} was skipped since the kernel headers for this kernel do \
-             not seem to be installed."
-        ));
-        if occasion != Occasion::Boot && !site.tree.all().is_empty() {
-            say.say(format!("To have them: apt install {}", crate::system::dpkg::headers_package(release)));
-        }
-        return Ok(());
-    }
     let options = Options {
         action: Action::Autoinstall.name().into(),
-        initramfs_follows: occasion == Occasion::Image,
+        initramfs_follows: matches!(occasion, Occasion::Image | Occasion::KernelInstall),
+        unattended: occasion != Occasion::Asked && site.framework.on_failure == OnFailure::Continue,
         ..Options::default()
     };
-    autoinstall::run(site, &[target], &options)
+    let kernel = Kernel::new(site, &target, None, None);
+    if !kernel.has_headers() {
+        return without_headers(site, &kernel, &options, occasion);
+    }
+    site.need_root()?;
+    let ended = autoinstall::run(site, slice::from_ref(&target), &options);
+    policy::rescue(site, &options, ended, &target, || plan::wanted(site, &options, &target))
+}
+
+/// Says what is missing, and what brings it.
+fn without_headers(site: &Site, kernel: &Kernel, options: &Options, occasion: Occasion) -> Result<()> {
+    let target = &kernel.target;
+    let say = site.output.block();
+    say.say(format!(
+        "Automatic installation of modules for kernel {} was skipped since the kernel headers for this kernel do not seem \
+         to be installed.",
+        target.release
+    ));
+    if occasion == Occasion::Asked || site.tree.all().is_empty() {
+        return Ok(());
+    }
+    let package = dpkg::headers_package(&target.release);
+    if options.initramfs_follows && dpkg::is_coming(&site.paths, &package) {
+        say.say(format!("They come with {package}, which is about to be installed."));
+        return Ok(());
+    }
+    say.say(format!("To have them: apt install {package}"));
+    let unwanted = site.paths.no_autoinstall().exists();
+    match kernel.need_headers() {
+        Err(error) if options.unattended && site.root && kernel.modules.is_dir() && !unwanted => {
+            say.end();
+            policy::give_up(site, options, &plan::wanted(site, options, target), target, &error)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Takes our modules out of a kernel that goes. Never fails: the kernel's removal does not depend on us.

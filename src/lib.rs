@@ -18,6 +18,7 @@ pub mod error;
 pub mod hooks;
 pub mod model;
 pub mod plan;
+pub mod policy;
 pub mod report;
 pub mod request;
 pub mod run;

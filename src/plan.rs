@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::model::conf::Conf;
 use crate::model::kernel::Kernel;
 use crate::model::module::{Id, Target};
+use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::model::tree::State;
 use crate::request::{Announced, Goal, Modules, Request};
@@ -72,15 +73,19 @@ pub struct Plan {
     pub installed: Vec<(Target, Vec<String>)>,
     /// Modules that wait for others which no step will install; only of automatic plans.
     pub waiting: Vec<Waiting>,
+    /// Registered modules whose source has gone; only of automatic plans.
+    pub broken: Vec<Id>,
 }
 
 /// A module that cannot be built, for want of others.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Waiting {
     /// The module.
     pub id: Id,
     /// The kernel.
-    pub target: Target,
+    pub kernel: Kernel,
+    /// Its dkms.conf for this kernel, where it could be read.
+    pub conf: Option<Conf>,
     /// The names it waits for.
     pub missing: Vec<String>,
     /// Whether nobody here has ever heard of any of them: another package may bring them yet.
@@ -96,7 +101,14 @@ impl Plan {
             return Ok(plan);
         }
         if let Modules::Automatic = request.modules {
-            let newest = newest_versions(site, say);
+            let (newest, broken) = newest_versions(site);
+            for id in &broken {
+                say.error(&format!(
+                    "{id} is broken! Missing the source directory or the symbolic link pointing to it.\nManual intervention \
+                     is required!"
+                ));
+            }
+            plan.broken = broken;
             for target in &request.targets {
                 plan.automatic(site, request, target, &newest)?;
             }
@@ -160,19 +172,13 @@ impl Plan {
     /// Adds what is missing on one kernel, dependencies first.
     fn automatic(&mut self, site: &Site, request: &Request, target: &Target, newest: &[Id]) -> Result<()> {
         let known: BTreeSet<&str> = newest.iter().map(|id| id.name.as_str()).collect();
-        let (installed, missing): (Vec<Id>, Vec<Id>) =
-            newest.iter().cloned().partition(|id| site.tree.state(id, target) == State::Installed);
-        let installed: Vec<String> = installed.into_iter().map(|id| id.name).collect();
-        let mut waiting = Vec::new();
-        for (id, reading) in missing.iter().zip(Reading::all_for(site, &request.options, &missing, target)) {
-            if let Ok(conf) = &reading.conf {
-                if !conf.autoinstall() {
-                    continue;
-                }
-            }
-            let depends: Vec<String> = reading.conf.as_ref().map(Conf::depends).unwrap_or_default();
-            waiting.push((id, depends, reading));
-        }
+        let installed = |id: &&Id| site.tree.state(id, target) == State::Installed;
+        let installed: Vec<String> = newest.iter().filter(installed).map(|id| id.name.clone()).collect();
+        let missing = missing(site, &request.options, target, newest);
+        let mut waiting: Vec<(&Id, Vec<String>, Reading)> = missing
+            .into_iter()
+            .map(|(id, reading)| (id, reading.conf.as_ref().map(Conf::depends).unwrap_or_default(), reading))
+            .collect();
         if !waiting.is_empty() {
             Kernel::new(site, target, request.options.headers.as_deref(), request.options.config.as_deref())
                 .need_headers()?;
@@ -198,12 +204,13 @@ impl Plan {
                 break;
             }
         }
-        for (id, depends, _) in waiting {
+        for (id, depends, reading) in waiting {
             let placed = |name: &String| self.steps[first..].iter().any(|step| step.id.name == *name);
             let missing: Vec<String> =
                 depends.into_iter().filter(|name| !installed.contains(name) && !placed(name)).collect();
             let unknown = missing.iter().all(|name| !known.contains(name.as_str()));
-            self.waiting.push(Waiting { id: id.clone(), target: target.clone(), missing, unknown });
+            let conf = reading.conf.ok();
+            self.waiting.push(Waiting { id: id.clone(), kernel: reading.kernel, conf, missing, unknown });
         }
         self.installed.push((target.clone(), installed));
         self.add_dependents(site, request, target, first);
@@ -329,22 +336,33 @@ fn judge(
     Ok(Verdict::Build)
 }
 
-/// The newest version of each registered module; broken ones are told of and left out.
-fn newest_versions(site: &Site, say: &Block) -> Vec<Id> {
+/// What an automatic installation would have to do for one kernel, whether or not it can: modules, and each one's
+/// dkms.conf where it could be read.
+pub fn wanted(site: &Site, options: &Options, target: &Target) -> Vec<(Id, Option<Conf>)> {
+    let (newest, _) = newest_versions(site);
+    let missing = missing(site, options, target, &newest);
+    missing.into_iter().map(|(id, reading)| (id.clone(), reading.conf.ok())).collect()
+}
+
+/// Those of the modules that want to be installed by themselves and are not installed for a kernel.
+fn missing<'a>(site: &Site, options: &Options, target: &Target, newest: &'a [Id]) -> Vec<(&'a Id, Reading)> {
+    let missing: Vec<&Id> = newest.iter().filter(|id| site.tree.state(id, target) != State::Installed).collect();
+    let ids: Vec<Id> = missing.iter().map(|id| (*id).clone()).collect();
+    let readings = Reading::all_for(site, options, &ids, target);
+    let wants = |(_, reading): &(&Id, Reading)| reading.conf.as_ref().map_or(true, Conf::autoinstall);
+    missing.into_iter().zip(readings).filter(wants).collect()
+}
+
+/// The newest version of each registered module, and those that are broken, which do not count.
+fn newest_versions(site: &Site) -> (Vec<Id>, Vec<Id>) {
+    let (broken, sound): (Vec<Id>, Vec<Id>) = site.tree.all().into_iter().partition(|id| site.tree.is_broken(id));
     let mut newest: Vec<Id> = Vec::new();
-    for id in site.tree.all() {
-        if site.tree.is_broken(&id) {
-            say.error(&format!(
-                "{id} is broken! Missing the source directory or the symbolic link pointing to it.\nManual intervention is \
-                 required!"
-            ));
-            continue;
-        }
+    for id in sound {
         match newest.iter_mut().find(|other| other.name == id.name) {
             Some(other) if compare_padded(&id.version, &other.version).is_gt() => *other = id,
             Some(_) => {}
             None => newest.push(id),
         }
     }
-    newest
+    (newest, broken)
 }

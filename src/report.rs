@@ -35,9 +35,9 @@ pub fn every_result(outcomes: Vec<Outcome>) -> Result<()> {
 }
 
 /// The last failure; a kernel that a module is not meant for is none.
-pub fn last_failure(outcomes: Vec<Outcome>) -> Result<()> {
-    let failures = outcomes.into_iter().filter_map(|outcome| outcome.result.err()).filter(|error| error.code() != 77);
-    failures.last().map_or(Ok(()), |error| Err(error.said()))
+pub fn last_failure(outcomes: &[Outcome]) -> Result<()> {
+    let mut failures = outcomes.iter().filter_map(|outcome| outcome.result.as_ref().err());
+    failures.rfind(|error| error.code() != 77).map_or(Ok(()), |error| Err(error.said()))
 }
 
 /// Sums an automatic installation up for each kernel; an error if some module failed or waits for one that did.
@@ -53,7 +53,7 @@ fn sum_up(plan: &Plan, outcomes: &[Outcome], target: &Target, installed: &[Strin
     let here: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.target == *target).collect();
     let mut waiting: Vec<(&Id, Vec<String>)> = Vec::new();
     let mut deferred: Vec<(&Id, &[String])> = Vec::new();
-    for wait in plan.waiting.iter().filter(|wait| wait.target == *target) {
+    for wait in plan.waiting.iter().filter(|wait| wait.kernel.target == *target) {
         if wait.unknown {
             deferred.push((&wait.id, &wait.missing));
         } else {

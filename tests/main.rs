@@ -20,6 +20,7 @@ mod corpus;
 mod crowd;
 mod depmod;
 mod differential;
+mod hooks;
 mod installed;
 mod interrupt;
 mod matching;

@@ -260,6 +260,7 @@ const FILES: &str = "\
 755 root /etc/kernel/postinst.d/dkms
 755 root /etc/kernel/preinst.d/dkms
 755 root /etc/kernel/prerm.d/dkms
+755 root /etc/update-motd.d/95-dkms
 755 root /usr/lib/dkms/common.postinst
 755 root /usr/lib/dkms/dkms-autopkgtest
 755 root /usr/lib/dkms/dkms_autoinstaller

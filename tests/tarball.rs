@@ -492,6 +492,7 @@ Running depmod... done.
     root.sh("dkms remove hello/1 --all && echo MAKE=false >>/usr/src/hello-1/dkms.conf");
     root.says("/usr/lib/dkms/common.postinst hello 1 /usr/share/hello-dkms '' ''", &words);
     root.sh("dkms remove hello/1 --all && echo >/usr/share/hello-dkms/hello-1.dkms.tar.gz");
+    root.sh("echo on_failure=original >/etc/dkms/framework.conf.d/z.conf");
     let output = root.run("/usr/lib/dkms/common.postinst hello 1 /usr/share/hello-dkms '' ''");
     assert!(output.code == 2 && output.text.contains("\nError! Tarball does not appear"), "{output:?}");
     root.says("dkms status", "");

@@ -46,7 +46,7 @@ const ALWAYS_BUILD: &str = "echo result_store=no >/etc/dkms/framework.conf.d/off
 
 fn root() -> Root {
     let mut root = Root::with(Layer::Ours, &[]);
-    root.write("/etc/dkms/framework.conf.d/one.conf", "autoinstall_all_kernels=''");
+    root.write("/etc/dkms/framework.conf.d/one.conf", "autoinstall_all_kernels=''\non_failure=original");
     root.write(
         "/usr/local/bin/which-module",
         "#!/bin/sh\necho \"$1: version $(modinfo -k $K -F version apple-gmux)\" \

@@ -188,6 +188,7 @@ complete -c dkms -l templatekernel -x -a '(__dkms_templates)' -d 'Kernel to take
 complete -c dkms -l archive -rF -d 'Tarball to read or write'
 complete -c dkms -l source-only -d 'A tarball without what was built'
 complete -c dkms -l binaries-only -d 'A tarball without the source'
+complete -c dkms -l failed -d 'The status of what hooks could not install'
 complete -c dkms -l symlink-modules -d 'Install links in place of copies'
 complete -c dkms -s j -x -a '0 1 (nproc 2>/dev/null)' -d 'Jobs of make'
 complete -c dkms -l force -d 'Do it again, or against objections'

@@ -23,7 +23,7 @@ const LONG_VALUES: [&str; 11] = [
 
 const SHORT_VALUES: [&str; 6] = ["-m", "-v", "-k", "-a", "-c", "-j"];
 
-const FLAGS: [&str; 12] = [
+const FLAGS: [&str; 13] = [
     "--force",
     "--force-version-override",
     "--all",
@@ -35,6 +35,7 @@ const FLAGS: [&str; 12] = [
     "--rpm_safe_upgrade",
     "--binaries-only",
     "--source-only",
+    "--failed",
     "--quiet",
 ];
 

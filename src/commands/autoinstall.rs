@@ -8,7 +8,7 @@ use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::plan::Plan;
 use crate::request::{Announced, Goal, Modules, Request};
-use crate::{report, run};
+use crate::{policy, report, run};
 
 /// Installs what is missing.
 pub fn run(site: &Site, targets: &[Target], options: &Options) -> Result<()> {
@@ -29,5 +29,6 @@ pub fn run(site: &Site, targets: &[Target], options: &Options) -> Result<()> {
     let plan = Plan::make(site, &request, &say)?;
     drop(say);
     let outcomes = run::run(site, &request, &plan)?;
-    report::automatic(&plan, &outcomes, &site.output.block())
+    let ended = report::automatic(&plan, &outcomes, &site.output.block());
+    policy::settle(site, options, &plan, &outcomes, ended)
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::commands::{Action, Invocation, lock};
+use crate::commit::Commit;
 use crate::error::{Error, Result};
 use crate::model::options::Options;
 use crate::model::site::Site;
@@ -34,6 +35,10 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
     let plan = Plan::make(site, &request, &site.output.block())?;
     let outcomes = run::run(site, &request, &plan)?;
     for target in invocation.targets.iter().filter(|_| !replaced) {
+        let commit = Commit::new(site, &request.options);
+        for name in site.tree.all_failed() {
+            commit.forget_failure(&name, target);
+        }
         remove_empty_below(&site.modules(&target.release));
     }
     let failed =

@@ -48,7 +48,7 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
     };
     let plan = Plan::make(site, &request, &say)?;
     drop(say);
-    report::last_failure(run::run(site, &request, &plan)?)
+    report::last_failure(&run::run(site, &request, &plan)?)
 }
 
 /// What is installed for the kernel that is the pattern, and was named if anything was.

@@ -134,6 +134,8 @@ pub struct Invocation {
     pub targets: Vec<Target>,
     /// Whether all kernels are meant for which something is built.
     pub all: bool,
+    /// `--failed`: `status` tells only of what could not be installed.
+    pub failed: bool,
     /// `-k` and `-a` as they were said: `status` takes them as patterns.
     pub kernels: Vec<String>,
     /// `-a`
@@ -155,6 +157,7 @@ impl Invocation {
             content: Content::default(),
             targets: Vec::new(),
             all: false,
+            failed: false,
             kernels: Vec::new(),
             arches: Vec::new(),
             options: Options { action: action.name().into(), ..Options::default() },

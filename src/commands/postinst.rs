@@ -6,16 +6,18 @@ use std::path::PathBuf;
 use crate::commands::{Action, Invocation, add, ldtarball, lock, remove};
 use crate::error::{Error, Result};
 use crate::model::conf::Question;
+use crate::model::framework::OnFailure;
 use crate::model::kernel::Kernel;
 use crate::model::module::{Id, Target};
 use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::plan::Plan;
 use crate::request::{Announced, Goal, Modules, Request};
+use crate::system::dpkg;
 use crate::system::files::names;
 use crate::system::output::Block;
 use crate::system::version::dpkg_later;
-use crate::{report, run};
+use crate::{policy, report, run};
 
 /// The arguments, as dh_dkms writes them into a package's postinst.
 #[derive(Debug, Clone, Default)]
@@ -49,14 +51,20 @@ pub fn run(site: &Site, arguments: &Arguments) -> Result<()> {
         return Err(Error::BadName(id.to_string()));
     }
     say.end();
+    let unattended = site.framework.on_failure == OnFailure::Continue;
+    let options = Options { action: "add".into(), unattended, ..Options::default() };
+    let ended = configure(site, arguments, &id, &options);
+    policy::rescue(site, &options, ended, &Target::running(), || vec![(id, None)])
+}
+
+fn configure(site: &Site, arguments: &Arguments, id: &Id, options: &Options) -> Result<()> {
     let _lock = lock(site)?;
     let say = site.output.block();
-    let options = Options { action: "add".into(), ..Options::default() };
-    if site.tree.version_dir(&id).is_dir() {
+    if site.tree.version_dir(id).is_dir() {
         say.say(format!("Removing old {id} DKMS files..."));
         say.end();
         let options = Options { supersede: true, ..options.clone() };
-        remove::remove(site, id.clone(), remove::built_for(site, &id), options)?;
+        remove::remove(site, id.clone(), remove::built_for(site, id), options)?;
     }
     let say = site.output.block();
     let tarball = arguments.tarballs.join(format!("{}.dkms.tar.gz", id.dashed()));
@@ -73,13 +81,13 @@ pub fn run(site: &Site, arguments: &Arguments) -> Result<()> {
             return Err(Error::Said { code: 2, hint: error.hint() });
         }
         say.end();
-    } else if site.tree.source_dir(&id).is_dir() {
+    } else if site.tree.source_dir(id).is_dir() {
         say.say(format!("Loading new {id} DKMS files..."));
         say.end();
-        register(site, &id, &options)?;
+        register(site, id, options)?;
     }
     let say = site.output.block();
-    if !wants_autoinstall(site, &id) {
+    if !wants_autoinstall(site, id) {
         say.say(format!("Not building the {} module which does not have AUTOINSTALL enabled.", id.name));
         return Ok(());
     }
@@ -99,10 +107,10 @@ pub fn run(site: &Site, arguments: &Arguments) -> Result<()> {
     drop(say);
     let request = Request {
         goal: Goal::Installed,
-        modules: Modules::Named(vec![id]),
+        modules: Modules::Named(vec![id.clone()]),
         targets: releases.iter().map(|release| Target::named(release, &arch, 0)).collect::<Result<_>>()?,
         announced: Announced::Initial,
-        options: Options { action: "build".into(), ..options },
+        options: Options { action: "build".into(), ..options.clone() },
     };
     install(site, request)
 }
@@ -114,13 +122,32 @@ fn install(site: &Site, mut request: Request) -> Result<()> {
     } else {
         request.targets.split_off(1.min(request.targets.len()))
     };
+    let (mut plan, mut outcomes) = (Plan::default(), Vec::new());
     loop {
-        let plan = Plan::make(site, &request, &site.output.block())?;
-        report::last_failure(run::run(site, &request, &plan)?)?;
-        if left.is_empty() {
-            return Ok(());
+        let next = Plan::make(site, &request, &site.output.block())?;
+        outcomes.extend(run::run(site, &request, &next)?);
+        plan.steps.extend(next.steps);
+        if left.is_empty() || report::last_failure(&outcomes).is_err() {
+            break;
         }
         request.targets = vec![left.remove(0)];
+    }
+    if request.options.unattended {
+        name_headers(site, &plan);
+    }
+    policy::settle(site, &request.options, &plan, &outcomes, report::last_failure(&outcomes))
+}
+
+/// Names the packages that kernels lack for which nothing could be built.
+fn name_headers(site: &Site, plan: &Plan) {
+    let say = site.output.block();
+    for kernel in plan.steps.iter().map(|step| &step.kernel).filter(|kernel| !kernel.has_headers()) {
+        let package = dpkg::headers_package(&kernel.target.release);
+        say.say(if dpkg::is_coming(&site.paths, &package) {
+            format!("They come with {package}, which is about to be installed.")
+        } else {
+            format!("To have them: apt install {package}")
+        });
     }
 }
 
@@ -182,7 +209,7 @@ fn tell_no_headers(say: &Block) {
     say.say(format!(
         "WARNING: No kernel headers were found, skipping module build.\n         To get the headers for the running kernel \
          ({running})\n         please install the {} package.",
-        crate::system::dpkg::headers_package(&running)
+        dpkg::headers_package(&running)
     ));
 }
 

@@ -2,12 +2,14 @@
 //! `status`: what is registered, built and installed. Programs read it, so every blank counts.
 
 use std::collections::HashMap;
+use std::io::IsTerminal;
 use std::panic::resume_unwind;
 use std::path::PathBuf;
 
 use crate::commands::Invocation;
 use crate::error::Result;
 use crate::model::conf::{Conf, Question};
+use crate::model::failures::{self, Failure};
 use crate::model::framework::cores;
 use crate::model::kernel::Kernel;
 use crate::model::module::{Id, Target};
@@ -21,10 +23,45 @@ use crate::system::output::Block;
 /// Lines that one thread works out at a time: many enough that one bash answers for all of them.
 const TOGETHER: usize = 128;
 
-/// Prints a line for each module, version and kernel that match what was said; all of it are patterns.
+/// Prints a line for each module, version and kernel that match what was said; all of it are patterns. What could not be
+/// installed is told to people only, or to whoever asks for that alone.
 pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
+    if !invocation.failed {
+        list(site, invocation);
+    }
+    if invocation.failed || std::io::stderr().is_terminal() {
+        let failed = failed(site, invocation);
+        let say = site.output.block();
+        match failures::tell(&failed) {
+            nothing if nothing.is_empty() => {}
+            text if invocation.failed => say.print(format!("{}\n{text}", failures::HEAD)),
+            text => say.complain(format!("{}\n{text}", failures::HEAD)),
+        }
+    }
+    Ok(())
+}
+
+/// What could not be installed, of what is asked for.
+fn failed(site: &Site, invocation: &Invocation) -> Vec<Failure> {
+    let (name, version) = names(invocation);
+    let kernels = kernels(&invocation.kernels, &invocation.arches);
+    let mut failed = failures::standing(site);
+    failed.retain(|failure| {
+        name.matches(&failure.id.name)
+            && version.matches(&failure.id.version)
+            && kernels.iter().any(|pair| pair.matches(&failure.target))
+    });
+    failed
+}
+
+/// The module's name and version as they were said.
+fn names(invocation: &Invocation) -> (Pattern, Pattern) {
     let pattern = |said: &Option<String>| Pattern::new(said.as_deref().unwrap_or_default());
-    let (name, version) = (pattern(&invocation.name), pattern(&invocation.version));
+    (pattern(&invocation.name), pattern(&invocation.version))
+}
+
+fn list(site: &Site, invocation: &Invocation) {
+    let (name, version) = names(invocation);
     let mut list = List {
         site,
         options: &invocation.options,
@@ -43,7 +80,6 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
         }
     }
     list.print();
-    Ok(())
 }
 
 /// What there is to be told of, but for the words.

@@ -34,6 +34,8 @@ pub(crate) const NAMES: &[&str] = &[
     "compile_cache_size",
     "result_store",
     "result_store_size",
+    "on_failure",
+    "critical_modules",
     ADDON_MODULES_DIR,
 ];
 
@@ -102,6 +104,20 @@ pub struct Framework {
     pub result_store: bool,
     /// How large all that is kept may become, in bytes.
     pub result_store_size: u64,
+    /// What hooks and packages' scripts do about a module that could not be installed.
+    pub on_failure: OnFailure,
+    /// Modules without which this machine shall not boot, besides those that its root file system stands on; `none` for
+    /// not even these.
+    pub critical_modules: Vec<String>,
+}
+
+/// What the kernel's hooks and packages' scripts do about a module that could not be installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Go on, note it and tell of it.
+    Continue,
+    /// End as dkms always did: the package is not configured then.
+    Original,
 }
 
 impl Framework {
@@ -175,6 +191,16 @@ impl Framework {
             compile_cache_size: or("compile_cache_size", "500M"),
             result_store: not_off("result_store"),
             result_store_size: size(values.get("result_store_size")).unwrap_or(1 << 30),
+            on_failure: match values.get("on_failure") {
+                "original" => OnFailure::Original,
+                _ => OnFailure::Continue,
+            },
+            critical_modules: values
+                .get("critical_modules")
+                .split([' ', ',', '\t', '\n'])
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned)
+                .collect(),
         }
     }
 }

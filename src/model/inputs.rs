@@ -43,8 +43,8 @@ const CALLERS: [&str; 19] = [
 ];
 
 /// The same, by how they begin.
-const CALLERS_PREFIXES: [&str; 9] =
-    ["SUDO_", "SSH_", "XDG_", "DBUS_", "DPKG_", "APT_", "DEBCONF_", "SYSTEMD_", "DKMS_"];
+const CALLERS_PREFIXES: [&str; 10] =
+    ["SUDO_", "SSH_", "XDG_", "DBUS_", "DPKG_", "APT_", "DEBCONF_", "SYSTEMD_", "MEMORY_PRESSURE_", "DKMS_"];
 
 /// Variables that matter to a script that looks at the system, not to make and the compiler.
 const AROUND: [&str; 5] = ["PATH", "HOME", "USER", "LOGNAME", "LANG"];

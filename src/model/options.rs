@@ -28,6 +28,9 @@ pub struct Options {
     pub action: String,
     /// Whether a kernel or headers package is being configured and its own hooks will make the initramfs.
     pub initramfs_follows: bool,
+    /// Whether nobody waits for it: what fails is noted, is not built again from the same inputs, and is no reason to stop
+    /// whoever called.
+    pub unattended: bool,
 }
 
 impl Options {

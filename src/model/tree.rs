@@ -10,6 +10,7 @@
 //! TREE/M/original_module/K/A/ what was installed before us
 //! TREE/.pending/M/K/A         a change that has not ended
 //! TREE/.superseded/M/K/A      installed files whose successors are on their way
+//! TREE/.failed/M/K/A          why it could not be installed when nobody waited for it
 //! ```
 
 use std::fs;
@@ -122,6 +123,21 @@ impl Tree {
         self.noted(".superseded", name)
     }
 
+    /// The record of a module that could not be installed.
+    pub fn failure_record(&self, name: &str, target: &Target) -> PathBuf {
+        self.root.join(".failed").join(name).join(&target.release).join(&target.arch)
+    }
+
+    /// The kernels for which there is such a record of module `name`.
+    pub fn failed(&self, name: &str) -> Vec<Target> {
+        self.noted(".failed", name)
+    }
+
+    /// The modules for which there is such a record.
+    pub fn all_failed(&self) -> Vec<String> {
+        names(&self.root.join(".failed"))
+    }
+
     /// The kernels on which a change of `id` was begun and not ended.
     pub fn unfinished(&self, id: &Id) -> Vec<Target> {
         let mut targets = self.noted(".pending", &id.name);
@@ -161,7 +177,7 @@ impl Tree {
 
     /// Removes what the writing of a mark or a record left behind when it was cut off. To be called with the tree locked.
     pub fn sweep(&self) {
-        for kind in [".pending", ".superseded"] {
+        for kind in [".pending", ".superseded", ".failed"] {
             sweep_notes(&self.root.join(kind));
         }
     }

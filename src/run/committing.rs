@@ -6,6 +6,7 @@ use std::sync::PoisonError;
 use super::{Made, Outcome, Progress, Shared, is_triggered};
 use crate::commit::Commit;
 use crate::error::{Error, Result};
+use crate::model::failures::Failure;
 use crate::model::tree::State;
 use crate::plan::{Step, Verdict};
 use crate::request::{Announced, Goal, Modules};
@@ -34,6 +35,11 @@ impl Shared<'_> {
                 !self.steps[index + 1..].iter().any(|later| later.kernel.target.release == step.kernel.target.release);
             let idle = self.is_idle(step);
             let result = if idle { Err(Error::silent(0)) } else { self.commit(index, step, say, &mut commit) };
+            if result.is_ok() && matches!(step.verdict, Verdict::Build | Verdict::Install) {
+                commit.forget_failure(&step.id.name, &step.kernel.target);
+            }
+            // Now, as the next build for another kernel takes the place of this one's log.
+            let failure = result.as_ref().err().and_then(|error| self.failure(index, step, error));
             let stranded = matches!(result, Err(Error::Stranded { .. }));
             if let Some(error) = result.as_ref().err().filter(|error| !error.is_said()) {
                 say.error(error);
@@ -53,7 +59,7 @@ impl Shared<'_> {
             if idle {
                 continue;
             }
-            outcomes.push(Outcome { id: step.id.clone(), target: step.kernel.target.clone(), result });
+            outcomes.push(Outcome { id: step.id.clone(), target: step.kernel.target.clone(), result, failure });
         }
         let gone = self.request.goal == Goal::Absent && outcomes.iter().all(|outcome| outcome.result.is_ok());
         if let (true, Modules::Named(ids)) = (gone, &self.request.modules) {
@@ -62,6 +68,23 @@ impl Shared<'_> {
             }
         }
         Ok(outcomes)
+    }
+
+    /// What is to be noted of a step that failed, where nobody waits for it.
+    fn failure(&self, index: usize, step: &Step, error: &Error) -> Option<Failure> {
+        if !self.request.options.unattended {
+            return None;
+        }
+        let (id, target) = (&step.id, &step.kernel.target);
+        if let Error::FailedBefore { .. } = error {
+            return Failure::read(&self.site.tree, &id.name, target);
+        }
+        let error = match &step.verdict {
+            Verdict::Refused(error) => error,
+            _ => error,
+        };
+        let key = self.keys.lock().unwrap_or_else(PoisonError::into_inner)[index].clone();
+        Some(Failure::new(self.site, id, target, error, key))
     }
 
     /// Names of the modules this step depends on that failed.

@@ -11,9 +11,10 @@ use std::time::Duration;
 use super::build::Build;
 use super::{Shared, finish};
 use crate::model::compile_cache::CompileCache;
+use crate::model::failures::Failure;
 use crate::model::inputs::{Inputs, Recipe};
 use crate::model::kernel::Kernel;
-use crate::model::module::Target;
+use crate::model::module::{Id, Target};
 use crate::model::site::Site;
 use crate::model::store::{Made, Store};
 use crate::plan::Step;
@@ -49,11 +50,13 @@ impl Known {
 }
 
 impl Shared<'_> {
-    /// The key of what a build will make; none where nothing is kept.
+    /// The key of what a build will make; none where nobody asks for it.
     pub(super) fn key(&self, work: &Work, environment: &BTreeMap<String, String>) -> Option<String> {
         let Work { site, options, id, kernel, conf, .. } = *work;
         let known = &self.known;
-        known.store.as_ref().filter(|_| !site.builds_as_root(id))?;
+        if self.store(id).is_none() && !options.unattended {
+            return None;
+        }
         let look = || {
             let looked = Inputs::of(kernel, &known.notes);
             looked.inspect_err(|error| log::info!("nothing is kept for {}: {error}", kernel.target.release)).ok()
@@ -63,17 +66,30 @@ impl Shared<'_> {
         key.inspect_err(|error| log::info!("{id} is not kept: {error}")).ok()
     }
 
+    /// Where results of a module are kept: not of one whose builds may depend on anything.
+    fn store(&self, id: &Id) -> Option<&Store> {
+        self.known.store.as_ref().filter(|_| !self.site.builds_as_root(id))
+    }
+
+    /// Whether a build with this key failed before, and nobody waits for it to be tried again.
+    pub(super) fn known_to_fail(&self, key: Option<&str>, work: &Work) -> Option<Failure> {
+        let Work { site, options, id, kernel, .. } = work;
+        let failure = Failure::read(&site.tree, &id.name, &kernel.target).filter(|_| options.unattended)?;
+        let same = failure.id == **id && failure.inputs.iter().any(|known| Some(known.as_str()) == key);
+        same.then_some(failure)
+    }
+
     /// What was made of the same before. Who asks for a build by force, or wants to see it, gets one.
     pub(super) fn kept(&self, key: Option<&str>, work: &Work) -> Option<Made> {
         let wanted = !work.options.force && !self.site.framework.verbose;
-        let made = self.known.store.as_ref().filter(|_| wanted)?.get(key?)?;
+        let made = self.store(work.id).filter(|_| wanted)?.get(key?)?;
         let complete = |module| made.files.contains_key(&finish::place(module));
         work.conf.included(work.kernel)?.into_iter().all(complete).then_some(made)
     }
 
     /// Keeps what was made.
-    pub(super) fn keep_made(&self, key: Option<&str>, build: Build) {
-        if let (Some(store), Some(key)) = (&self.known.store, key) {
+    pub(super) fn keep_made(&self, key: Option<&str>, id: &Id, build: Build) {
+        if let (Some(store), Some(key)) = (self.store(id), key) {
             // What cannot be kept is built again some day.
             let kept = build.into_made().and_then(|made| store.put(key, &made));
             kept.unwrap_or_else(|error| log::warn!("{error}"));

@@ -17,6 +17,7 @@ use known::Known;
 use order::Times;
 
 use crate::error::{Error, Result};
+use crate::model::failures::Failure;
 use crate::model::history::History;
 use crate::model::module::{Id, Target};
 use crate::model::site::Site;
@@ -40,6 +41,8 @@ pub struct Outcome {
     pub target: Target,
     /// Whether it is in the wanted state now; the error was told already.
     pub result: Result<()>,
+    /// What is to be noted of an error, where nobody waits for it to be mended.
+    pub failure: Option<Failure>,
 }
 
 /// What a worker made of a step.
@@ -72,6 +75,8 @@ struct Shared<'a> {
     pool: Pool,
     times: Times,
     began: Mutex<Vec<Option<Instant>>>,
+    /// The keys of the builds, as far as they are known.
+    keys: Mutex<Vec<Option<String>>>,
     /// How long builds take, of which these are some.
     history: Mutex<History>,
     progress: Mutex<Vec<Progress>>,
@@ -103,6 +108,7 @@ pub fn run(site: &Site, request: &Request, plan: &Plan) -> Result<Vec<Outcome>> 
         pool: Pool::new(jobs, Some(Gauge::new(&site.paths))),
         times: Times::of(site, steps, &history),
         began: Mutex::new(vec![None; steps.len()]),
+        keys: Mutex::new(vec![None; steps.len()]),
         history: Mutex::new(history),
         progress: Mutex::new(steps.iter().map(|_| Progress::Waiting).collect()),
         changed: Condvar::new(),
@@ -279,6 +285,12 @@ impl Shared<'_> {
         let default = Signing::default();
         let signing = self.signing.get(&step.kernel.target).unwrap_or(&default);
         let key = self.key(&work, &environment);
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)[index].clone_from(&key);
+        if let Some(failure) = self.known_to_fail(key.as_deref(), &work) {
+            let error = Error::FailedBefore { code: failure.code };
+            say.say(format!("Not built again. {error}"));
+            return Err(error);
+        }
         let mut workshop = Workshop::set_up(&work)?;
         let start = || self.start(self.times.urgency[index]);
         if let Some(made) = self.kept(key.as_deref(), &work) {
@@ -301,7 +313,7 @@ impl Shared<'_> {
             let built = build.run(signing);
             let after = if built.is_ok() { build.post_build() } else { Ok(()) };
             if built.is_ok() && after.is_ok() {
-                self.keep_made(key.as_deref(), build);
+                self.keep_made(key.as_deref(), &step.id, build);
             }
             // Here, for the probes may be waiting for it.
             drop(token);

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use crate::system::paths::Paths;
+
 /// The package that a maintainer script runs for, if one runs us (deb-postinst(5): DPKG_MAINTSCRIPT_PACKAGE).
 pub fn maintainer_script() -> Option<String> {
     std::env::var("DPKG_MAINTSCRIPT_PACKAGE").ok().filter(|name| !name.is_empty())
@@ -42,10 +44,40 @@ pub fn activate_trigger(name: &str) -> bool {
 
 /// Whether a package is installed; also while triggers wait for it, as they do once somebody asked for one.
 pub fn is_installed(package: &str) -> bool {
-    let format = "--showformat=${db:Status-Status}";
-    let status = Command::new("dpkg-query").args(["--show", format, package]).stderr(Stdio::null()).output();
     let installed: [&[u8]; 3] = [b"installed", b"triggers-pending", b"triggers-awaited"];
-    status.is_ok_and(|output| installed.contains(&output.stdout.as_slice()))
+    installed.contains(&state(package).as_slice())
+}
+
+/// dpkg's word for how far a package is installed; empty for one that it does not know.
+fn state(package: &str) -> Vec<u8> {
+    let format = "--showformat=${db:Status-Status}";
+    let output = Command::new("dpkg-query").args(["--show", format, package]).stderr(Stdio::null()).output();
+    output.map(|output| output.stdout).unwrap_or_default()
+}
+
+/// Whether a package that is not here yet comes in the same run of apt or dpkg that runs us: it is unpacked and waits to
+/// be configured, or apt has it on its list and no end noted.
+pub fn is_coming(paths: &Paths, package: &str) -> bool {
+    if maintainer_script().is_none() {
+        return false;
+    }
+    let halfway: [&[u8]; 3] = [b"half-installed", b"unpacked", b"half-configured"];
+    // apt says so to the dpkg that it runs, and notes what it is about to do before it begins.
+    let by_apt = || {
+        let history = std::fs::read(paths.system("/var/log/apt/history.log")).unwrap_or_default();
+        std::env::var_os("DPKG_FRONTEND_LOCKED").is_some() && is_on_list(&String::from_utf8_lossy(&history), package)
+    };
+    halfway.contains(&state(package).as_slice()) || by_apt()
+}
+
+/// Whether the last run in apt's history has not ended and installs a package.
+fn is_on_list(history: &str, package: &str) -> bool {
+    let run = history.trim_end().rsplit("\n\n").next().unwrap_or_default();
+    let installed =
+        |line: &str| ["Install: ", "Reinstall: ", "Upgrade: ", "Downgrade: "].iter().any(|it| line.starts_with(it));
+    let named = |word: &str| word.split(':').next() == Some(package);
+    !run.lines().any(|line| line.starts_with("End-Date: "))
+        && run.lines().filter(|line| installed(line)).any(|line| line.split(' ').skip(1).any(named))
 }
 
 /// Names and versions of the packages whose files are here, asked once; none where there is no dpkg.
@@ -80,6 +112,18 @@ pub fn headers_package(release: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn apts_list_is_that_of_a_run_that_has_not_ended() {
+        let before = "\nStart-Date: 1\nInstall: x:amd64 (1)\nEnd-Date: 2\n";
+        let run = "\nStart-Date: 3\nCommandline: apt install a\nInstall: a:amd64 (1), b-1:amd64 (2, automatic)\nUpgrade: c:all (1, 2)\nRemove: d:amd64 (1)\n";
+        let history = format!("{before}{run}");
+        for (package, expected) in [("a", true), ("b-1", true), ("c", true), ("b", false), ("d", false), ("x", false)] {
+            assert_eq!(is_on_list(&history, package), expected, "{package}");
+            assert!(!is_on_list(&format!("{history}End-Date: 4\n"), package), "{package}");
+        }
+        assert!(!is_on_list("", "a"));
+    }
 
     #[test]
     fn what_was_removed_has_no_version() {

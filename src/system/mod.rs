@@ -15,6 +15,7 @@ pub mod paths;
 pub mod process;
 pub mod regex;
 pub mod renaming;
+pub mod root_fs;
 pub mod sandbox;
 pub mod scratch;
 pub mod screen;

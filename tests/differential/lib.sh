@@ -163,6 +163,8 @@ prepare() {
     find "/lib/modules/$K" -mindepth 1 -type d -empty -delete
     depmod -a "$K"
     rm -f /etc/dkms/framework.conf.d/*
+    # Ours goes on where dkms fails, unless it is told not to; dkms knows nothing of it.
+    echo 'on_failure="original"' >/etc/dkms/framework.conf.d/original.conf
     mkdir -p $pristine/var/lib/dkms $pristine/etc $pristine/usr/lib
     cp -a /lib/modules $pristine/usr/lib/
     cp -a /etc/dkms $pristine/etc/

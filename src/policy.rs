@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What becomes of modules that could not be installed when nobody waited for them: `on_failure` of framework.conf.
+//!
+//! The kernel's packages stop at a hook that fails, and dpkg at a package whose script does: then there is no
+//! initramfs, no boot entry, and nothing that depends on the package. That is too much for one module. So what failed
+//! is noted, told in one screen, shown by `dkms status` and at the next login, and tried again when something has
+//! changed of what it is built from; and the hook goes well. Unless the machine could not boot that kernel: then it
+//! fails, before the boot loader hears of the kernel.
+
+use std::cell::LazyCell;
+use std::collections::BTreeSet;
+
+use crate::error::{Error, Result};
+use crate::model::conf::Conf;
+use crate::model::failures::{self, Failure};
+use crate::model::kernel::is_module_file;
+use crate::model::module::{Id, Target};
+use crate::model::options::Options;
+use crate::model::site::Site;
+use crate::model::tree::State;
+use crate::plan::Plan;
+use crate::run::Outcome;
+use crate::system::dpkg;
+use crate::system::files::find;
+use crate::system::root_fs::{self, module_name};
+
+/// More failures than these are not told at once.
+const ONE_SCREEN: usize = 5;
+
+/// A module that is not installed, and the reason why the machine cannot boot without it, if there is one.
+struct Missing {
+    failure: Failure,
+    critical: Option<String>,
+}
+
+/// Ends an installation whose words are out but for those of its error: as it always ended, unless nobody waits for it.
+pub fn settle(site: &Site, options: &Options, plan: &Plan, outcomes: &[Outcome], ended: Result<()>) -> Result<()> {
+    if !options.unattended {
+        return ended;
+    }
+    if let Some(error) = ended.err().filter(|error| !error.is_said()) {
+        site.output.block().error(&error);
+    }
+    let critical = Critical::of(site);
+    let mut missing = Vec::new();
+    for failure in outcomes.iter().filter_map(|outcome| outcome.failure.clone()) {
+        let step = plan.steps.iter().find(|step| (&step.id, &step.kernel.target) == (&failure.id, &failure.target));
+        let conf = step.and_then(|step| step.conf.as_ref());
+        let critical = critical.reason(&failure.id, conf, &failure.target);
+        // What is not meant for a kernel has not failed, but may be needed all the same.
+        if failure.code != 77 || critical.is_some() {
+            missing.push(Missing { failure, critical });
+        }
+    }
+    for waiting in &plan.waiting {
+        let critical = critical.reason(&waiting.id, waiting.conf.as_ref(), &waiting.kernel.target);
+        if !waiting.unknown || critical.is_some() {
+            let error = Error::Stranded { missing: waiting.missing.clone() };
+            let failure = Failure::new(site, &waiting.id, &waiting.kernel.target, &error, None);
+            missing.push(Missing { failure, critical });
+        }
+    }
+    // That they are broken was told, and would be no failure.
+    for (id, (target, _)) in plan.broken.iter().flat_map(|id| plan.installed.iter().map(move |on| (id, on))) {
+        if let Some(reason) =
+            critical.reason(id, None, target).filter(|_| site.tree.state(id, target) != State::Installed)
+        {
+            let failure = Failure::new(site, id, target, &Error::Broken(id.to_string()), None);
+            missing.push(Missing { failure, critical: Some(reason) });
+        }
+    }
+    failures::prune(site);
+    end(site, options, missing)
+}
+
+/// Ends an installation that may not have got as far as to [`settle`], if nobody waits for it: then none of the `wanted`
+/// modules is there.
+pub fn rescue(
+    site: &Site,
+    options: &Options,
+    ended: Result<()>,
+    target: &Target,
+    wanted: impl FnOnce() -> Vec<(Id, Option<Conf>)>,
+) -> Result<()> {
+    match ended {
+        Err(error) if options.unattended && !matches!(error, Error::Critical { .. }) => {
+            if !error.is_said() {
+                site.output.block().error(&error);
+            }
+            give_up(site, options, &wanted(), target, &error)
+        }
+        ended => ended,
+    }
+}
+
+/// Ends an installation of which nothing came, by the error that was told.
+pub fn give_up(
+    site: &Site,
+    options: &Options,
+    wanted: &[(Id, Option<Conf>)],
+    target: &Target,
+    error: &Error,
+) -> Result<()> {
+    let critical = Critical::of(site);
+    let missing = wanted.iter().map(|(id, conf)| Missing {
+        failure: Failure::new(site, id, target, error, None),
+        critical: critical.reason(id, conf.as_ref(), target),
+    });
+    end(site, options, missing.collect())
+}
+
+/// Notes and tells what is missing; an error if the machine cannot boot without it.
+fn end(site: &Site, options: &Options, missing: Vec<Missing>) -> Result<()> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let say = site.output.block();
+    let there = |it: &&Missing| site.modules(&it.failure.target.release).is_dir();
+    for Missing { failure, .. } in missing.iter().filter(there) {
+        failure
+            .note(&site.tree)
+            .unwrap_or_else(|error| say.warn(format!("Cannot note that {} failed: {error}", failure.id)));
+    }
+    // On one screen, what matters most.
+    let (mut first, others): (Vec<_>, Vec<_>) = missing.into_iter().partition(|it| it.critical.is_some());
+    let way_out = way_out(&first, options.initramfs_follows);
+    let code = first.first().map(|it| it.failure.code);
+    first.extend(others);
+    let failures: Vec<Failure> = first.into_iter().map(|it| it.failure).collect();
+    say.complain(format!("\n{}", screen(&failures)));
+    match code {
+        None => {
+            say.complain(
+                "Nothing else is held up. They are tried again when something has changed of what they are built from; until \
+                 then\n'dkms status' and the next login tell of them.\n",
+            );
+            Ok(())
+        }
+        Some(code) => {
+            say.complain(way_out);
+            Err(Error::Critical { code })
+        }
+    }
+}
+
+/// What is told of failures where there is room for so many.
+fn screen(failures: &[Failure]) -> String {
+    let (shown, rest) = failures.split_at(failures.len().min(ONE_SCREEN));
+    let more = match rest.len() {
+        0 => String::new(),
+        more => format!("  and {more} more: dkms status --failed\n"),
+    };
+    format!("{}\n{}{more}", failures::HEAD, failures::tell(shown))
+}
+
+/// What to do about modules that the machine cannot boot without. `before`: the boot loader does not know the kernel yet.
+fn way_out(critical: &[Missing], before: bool) -> String {
+    let Some(Missing { failure: first, .. }) = critical.first() else { return String::new() };
+    let mut text = String::new();
+    for Missing { failure: Failure { id, target, .. }, critical } in critical {
+        let reason = critical.as_deref().unwrap_or_default();
+        text.push_str(&format!("This machine may not boot kernel {} without {id}: {reason}.\n", target.release));
+    }
+    let again: BTreeSet<&str> = critical.iter().map(|it| it.failure.again.as_str()).collect();
+    let again: Vec<&str> = again.into_iter().collect();
+    let release = &first.target.release;
+    let image = dpkg::maintainer_script().filter(|_| before).unwrap_or_else(|| format!("linux-image-{release}"));
+    let stop = if before {
+        "Its installation stops here, before the boot loader makes it the default."
+    } else {
+        "Do not boot that kernel before this is mended."
+    };
+    let again = again.join(" && ");
+    text + &format!(
+        "{stop}\n  \
+         when it is mended:       {again} && dpkg --configure -a\n  \
+         without that kernel:     apt purge {image}\n  \
+         to boot it all the same: echo critical_modules=none >/etc/dkms/framework.conf.d/critical.conf && dpkg --configure -a\n"
+    )
+}
+
+/// The modules without which this machine cannot boot.
+struct Critical<'a> {
+    site: &'a Site,
+    /// By the administrator's word.
+    named: BTreeSet<String>,
+    /// By what the root file system stands on; looked up when it matters.
+    needed: LazyCell<BTreeSet<String>, Box<dyn FnOnce() -> BTreeSet<String> + 'a>>,
+}
+
+impl<'a> Critical<'a> {
+    fn of(site: &'a Site) -> Self {
+        let mut named: BTreeSet<String> =
+            site.framework.critical_modules.iter().map(|name| module_name(name)).collect();
+        let off = named.contains("none");
+        if off {
+            named.clear();
+        }
+        let needed = move || if off { BTreeSet::new() } else { root_fs::modules(&site.paths) };
+        Self { site, named, needed: LazyCell::new(Box::new(needed)) }
+    }
+
+    /// Why a kernel does not boot without a module package, if that is so. What the root file system stands on may still
+    /// be there: as a module of the kernel's own, or of an older version that stays until its successor comes.
+    fn reason(&self, id: &Id, conf: Option<&Conf>, target: &Target) -> Option<String> {
+        // Headers without a kernel: nobody boots that.
+        if !self.site.modules(&target.release).join("kernel").is_dir() {
+            return None;
+        }
+        let modules = conf.map(|conf| conf.modules.as_slice()).unwrap_or_default();
+        let mut names: BTreeSet<String> = modules.iter().map(|module| module_name(&module.dest_name)).collect();
+        names.insert(module_name(&id.name));
+        if let Some(name) = names.iter().find(|name| self.named.contains(*name)) {
+            return Some(format!("{name} is one of critical_modules in framework.conf"));
+        }
+        let needed = names.iter().find(|name| self.needed.contains(*name) && !self.has(target, name))?;
+        Some(format!("its root file system stands on {needed}"))
+    }
+
+    /// Whether a kernel has a module of this name, from wherever.
+    fn has(&self, target: &Target, module: &str) -> bool {
+        let modules = self.site.modules(&target.release);
+        let called = |file: &str| {
+            is_module_file(file) && file.split(".ko").next().is_some_and(|name| module_name(name) == *module)
+        };
+        let builtin = std::fs::read_to_string(modules.join("modules.builtin")).unwrap_or_default();
+        builtin.lines().any(|line| called(line.rsplit('/').next().unwrap_or_default()))
+            || !find(&modules, &mut |file| called(file)).is_empty()
+    }
+}

@@ -1,0 +1,502 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Hooks that do not break apt: what becomes of a kernel's or a module's package when a module cannot be installed.
+
+use crate::support::{Layer, Root};
+
+fn root() -> Root {
+    let mut root = Root::with(Layer::Ours, &[]);
+    root.sh("dkms generate_mok");
+    // Nobody boots them.
+    root.write("/etc/initramfs-tools/conf.d/small", "MODULES=list\nCOMPRESS=gzip");
+    root
+}
+
+/// A -dkms package NAME 1 that was made as dh_dkms makes them; its module is NAME, in C, with a line of `code`.
+fn package(root: &mut Root, name: &str, code: &str) {
+    let at = format!("/root/{name}");
+    root.sh(&format!("rm -rf {at}; mkdir -p {at}/DEBIAN {at}/usr/src/{name}-1"));
+    root.write(
+        &format!("{at}/usr/src/{name}-1/dkms.conf"),
+        &format!(
+            "PACKAGE_NAME={name}\nPACKAGE_VERSION=1\nBUILT_MODULE_NAME={name}\nDEST_MODULE_LOCATION=/updates\nAUTOINSTALL=yes"
+        ),
+    );
+    root.write(&format!("{at}/usr/src/{name}-1/Makefile"), &format!("obj-m := {name}.o"));
+    root.write(
+        &format!("{at}/usr/src/{name}-1/{name}.c"),
+        &format!("#include <linux/module.h>\n{code}\nMODULE_LICENSE(\"GPL\");"),
+    );
+    root.write(
+        &format!("{at}/DEBIAN/control"),
+        &format!(
+            "Package: {name}-dkms\nVersion: 1\nArchitecture: all\nMaintainer: nobody\nDepends: dkms\nDescription: a module"
+        ),
+    );
+    root.write(
+        &format!("{at}/DEBIAN/postinst"),
+        &format!(
+            "#!/bin/sh\nset -e\ncase $1 in\nconfigure)\n    \
+             /usr/lib/dkms/common.postinst {name} 1 /usr/share/{name}-dkms \"\" $2\nesac"
+        ),
+    );
+    root.write(
+        &format!("{at}/DEBIAN/prerm"),
+        &format!(
+            "#!/bin/sh\nset -e\ncase $1 in\nremove|upgrade|deconfigure)\n    \
+             if [ \"$(dkms status -m {name} -v 1)\" ]; then\n        dkms remove -m {name} -v 1 --all\n    fi\nesac"
+        ),
+    );
+    root.sh(&format!("chmod 755 {at}/DEBIAN/p* && dpkg-deb --build {at} /root/{name}.deb"));
+}
+
+/// Installs packages that [`package`] made.
+fn install(root: &mut Root, names: &[&str]) -> String {
+    let debs: Vec<String> = names.iter().map(|name| format!("/root/{name}.deb")).collect();
+    root.sh(&format!("apt-get -qq -y install {}", debs.join(" ")))
+}
+
+const NO_KERNEL: &str = "apt-get -qq -y purge linux-headers-$OLD";
+const KERNEL: &str = "apt-get -qq -y install linux-image-$OLD linux-headers-$OLD";
+
+/// Without the variables that tests have: a build sees them.
+const CLEAN: &str = "env -u K -u OLD -u A";
+
+/// The kernel is whole: configured, with an initramfs, and these modules.
+#[track_caller]
+fn kernel_is_whole(root: &mut Root, modules: &str) {
+    root.says("dpkg --audit", "");
+    root.says(
+        "dpkg-query -W -f '${db:Status-Status}\\n' linux-image-$OLD linux-headers-$OLD",
+        "installed\ninstalled\n",
+    );
+    root.says("ls /boot/vmlinuz-$OLD /boot/initrd.img-$OLD", "/boot/initrd.img-$OLD\n/boot/vmlinuz-$OLD\n");
+    root.says("ls /lib/modules/$OLD/updates/dkms", modules);
+}
+
+const BAD: &str = "static nonsense bad(void) { }";
+
+/// A package whose module compiles for $K and not for $OLD.
+fn bad_for_old(root: &mut Root) -> String {
+    let release = root.expand("$OLD");
+    // Debian's ABI is in a string only.
+    let code = format!(
+        "#include <generated/utsrelease.h>\nstatic const char *release __attribute__((unused)) = UTS_RELEASE;\n\
+         _Static_assert(__builtin_strcmp(UTS_RELEASE, \"{release}\") != 0, \"this kernel has changed\");"
+    );
+    package(root, "bad", &code);
+    code
+}
+
+/// What is told of it.
+const TOLD: &str = "\
+dkms: modules that could not be installed:
+  bad/1 for kernel $OLD ($A): bad.c:4:1: error: static assertion failed: \"this kernel has changed\"
+    log: /var/lib/dkms/bad/1/build/make.log
+    try again: dkms install bad/1 -k $OLD
+";
+
+/// What a login shows: the files of update-motd.d, as pam_motd(8) runs them.
+const MOTD: &str = "rm -f /etc/update-motd.d/10-*; run-parts --lsbsysinit /etc/update-motd.d";
+
+/// `dkms status` at a terminal.
+const STATUS: &str = "script -qec 'dkms status bad' /dev/null | tr -d '\\r'";
+
+#[test]
+fn a_kernel_comes_whole_with_the_modules_that_can_be_built() {
+    let mut root = root();
+    root.sh(NO_KERNEL);
+    package(&mut root, "good", "");
+    package(&mut root, "well", "");
+    bad_for_old(&mut root);
+    install(&mut root, &["good", "bad", "well"]);
+    root.says(&format!("{MOTD}; {STATUS}"), "bad/1, $K, $A: installed\n");
+
+    let said = root.sh(&format!("{CLEAN} {KERNEL}"));
+    kernel_is_whole(&mut root, "good.ko\nwell.ko\n");
+    let told = root.expand(TOLD);
+    assert!(said.contains(&format!("\n{told}Nothing else is held up.")), "{said}");
+    assert!(said.contains("Autoinstall on") && said.contains("failed for module(s) bad(10).\n"), "{said}");
+
+    // Shown to people: at a terminal, at the next login, and to whoever asks; to nobody else.
+    let listed = "bad/1, $K, $A: installed\n";
+    root.says(STATUS, &format!("{listed}{TOLD}"));
+    root.says("dkms status bad 2>&1", listed);
+    root.says(MOTD, TOLD);
+    root.says("dkms status --failed", TOLD);
+    root.says("dkms status --failed bad/1 -k $OLD", TOLD);
+    root.says("dkms status --failed good; dkms status --failed -k $K; dkms status --failed bad/2", "");
+    let said = root.sh("echo exit | TERM=dumb script -qec 'login -f root' /dev/null | tr -d '\\r'");
+    assert!(said.contains(&told), "{said}");
+
+    // Not built again as long as nothing changes, whoever comes by: the log is that of the first time.
+    let log = "stat -c %y%i /var/lib/dkms/bad/1/build/make.log";
+    let before = root.sh(log);
+    let again = "Autoinstall of module bad/1 for kernel $OLD ($A)\nNot built again. It failed before, from the same source, headers and tools.\n\n";
+    let again = root.expand(again);
+    for occasion in [
+        "/etc/kernel/header_postinst.d/dkms $OLD",
+        "/etc/kernel/postinst.d/dkms $OLD /boot/vmlinuz-$OLD",
+        // As systemd does at boot.
+        "-i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin LANG=C.UTF-8 INVOCATION_ID=1 JOURNAL_STREAM=1:2 \
+         $(sed -n 's/^ExecStart=//p' /usr/lib/systemd/system/dkms.service | sed \"s/%v/$OLD/\")",
+        "/usr/lib/kernel/install.d/40-dkms.install add $OLD",
+        "apt-get -qq -y reinstall linux-headers-$OLD",
+    ] {
+        let said = root.sh(&format!("{CLEAN} {occasion} 2>&1"));
+        assert!(said.contains(&again) && said.contains(&told), "{said}");
+        assert_eq!(root.sh(log), before, "{occasion}");
+    }
+    kernel_is_whole(&mut root, "good.ko\nwell.ko\n");
+
+    // A person always tries, and has the exit codes that he knows.
+    root.fails("dkms install bad/1 -k $OLD >/dev/null 2>&1", 10, "");
+    let tried = root.sh(log);
+    assert_ne!(tried, before);
+    root.fails("dkms autoinstall -k $OLD >/dev/null 2>&1", 11, "");
+    root.fails("/usr/lib/dkms/dkms_autoinstaller start $OLD >/dev/null 2>&1", 1, "");
+    let tried_again = root.sh(log);
+    assert_ne!(tried_again, tried);
+    root.says("dkms status --failed", TOLD);
+
+    // Other source: tried again, whatever comes of it.
+    root.sh("sed -i 's/has changed/is another one/' /usr/src/bad-1/bad.c; /etc/kernel/header_postinst.d/dkms $OLD");
+    assert_ne!(root.sh(log), tried_again);
+    root.says("dkms status --failed", &TOLD.replace("has changed", "is another one"));
+    root.sh("sed -i /_Static_assert/d /usr/src/bad-1/bad.c; /etc/kernel/header_postinst.d/dkms $OLD");
+    kernel_is_whole(&mut root, "bad.ko\ngood.ko\nwell.ko\n");
+    root.says(&format!("dkms status --failed; {MOTD}; ls -A /var/lib/dkms"), "bad\ngood\nmok.key\nmok.pub\nwell\n");
+}
+
+#[test]
+fn what_goes_is_forgotten() {
+    let mut root = root();
+    root.sh("ln -s /bin/true /usr/local/sbin/update-initramfs");
+    let hook = "/etc/kernel/header_postinst.d/dkms";
+    let trace = "find /var/lib/dkms -path '*/.*' | sort";
+    root.quick("bad", "MAKE=false\nAUTOINSTALL=yes");
+    root.quick("late", "AUTOINSTALL=yes\nBUILD_DEPENDS=bad");
+    let fail = format!("{hook} $K; {hook} $OLD; true");
+    let both = "\
+dkms: modules that could not be installed:
+  bad/1 for kernel $OLD ($A): `false` ended with exit code 1
+    log: /var/lib/dkms/bad/1/build/make.log
+    try again: dkms install bad/1 -k $OLD
+  bad/1 for kernel $K ($A): `false` ended with exit code 1
+    try again: dkms install bad/1 -k $K
+";
+    let set_up = |root: &mut Root| {
+        root.sh(&format!("dkms add bad/1; {fail}"));
+        root.says("dkms status --failed", both);
+    };
+    set_up(&mut root);
+    // The kernel goes.
+    root.sh("/etc/kernel/prerm.d/dkms $OLD");
+    root.says(
+        "dkms status --failed | grep -c for.kernel; cat /var/lib/dkms/.failed/bad/*/* | sed -n '/^module/p; /^again/p'",
+        "1\nmodule bad/1\nagain dkms install bad/1 -k $K\n",
+    );
+    // It is replaced by another build of itself, which may be the same to the module.
+    root.sh("DEB_MAINT_PARAMS='upgrade 1 2' /etc/kernel/preinst.d/dkms $K");
+    root.says("dkms status --failed | grep -c for.kernel", "1\n");
+    // The module goes, for a kernel or altogether.
+    for command in [
+        "dkms remove bad/1 --all",
+        "dkms remove bad/1 -k $K; dkms add bad/1; dkms unbuild bad/1 -k $OLD; dkms remove bad/1 --all",
+    ] {
+        root.sh(&format!("dkms add bad/1; {fail}"));
+        root.sh(command);
+        root.says(&format!("dkms status --failed; {trace}"), "");
+    }
+    // What is left of a module or a kernel that went in some other way is shown to nobody.
+    set_up(&mut root);
+    root.sh("mv /lib/modules/$OLD /srv");
+    root.says("dkms status --failed | grep -c for.kernel", "1\n");
+    root.sh("mv /srv/$OLD /lib/modules/; mv /var/lib/dkms/bad /usr/src/bad-1 /srv");
+    root.says("dkms status --failed", "");
+    root.sh("mv /srv/bad /var/lib/dkms; mv /srv/bad-1 /usr/src");
+    // A success, of whomever's.
+    root.sh("sed -i s/MAKE=false/MAKE=true/ /usr/src/bad-1/dkms.conf; dkms build bad/1 -k $OLD");
+    root.says("dkms status --failed | grep -c for.kernel", "1\n");
+    root.sh("/usr/lib/dkms/dkms_autoinstaller start $K");
+    root.says(&format!("dkms status --failed; {trace}"), "");
+
+    // Who builds upon it waits for it.
+    root.sh("sed -i s/MAKE=true/MAKE=false/ /usr/src/bad-1/dkms.conf; dkms unbuild bad/1 --all; dkms add late/1");
+    root.sh(&format!("{hook} $K"));
+    root.says(
+        "dkms status --failed late",
+        "dkms: modules that could not be installed:\n  late/1 for kernel $K ($A): These modules it builds upon are not \
+         installed: bad.\n    try again: dkms install late/1 -k $K\n",
+    );
+}
+
+#[test]
+fn a_package_of_modules_is_configured_whatever_comes_of_them() {
+    let mut root = root();
+    package(&mut root, "good", "");
+    package(&mut root, "bad", BAD);
+    let said = install(&mut root, &["bad", "good"]);
+    root.says("dpkg --audit", "");
+    root.says("dkms status", "bad/1: added\ngood/1, $OLD, $A: installed\ngood/1, $K, $A: installed\n");
+    let reason = "bad.c:2:8: error: unknown type name ‘nonsense’";
+    let of = |kernel: &str, log: &str| {
+        format!("  bad/1 for kernel {kernel} ($A): {reason}\n{log}    try again: dkms install bad/1 -k {kernel}\n")
+    };
+    let told = format!(
+        "dkms: modules that could not be installed:\n{}{}",
+        of("$OLD", ""),
+        of("$K", "    log: /var/lib/dkms/bad/1/build/make.log\n")
+    );
+    assert!(said.contains(&root.expand(&told)), "{said}");
+    root.says("dkms status --failed", &told);
+
+    // Configured again: the same would come of it.
+    let said = root.sh("apt-get -qq -y reinstall /root/bad.deb");
+    assert_eq!(said.matches("Not built again. It failed before").count(), 2, "{said}");
+    root.says("dkms status --failed | grep -c for.kernel; dpkg --audit", "2\n");
+    root.sh("apt-get -qq -y purge bad-dkms");
+    root.says("dkms status --failed; ls -A /var/lib/dkms", "good\nmok.key\nmok.pub\n");
+
+    // One kernel after the other, until one fails.
+    root.sh("echo continue_on_error=false >/etc/dkms/framework.conf.d/z.conf");
+    install(&mut root, &["bad"]);
+    root.says("dkms status --failed | grep -o 'for kernel.*):'; dpkg --audit", "for kernel $OLD ($A):\n");
+
+    // What cannot even be registered.
+    package(&mut root, "none", "");
+    root.sh(
+        "cd /root && echo DEST_MODULE_LOCATION=/x >>none/usr/src/none-1/dkms.conf && dpkg-deb --build none none.deb",
+    );
+    let said = install(&mut root, &["none"]);
+    assert!(said.contains("\nError! Bad conf file.\n") && said.contains("\n  none/1 for kernel"), "{said}");
+    root.says("dpkg --audit; dkms status --failed none | sed -n 2p", "  none/1 for kernel $K ($A): Bad conf file.\n");
+    root.sh("apt-get -qq -y purge none-dkms");
+    root.says("dkms status --failed none; dpkg --audit", "");
+}
+
+#[test]
+fn an_upgrade_that_fails_leaves_the_old_module_and_says_so() {
+    let mut root = root();
+    root.sh("echo \"autoinstall_all_kernels=''\" >/etc/dkms/framework.conf.d/one.conf");
+    package(&mut root, "bad", "");
+    let trace = "find /var/lib/dkms /lib/modules/*/updates 2>/dev/null; true";
+    let before = root.sh(trace);
+    install(&mut root, &["bad"]);
+    let module = "md5sum /lib/modules/$K/updates/dkms/bad.ko; modprobe -n -S $K --show-depends bad";
+    let old = root.sh(module);
+    root.sh(
+        "cd /root && mv bad/usr/src/bad-1 bad/usr/src/bad-2 && sed -i 's/1$/2/' bad/DEBIAN/control bad/usr/src/bad-2/dkms.conf \
+         && sed -i 's/bad 1/bad 2/; s/-v 1/-v 2/; s,bad/1,bad/2,' bad/DEBIAN/p* \
+         && sed -i 's/_NAME=bad2$/_NAME=bad/' bad/usr/src/bad-2/dkms.conf \
+         && echo 'not in C' >>bad/usr/src/bad-2/bad.c && dpkg-deb --build bad bad.deb",
+    );
+    let said = install(&mut root, &["bad"]);
+    assert!(said.contains("\nNothing else is held up."), "{said}");
+    root.says(module, &old);
+    root.says("dpkg --audit; dkms status", "bad/2: added\n");
+    root.says("dkms status --failed | sed -n '2p' | cut -d: -f1", "  bad/2 for kernel $K ($A)\n");
+    root.sh("/etc/kernel/header_postinst.d/dkms $K");
+    root.says(module, &old);
+    root.sh("apt-get -qq -y purge bad-dkms");
+    root.unchanged(trace, &before);
+}
+
+#[test]
+fn as_it_always_was_where_that_is_wanted() {
+    let mut root = root();
+    root.sh(&format!("{NO_KERNEL}; echo on_failure=original >/etc/dkms/framework.conf.d/a.conf"));
+    package(&mut root, "good", "");
+    bad_for_old(&mut root);
+    install(&mut root, &["good", "bad"]);
+    let output = root.run(KERNEL);
+    assert!(output.code == 100 && !output.text.contains("could not be installed"), "{output:?}");
+    root.says("dpkg-query -W -f '${db:Status-Status}\\n' linux-image-$OLD", "half-configured\n");
+    root.says(
+        "ls /boot/initrd.img-$OLD 2>/dev/null; dkms status --failed; ls -d /var/lib/dkms/.f* 2>/dev/null; true",
+        "",
+    );
+    for (command, code) in [
+        ("/etc/kernel/postinst.d/dkms $OLD", 1),
+        ("/etc/kernel/header_postinst.d/dkms $OLD", 1),
+        ("/usr/lib/kernel/install.d/40-dkms.install add $OLD", 0),
+        ("/usr/lib/dkms/common.postinst bad 1 /usr/share/bad-dkms '' ''", 10),
+    ] {
+        root.fails(&format!("{command} >/dev/null 2>&1"), code, "");
+    }
+    // The way out that there always was.
+    root.sh("dkms remove bad/1 --all; dpkg --configure -a");
+    kernel_is_whole(&mut root, "good.ko\n");
+}
+
+/// The way out of a kernel that the machine could not boot.
+fn way_out(why: &str, stop: &str, image: &str) -> String {
+    format!(
+        "\
+This machine may not boot kernel $OLD without bad/1: {why}.
+{stop}
+  when it is mended:       dkms install bad/1 -k $OLD && dpkg --configure -a
+  without that kernel:     apt purge {image}
+  to boot it all the same: echo critical_modules=none >/etc/dkms/framework.conf.d/critical.conf && dpkg --configure -a
+"
+    )
+}
+
+#[test]
+fn a_kernel_that_the_machine_cannot_boot_does_not_become_the_default() {
+    let mut root = root();
+    root.sh(NO_KERNEL);
+    root.write("/etc/dkms/framework.conf.d/critical.conf", "critical_modules=\"other bad\"");
+    // What makes a kernel the default comes after us.
+    root.write("/etc/kernel/postinst.d/zz-update-grub", "#!/bin/sh\ntouch /srv/default-$1");
+    root.sh("chmod 755 /etc/kernel/postinst.d/zz-update-grub");
+    package(&mut root, "good", "");
+    bad_for_old(&mut root);
+    install(&mut root, &["good", "bad"]);
+
+    let output = root.run("apt-get -qq -y install linux-image-$OLD linux-headers-$OLD");
+    let named = "bad is one of critical_modules in framework.conf";
+    let before = "Its installation stops here, before the boot loader makes it the default.";
+    let out = root.expand(&way_out(named, before, "linux-image-$OLD"));
+    let told = root.expand(TOLD);
+    assert!(output.code == 100 && output.text.contains(&format!("{told}{out}")), "{output:?}");
+    root.says("ls /srv/default-$OLD /boot/initrd.img-$OLD 2>/dev/null; ls /lib/modules/$OLD/updates/dkms", "good.ko\n");
+    // Not built again, and no less critical.
+    for (hook, stop) in [
+        ("DPKG_MAINTSCRIPT_PACKAGE=linux-image-$OLD /etc/kernel/postinst.d/dkms $OLD", before),
+        ("/usr/lib/kernel/install.d/40-dkms.install add $OLD", before),
+        ("/etc/kernel/header_postinst.d/dkms $OLD", "Do not boot that kernel before this is mended."),
+    ] {
+        let output = root.run(&format!("{hook} 2>&1"));
+        let out = root.expand(&way_out(named, stop, "linux-image-$OLD"));
+        assert!(output.code == 1 && output.text.ends_with(&format!("{told}{out}")), "{hook}: {output:?}");
+    }
+    // The package of the module, by the exit code of the build.
+    root.fails("/usr/lib/dkms/common.postinst bad 1 /usr/share/bad-dkms '' '' >/dev/null 2>&1", 10, "");
+
+    // One that is not meant for the kernel is as little there.
+    let exclusive = root.expand("BUILD_EXCLUSIVE_KERNEL=^$K");
+    root.sh(&format!("echo '{exclusive}' >>/usr/src/bad-1/dkms.conf"));
+    let output = root.run("/etc/kernel/postinst.d/dkms $OLD 2>&1");
+    assert!(output.code == 1 && output.text.contains("bad/1 is not meant for kernel"), "{output:?}");
+    assert!(output.text.contains("This machine may not boot kernel"), "{output:?}");
+    // Nor is one that waits for another.
+    root.sh("sed -i '$d' /usr/src/bad-1/dkms.conf; echo BUILD_DEPENDS=nosuch >>/usr/src/bad-1/dkms.conf");
+    let output = root.run("/etc/kernel/postinst.d/dkms $OLD 2>&1");
+    assert!(output.code == 1 && output.text.contains("not installed: nosuch."), "{output:?}");
+    root.sh("sed -i '$d' /usr/src/bad-1/dkms.conf");
+
+    // The ways out. The first:
+    root.sh("sed -i /_Static_assert/d /usr/src/bad-1/bad.c; dkms install bad/1 -k $OLD && dpkg --configure -a");
+    kernel_is_whole(&mut root, "bad.ko\ngood.ko\n");
+    root.says("ls /srv; dkms status --failed", "default-$OLD\ntests\n");
+    // The second:
+    bad_for_old(&mut root);
+    root.sh("apt-get -qq -y purge linux-image-$OLD linux-headers-$OLD bad-dkms; rm /srv/default*");
+    install(&mut root, &["bad"]);
+    root.fails(&format!("{KERNEL} >/dev/null 2>&1"), 100, "");
+    root.sh("apt-get -qq -y purge linux-image-$OLD");
+    root.says("dpkg --audit; ls /srv", "tests\n");
+    // The third:
+    root.fails(&format!("{KERNEL} >/dev/null 2>&1"), 100, "");
+    root.sh("echo critical_modules=none >/etc/dkms/framework.conf.d/critical.conf && dpkg --configure -a");
+    kernel_is_whole(&mut root, "good.ko\n");
+    root.says("ls /srv; dkms status --failed", &format!("default-$OLD\ntests\n{TOLD}"));
+}
+
+#[test]
+fn what_the_root_file_system_stands_on_is_found() {
+    let mut root = root();
+    // What a throwaway root is.
+    root.says("stat -f -c %T /", "overlayfs\n");
+    root.quick("package", "BUILT_MODULE_NAME=overlay\nMAKE=false\nAUTOINSTALL=yes");
+    root.sh("dkms add package/1");
+    let hook = "/etc/kernel/postinst.d/dkms $K";
+    // The kernel has one of its own.
+    root.sh(hook);
+    // As a file of whatever kind, or built in, or left in place for its successor.
+    let own = "/lib/modules/$K/kernel/fs/overlayfs/overlay.ko";
+    for place in ["kernel/overlay.ko.zst", "updates/dkms/overlay.ko"] {
+        root.sh(&format!("mkdir -p /lib/modules/$K/updates/dkms; mv {own} /lib/modules/$K/{place} && {hook}"));
+        root.sh(&format!("mv /lib/modules/$K/{place} {own}"));
+    }
+    root.sh(&format!("rm {own}"));
+    let output = root.run(&format!("{hook} 2>&1"));
+    let reason = root.expand(
+        "This machine may not boot kernel $K without package/1: its root file system stands on overlay.\nIts installation stops here, \
+         before the boot loader makes it the default.\n",
+    );
+    assert!(output.code == 1 && output.text.contains(&reason), "{output:?}");
+    // One that was loaded as no module could be, by its headers.
+    root.sh("mv /lib/modules/$K/build /srv");
+    let output = root.run(&format!("{hook} 2>&1"));
+    assert!(output.code == 1 && output.text.contains(&reason), "{output:?}");
+    assert!(output.text.contains(&root.expand("    try again: apt install linux-headers-$K\n")), "{output:?}");
+    root.sh("mv /srv/build /lib/modules/$K; echo kernel/fs/overlayfs/overlay.ko >>/lib/modules/$K/modules.builtin");
+    root.sh(hook);
+}
+
+#[test]
+fn headers_that_are_missing_are_told_of_unless_they_come() {
+    let mut root = root();
+    root.sh(NO_KERNEL);
+    package(&mut root, "good", "");
+    package(&mut root, "well", "");
+    install(&mut root, &["good", "well"]);
+
+    let skipped = "Automatic installation of modules for kernel $OLD was skipped since the kernel headers for this kernel do \
+                   not seem to be installed.\n";
+    let said = root.sh("apt-get -qq -y install linux-image-$OLD");
+    let told = "\
+dkms: modules that could not be installed:
+  good/1, well/1 for kernel $OLD ($A): the kernel's headers are not installed
+    try again: apt install linux-headers-$OLD
+";
+    let both = root.expand(&format!("{skipped}To have them: apt install linux-headers-$OLD\n\n{told}"));
+    assert!(said.contains(&both), "{said}");
+    root.says(&format!("{MOTD}; ls /boot/initrd.img-$OLD; dpkg --audit"), &format!("{told}/boot/initrd.img-$OLD\n"));
+    root.sh("apt-get -qq -y install linux-headers-$OLD");
+    root.says("dkms status --failed", "");
+    kernel_is_whole(&mut root, "good.ko\nwell.ko\n");
+    // A package that comes then names them too, once each.
+    root.sh("mv /lib/modules/$OLD/build/include /srv");
+    let said = root.sh("apt-get -qq -y reinstall /root/good.deb");
+    assert!(said.contains(&root.expand("\nTo have them: apt install linux-headers-$OLD\n")), "{said}");
+    root.sh("mv /srv/include /lib/modules/$OLD/build/");
+
+    // In one run of apt, the image first: headers that ask for it are not even unpacked when its hook runs.
+    root.sh("apt-get -qq -y purge linux-image-$OLD linux-headers-$OLD");
+    root.sh(
+        "cd /root && dpkg-deb -R /var/cache/apt/archives/linux-headers-${OLD}_*.deb h \
+         && sed -i \"s/^Depends: /Pre-Depends: linux-image-$OLD\\n&/\" h/DEBIAN/control && dpkg-deb -Znone --build h h.deb",
+    );
+    let said = root.sh("apt-get -qq -y install linux-image-$OLD /root/h.deb");
+    let coming = format!("{skipped}They come with linux-headers-$OLD, which is about to be installed.\n");
+    assert!(said.contains(&root.expand(&coming)) && !said.contains("could not be installed"), "{said}");
+    kernel_is_whole(&mut root, "good.ko\nwell.ko\n");
+    root.says("dkms status --failed", "");
+}
+
+#[test]
+fn what_a_log_says_does_nothing_to_a_terminal() {
+    let mut root = root();
+    root.quick("bad", "MAKE=\"printf 'error: \\\\033[2J\\\\r%0300d' 1; false\"\nAUTOINSTALL=yes");
+    root.sh("dkms add bad/1; /etc/kernel/postinst.d/dkms $K");
+    let reason = root.sh("dkms status --failed | sed -n 2p");
+    assert!(!reason.contains('\x1b') && !reason.contains('\r') && reason.contains("): error:  [2J 000"), "{reason:?}");
+    assert!(reason.len() < 250 && reason.ends_with("...\n"), "{reason:?}");
+}
+
+#[test]
+fn a_machine_that_was_short_of_something_is_tried_again() {
+    let mut root = root();
+    root.quick("bad", "MAKE='echo fatal error: x: No space left on device; false'\nAUTOINSTALL=yes");
+    let hook = "/etc/kernel/postinst.d/dkms $K 2>&1";
+    root.sh(&format!("dkms add bad/1; {hook}"));
+    let said = root.sh(hook);
+    assert!(said.contains("Building module(s)...(bad exit status: 1)"), "{said}");
+    // And what cannot write its state says so, and holds nothing up.
+    root.sh("mount -t tmpfs -o size=4k,nr_inodes=1 full /var/lib/dkms; true");
+    let output = root.run(hook);
+    assert_eq!(output.code, 0, "{output:?}");
+}
