@@ -6,6 +6,7 @@ pub mod diagnostics;
 pub mod digest;
 pub mod dpkg;
 pub mod files;
+pub mod harmless;
 pub mod lock;
 pub mod memory;
 pub mod modinfo;
