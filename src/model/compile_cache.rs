@@ -20,7 +20,7 @@ use crate::model::module::Id;
 use crate::model::site::Site;
 use crate::model::tools;
 use crate::system::digest::{Digest, Notes, Tree};
-use crate::system::files::by_age;
+use crate::system::files::{by_age, remove_any};
 use crate::system::process::find_program;
 use crate::system::sandbox::{Isolation, Mount, User};
 
@@ -134,7 +134,7 @@ impl CompileCache {
     fn open(&self, dir: &Path) -> io::Result<()> {
         // ccache fails where it cannot write, and so would the build: after somebody else ran it there, say.
         if !self.owns(dir) {
-            fs::remove_dir_all(dir)?;
+            remove_any(dir)?;
         }
         fs::create_dir_all(dir)?;
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
@@ -165,7 +165,6 @@ impl CompileCache {
                 ("CCACHE_CONFIGPATH", text("/dev/null")),
                 ("CCACHE_CONFIGPATH2", text("/dev/null")),
             ],
-            // What other builds made is not for this one's eyes.
             mounts: vec![Mount::Empty { at: self.root.clone() }],
             programs: Some(self.programs.clone()),
         }
@@ -177,6 +176,6 @@ fn keep_newest(place: &Path, most: usize, used: &Path) {
     let _ = fs::File::open(used).and_then(|dir| dir.set_modified(std::time::SystemTime::now()));
     let dirs = by_age(place);
     for dir in dirs.iter().take(dirs.len().saturating_sub(most)).filter(|dir| *dir != used) {
-        let _ = fs::remove_dir_all(dir);
+        let _ = remove_any(dir);
     }
 }

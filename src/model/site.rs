@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The machine we act on, as far as every action needs it.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -10,7 +11,8 @@ use crate::model::module::Id;
 use crate::model::tree::Tree;
 use crate::system::output::Output;
 use crate::system::paths::Paths;
-use crate::system::sandbox::{Isolation, User};
+use crate::system::sandbox::{Isolation, Mount, User};
+use crate::system::trust;
 
 /// The user that builds run as.
 const BUILD_USER: &str = "_dkms";
@@ -114,6 +116,10 @@ impl Site {
             }
             *tree = std::path::absolute(&*tree).unwrap_or_else(|_| tree.clone());
         }
+        // What stands there is installed, or believed, by root.
+        for tree in [&framework.dkms_tree, &framework.source_tree, &framework.install_tree, &framework.cache_tree] {
+            trust::check(tree)?;
+        }
         let tree = Tree::new(&framework.dkms_tree, &framework.source_tree);
         let root = rustix::process::geteuid().is_root();
         let memory = Memory::new(&framework.cache_tree, root);
@@ -157,15 +163,23 @@ impl Site {
         if self.builds_as_root(id) { Isolation::None } else { Isolation::available() }
     }
 
+    /// What hides the caches from a sandbox: what other builds made is not for this one's eyes.
+    pub fn without_caches(&self) -> Option<Mount> {
+        let at = self.framework.cache_tree.clone();
+        (self.root && at.is_dir()).then_some(Mount::Empty { at })
+    }
+
     /// The directory of a kernel's modules.
     pub fn modules(&self, release: &str) -> PathBuf {
         self.framework.install_tree.join(release)
     }
 
-    /// A private directory that vanishes when dropped.
+    /// A directory for nobody but us, that vanishes when dropped.
     pub fn scratch(&self) -> Result<tempfile::TempDir> {
         let place: &Path = &self.framework.tmp_location;
-        tempfile::Builder::new().prefix("dkms.").tempdir_in(place).map_err(|source| Error::Io {
+        trust::check_shared(place)?;
+        let private = PermissionsExt::from_mode(0o700);
+        tempfile::Builder::new().prefix("dkms.").permissions(private).tempdir_in(place).map_err(|source| Error::Io {
             what: format!("Cannot make a temporary directory in {}", place.display()),
             source,
         })

@@ -22,4 +22,5 @@ pub mod side_by_side;
 mod sys;
 pub mod terminal;
 pub mod tokens;
+pub mod trust;
 pub mod version;
