@@ -7,6 +7,7 @@
 
 mod add;
 mod apt;
+mod attack;
 mod bad_input;
 mod bench;
 mod boot;
@@ -36,5 +37,6 @@ mod takeover;
 mod tarball;
 mod tarball_safety;
 mod toolchain;
+mod trees;
 mod upgrade;
 mod walkthrough;
