@@ -6,6 +6,8 @@ pub mod tarball;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::system::trust::WeakSpot;
+
 /// A result of this library.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -221,6 +223,12 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// Others than root could have written what root would read or run.
+    #[error("{0}")]
+    Untrusted(#[from] WeakSpot),
+    /// A signing key without its certificate, or the other way round.
+    #[error("{0}")]
+    HalfPair(String),
     /// Somebody said it already: the exit code is left, and what to do next.
     #[error("")]
     Said {
@@ -235,14 +243,19 @@ impl Error {
     /// The exit code of a command that ends with this error.
     pub fn code(&self) -> u8 {
         match self {
-            Self::NoModule { .. } | Self::BadName(_) | Self::NotRoot | Self::NoWriteAccess(_) | Self::Io { .. } => 1,
+            Self::NoModule { .. }
+            | Self::BadName(_)
+            | Self::NotRoot
+            | Self::NoWriteAccess(_)
+            | Self::HalfPair(_)
+            | Self::Io { .. } => 1,
             Self::NoSource(_) => 2,
             Self::AlreadyAdded(_) | Self::NotAdded(_) => 3,
             Self::NoOsRelease | Self::NoConf(_) | Self::Broken(_) => 4,
             Self::PatchOutside(_) | Self::NoPatch { .. } => 5,
             Self::PatchFailed { .. } | Self::NoKernel(_) | Self::MissingModule { .. } | Self::InstallAborted => 6,
             Self::NotProduced { .. } => 7,
-            Self::BadConf(_) | Self::EmptySource(_) => 8,
+            Self::BadConf(_) | Self::EmptySource(_) | Self::Untrusted(_) => 8,
             Self::BuildFailed { .. } => 10,
             Self::AutoinstallFailed { .. } => 11,
             Self::MissingDepends { .. } | Self::Stranded { .. } => 13,

@@ -742,7 +742,9 @@ fn a_full_module_directory_is_left_as_it_was() {
         "quick",
         "DEST_MODULE_NAME=apple-gmux\nBUILT_MODULE_NAME[1]=second\nDEST_MODULE_LOCATION[1]=/updates\nMAKE='cp quick.ko second.ko'",
     );
-    root.sh(&format!("dkms build quick/1 && mkdir {updates} && mount -t tmpfs -o size=100k updates {updates}"));
+    root.sh(&format!(
+        "dkms build quick/1 && mkdir {updates} && mount -t tmpfs -o mode=755,size=100k updates {updates}"
+    ));
     let before = root.sh(TRACE);
 
     // No room at all, room for one of its two modules.

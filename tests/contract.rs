@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! tests/contract.md says where each statement of the contract is shown; here is looked that this is so.
+//! tests/contract.md says where each statement of the contract is shown, and SECURITY.md where each promise is; here is
+//! looked that this is so.
 
 use std::fs;
 use std::path::Path;
@@ -70,6 +71,18 @@ fn every_test_and_scene_that_the_index_names_is_there() {
         })
         .collect();
     assert!(wrong.is_empty(), "tests/contract.md names what is not there: {wrong:#?}");
+}
+
+#[test]
+fn every_test_that_security_md_names_is_there() {
+    let text = read("SECURITY.md").expect("SECURITY.md");
+    let named: Vec<&str> = quoted(&text, '`').filter(|name| name.contains("::") && !name.ends_with("::x")).collect();
+    let wrong: Vec<&&str> = named.iter().filter(|name| !is_test(name)).collect();
+    assert!(named.len() > 20 && wrong.is_empty(), "SECURITY.md names what is not there: {wrong:#?}");
+    // A promise is a paragraph that begins in bold.
+    let promised = text.split("\n## ").find(|section| section.starts_with("What is promised")).unwrap_or_default();
+    let without: Vec<&str> = promised.split("\n\n").skip(1).filter(|promise| !promise.contains("::")).collect();
+    assert!(without.is_empty(), "promises without a test: {without:#?}");
 }
 
 #[test]

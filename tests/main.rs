@@ -7,6 +7,7 @@
 
 mod add;
 mod apt;
+mod attack;
 mod bad_input;
 mod bench;
 mod boot;
@@ -40,5 +41,6 @@ mod tarball;
 mod tarball_safety;
 mod toolchain;
 mod torture;
+mod trees;
 mod upgrade;
 mod walkthrough;

@@ -139,7 +139,7 @@ fn the_same_module_gives_the_same_tarball() {
         root.sh(&format!("dkms mktarball hello/1 -k $K --archive=/root/{name}"));
         root.sh("cp -r /usr/src/hello-1 /usr/src/new && touch -r /usr/src/{hello-1,new}/dkms.conf && \
                  rm -r /usr/src/hello-1 && mv /usr/src/new /usr/src/hello-1 && \
-                 find /var/lib/dkms /usr/src/hello-1 -not -name dkms.conf -exec touch {} + && chown -R 1:1 /usr/src/hello-1");
+                 find /var/lib/dkms /usr/src/hello-1 -not -name dkms.conf -exec touch {} + && chgrp -R 1 /usr/src/hello-1");
     }
     root.sh("cd /root && for kind in gz xz zst; do cmp {1,2}.tar.$kind || exit; done");
     root.sh("touch /usr/src/hello-1/dkms.conf && SOURCE_DATE_EPOCH=86400 dkms mktarball hello/1 -k $K --archive=/root/3.tar");
@@ -210,7 +210,7 @@ Manual intervention is required!
 fn a_tarball_cut_short_by_a_full_disk_is_none() {
     let mut root = Root::with(Layer::Ours, &[]);
     root.quick("hello", "");
-    root.sh("dkms build hello/1 -k $K && mkdir /root/full && mount -t tmpfs -o size=8k full /root/full");
+    root.sh("dkms build hello/1 -k $K && mkdir /root/full && mount -t tmpfs -o mode=755,size=8k full /root/full");
     root.sh("echo old >/root/full/x.tar");
     let output = root.run("dkms mktarball hello/1 -k $K --archive=/root/full/x.tar");
     assert!(output.code == 6 && output.text.contains("No space left on device"), "{output:?}");

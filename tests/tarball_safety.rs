@@ -141,6 +141,26 @@ fn only_files_are_in_a_tarball() {
 }
 
 #[test]
+fn a_small_tarball_takes_neither_memory_nor_disk() {
+    let mut root = prepared();
+    refused(
+        &mut root,
+        "cp -r proj t/ && mkdir -p t/proj/$(printf 'd/%.0s' {1..70}) && tar -cf x.tar -C t proj",
+        &format!("proj/{} lies too deep", "d/".repeat(64)),
+    );
+    // A name without end, and a header: neither is held in memory.
+    for kind in ["L", "K", "x"] {
+        root.sh(&format!(
+            "cd /root/w && rm -f x.tar.gz && perl -e 'my $h = pack(q(a100 a8 a8 a8 a12 a12 A8 a1 a100 a8 a32 a32 a8 a8 a167), q(././@LongLink), q(0000644), q(0), q(0), q(74000000000), q(0), q(), q({kind}), q(), qq(ustar  ));
+             my $s = 0; $s += $_ for unpack(q(C*), $h); substr($h, 148, 8) = sprintf(qq(%06o\\0 ), $s); print $h; print qq(a) x (1 << 20) for 1..300' | gzip -1 >x.tar.gz"
+        ));
+        let output = root.run("ulimit -v 1000000; cd /root/w && dkms ldtarball x.tar.gz");
+        assert!(output.code == 3 && output.text.contains("a name in it is too long"), "{kind}: {output:?}");
+    }
+    root.says("find /var/lib/dkms -mindepth 1 ! -name 'mok.*'; ls -d /usr/src/hello* 2>/dev/null; true", "");
+}
+
+#[test]
 fn what_is_loaded_is_ours() {
     let mut root = prepared();
     root.sh("cd /root/w && mkdir proj/sub && echo >proj/sub/run && ln -s ../hello.ko proj/sub/link && \
@@ -184,7 +204,7 @@ fn a_load_that_cannot_end_leaves_nothing() {
     root.sh("mkdir -p /var/lib/dkms/.loading-killed/dkms_main_tree");
     root.says("dkms status", "");
     for full in ["/var/lib/dkms", "/usr/src"] {
-        root.sh(&format!("mkdir -p /var/lib/dkms && mount -t tmpfs -o size=8k full {full}"));
+        root.sh(&format!("mkdir -p /var/lib/dkms && mount -t tmpfs -o mode=755,size=8k full {full}"));
         let output = root.run("dkms ldtarball /root/w/all.tar");
         assert!(output.code == 1 && output.text.contains("No space left on device"), "{full}: {output:?}");
         root.says(&format!("ls -A {full} && umount {full} && dkms status"), "");

@@ -125,10 +125,12 @@ pub fn take_in(site: &Site, invocation: &Invocation, source: &Path, say: &Block)
     fs::create_dir_all(parent).doing(cannot("make", parent))?;
     let beside = Scratch::new(parent).doing(cannot("write", parent))?;
     let new = beside.path().join("source");
+    // Root's copies are root's: who owns the original could change what root will build and run.
+    let owner = if site.root { Owner::Is(0, 0) } else { Owner::Same };
     if place.exists() && !replaced {
-        copy_tree(&place, &new, Owner::Same).doing(|| format!("Cannot copy the source in {}", place.display()))?;
+        copy_tree(&place, &new, owner).doing(|| format!("Cannot copy the source in {}", place.display()))?;
     }
-    copy_tree(&source, &new, Owner::Same)
+    copy_tree(&source, &new, owner)
         .and_then(|()| files::publish(&new, &place))
         .doing(|| format!("Cannot copy the source to {}", place.display()))
         .map(|()| id)

@@ -16,5 +16,5 @@ pub fn run(site: &Site) -> Result<()> {
     let mut said = String::new();
     let keys = sign::keys(site, &framework, &mut said);
     site.output.block().print(said);
-    keys.map(drop).ok_or(Error::silent(1))
+    keys.map(drop).map_err(|half| half.map_or(Error::silent(1), |half| Error::HalfPair(half.to_string())))
 }

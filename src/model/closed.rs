@@ -2,7 +2,7 @@
 //! Configuration files that only we may read, made readable to the user who evaluates them.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Doing, Result};
@@ -35,19 +35,20 @@ impl Copies {
         Ok(Self { dir: site.scratch()?, of: Vec::new() })
     }
 
-    /// Copies `file`, or the whole directory it is in, and lets `file` name the copy.
-    pub fn add(&mut self, file: &mut PathBuf, with_neighbours: bool, user: User) -> Result<()> {
+    /// Copies `file`, or the whole directory it is in, and lets `file` name the copy. A package's own is not followed
+    /// where it is a link: it could lead to what nobody but root may read.
+    pub fn add(&mut self, file: &mut PathBuf, is_packages: bool, with_neighbours: bool, user: User) -> Result<()> {
         let owner = Owner::Is(user.uid, user.gid);
         let place = self.dir.path().join(self.of.len().to_string());
         let original = file.parent().unwrap_or(Path::new("/")).to_owned();
-        let copied = if with_neighbours {
+        let copied = if with_neighbours || is_packages && file.is_symlink() {
             copy_tree(&original, &place, owner)
         } else {
             copy_file(file, &place.join(file.file_name().unwrap_or_default()), owner)
         };
-        let open = fs::Permissions::from_mode(0o755);
+        // For that user, and for nobody else.
         copied
-            .and_then(|()| fs::set_permissions(self.dir.path(), open))
+            .and_then(|()| chown(self.dir.path(), Some(user.uid), Some(user.gid)))
             .doing(|| format!("Cannot copy {} for reading", file.display()))?;
         *file = place.join(file.file_name().unwrap_or_default());
         self.of.push((place.to_string_lossy().into_owned(), original.to_string_lossy().into_owned()));

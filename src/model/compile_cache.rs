@@ -130,7 +130,7 @@ impl CompileCache {
     fn open(&self, dir: &Path) -> io::Result<()> {
         // ccache fails where it cannot write, and so would the build: after somebody else ran it there, say.
         if !self.owns(dir) {
-            fs::remove_dir_all(dir)?;
+            remove_any(dir)?;
         }
         fs::create_dir_all(dir)?;
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
@@ -219,6 +219,6 @@ fn keep_newest(place: &Path, most: usize, used: &Path) {
     let _ = fs::File::open(used).and_then(|dir| dir.set_modified(std::time::SystemTime::now()));
     let dirs = by_age(place);
     for dir in dirs.iter().take(dirs.len().saturating_sub(most)).filter(|dir| *dir != used) {
-        let _ = fs::remove_dir_all(dir);
+        let _ = remove_any(dir);
     }
 }

@@ -3,10 +3,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use crate::error::{Doing, Result};
+use crate::system::memory::machine_memory;
 use crate::system::paths::Paths;
+use crate::system::sandbox::Limits;
 use crate::system::shell::{Evaluation, Values};
+use crate::system::trust;
 
 /// The keys.
 pub(crate) const NAMES: &[&str] = &[
@@ -36,6 +40,10 @@ pub(crate) const NAMES: &[&str] = &[
     "result_store_size",
     "on_failure",
     "critical_modules",
+    "build_memory",
+    "build_processes",
+    "build_time",
+    "build_disk_reserve",
     ADDON_MODULES_DIR,
 ];
 
@@ -104,6 +112,8 @@ pub struct Framework {
     pub result_store: bool,
     /// How large all that is kept may become, in bytes.
     pub result_store_size: u64,
+    /// How much of the machine a command of a build may take.
+    pub build_limits: Limits,
     /// What hooks and packages' scripts do about a module that could not be installed.
     pub on_failure: OnFailure,
     /// Modules without which this machine shall not boot, besides those that its root file system stands on; `none` for
@@ -128,6 +138,7 @@ impl Framework {
         let mut files = paths.framework_confs();
         files.insert(0, paths.system("/etc/sysconfig/module-init-tools"));
         files.retain(|file| file.exists());
+        files.iter().try_for_each(|file| trust::check(file))?;
         let mut values = Values::default();
         for name in FROM_ENVIRONMENT {
             if let Ok(value) = std::env::var(name) {
@@ -201,6 +212,12 @@ impl Framework {
                 .filter(|name| !name.is_empty())
                 .map(str::to_owned)
                 .collect(),
+            build_limits: Limits {
+                memory: size(values.get("build_memory")).or_else(machine_memory),
+                processes: values.get("build_processes").parse().ok().or(Some(1024 + 64 * cores() as u64)),
+                time: Some(duration(values.get("build_time")).unwrap_or(Duration::from_secs(12 * 3600))),
+                disk_reserve: size(values.get("build_disk_reserve")).unwrap_or(256 << 20),
+            },
         }
     }
 }
@@ -217,6 +234,20 @@ fn size(text: &str) -> Option<u64> {
         _ => return None,
     };
     digits.parse::<u64>().ok()?.checked_mul(1 << unit)
+}
+
+/// A time in seconds, or in units: `90s`, `30m`, `2h`.
+fn duration(text: &str) -> Option<Duration> {
+    let (number, unit) = match text.strip_suffix(['s', 'm', 'h']) {
+        Some(number) => (number, text.as_bytes()[number.len()]),
+        None => (text, b's'),
+    };
+    let seconds = number.parse::<u64>().ok()?.checked_mul(match unit {
+        b'h' => 3600,
+        b'm' => 60,
+        _ => 1,
+    })?;
+    Some(Duration::from_secs(seconds))
 }
 
 /// How many jobs run at a time where nobody says: as many as this process may use cores.
@@ -276,6 +307,14 @@ mod tests {
             assert_eq!(size(text), bytes, "{text}");
         }
         assert_eq!([size(""), size("G"), size("1X"), size("-1")], [None; 4]);
+    }
+
+    #[test]
+    fn times_are_said_in_units() {
+        for (text, seconds) in [("7", Some(7)), ("90s", Some(90)), ("2m", Some(120)), ("3h", Some(10800))] {
+            assert_eq!(duration(text), seconds.map(Duration::from_secs), "{text}");
+        }
+        assert_eq!([duration(""), duration("h"), duration("1d"), duration("-1"), duration("1 h")], [None; 5]);
     }
 
     #[test]

@@ -10,8 +10,9 @@ use crate::model::module::Id;
 use crate::model::tree::Tree;
 use crate::system::output::Output;
 use crate::system::paths::Paths;
-use crate::system::sandbox::{Isolation, User};
+use crate::system::sandbox::{Isolation, Mount, User};
 use crate::system::scratch::{self, Scratch};
+use crate::system::trust;
 
 /// The user that builds run as.
 const BUILD_USER: &str = "_dkms";
@@ -118,6 +119,10 @@ impl Site {
             }
             *tree = std::path::absolute(&*tree).unwrap_or_else(|_| tree.clone());
         }
+        // What stands there is installed, or believed, by root.
+        for tree in [&framework.dkms_tree, &framework.source_tree, &framework.install_tree, &framework.cache_tree] {
+            trust::check(tree)?;
+        }
         let tree = Tree::new(&framework.dkms_tree, &framework.source_tree);
         let root = rustix::process::geteuid().is_root();
         let memory = Memory::new(&framework.cache_tree, root);
@@ -161,6 +166,12 @@ impl Site {
         if self.builds_as_root(id) { Isolation::None } else { Isolation::available() }
     }
 
+    /// What hides the caches from a sandbox: what other builds made is not for this one's eyes.
+    pub fn without_caches(&self) -> Option<Mount> {
+        let at = self.framework.cache_tree.clone();
+        (self.root && at.is_dir()).then_some(Mount::Empty { at })
+    }
+
     /// The directory of a kernel's modules.
     pub fn modules(&self, release: &str) -> PathBuf {
         self.framework.install_tree.join(release)
@@ -175,9 +186,10 @@ impl Site {
         }
     }
 
-    /// A private directory that vanishes when dropped.
+    /// A directory for nobody but us, that vanishes when dropped.
     pub fn scratch(&self) -> Result<Scratch> {
         let place: &Path = &self.framework.tmp_location;
+        trust::check_shared(place)?;
         Scratch::named(place, TEMPORARY).map_err(|source| Error::Io {
             what: format!("Cannot make a temporary directory in {}", place.display()),
             source,

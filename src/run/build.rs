@@ -23,10 +23,16 @@ use crate::steps::sign::Signing;
 use crate::system::files::{find, read_foreign};
 use crate::system::output::Block;
 use crate::system::process;
+use crate::system::sandbox::{self, Limit};
 use crate::system::tokens::JobToken;
+use crate::system::trust;
 
-/// Larger modules than this are none: nvidia's, unstripped, have some 100 MiB.
-const LARGEST_MODULE: u64 = 1 << 30;
+/// What a build makes is no larger than this, all of it together: nvidia's modules, unstripped, have some 100 MiB. It is
+/// held in memory.
+const LARGEST_RESULT: u64 = 1 << 30;
+
+/// Nor is it more files than this.
+const MOST_FILES: usize = 1 << 16;
 
 /// Builds `work`'s modules for its kernel into the workshop's result.
 #[derive(Debug)]
@@ -102,7 +108,11 @@ impl<'a> Build<'a> {
         command.env_remove("CARGO_MAKEFLAGS");
         self.made().told.push(description.to_owned());
         let told = Told { description, text, names: &self.workshop.names };
-        logged::run(self.work.site, self.work.say, &self.workshop.log, &mut command, told)
+        let code = logged::run(self.work.site, self.work.say, &self.workshop.log, &mut command, told)?;
+        if sandbox::overstepped(code) == Some(Limit::Disk) {
+            self.workshop.has_overgrown();
+        }
+        Ok(code)
     }
 
     /// How a command that runs now takes part in the compile cache: what lies in the build directory decides.
@@ -149,18 +159,26 @@ impl<'a> Build<'a> {
         }
         let theirs = self.workshop.open_result()?;
         let ended = self.workshop.show(&self.work, &theirs, |place| self.script(Script::PostBuild, Some(place)));
-        for file in find(&theirs, &mut |_| true) {
+        let mut left = self.left();
+        for file in find(&theirs, &mut |_| true).into_iter().take(MOST_FILES) {
             let relative = file.strip_prefix(&theirs).unwrap_or(&file);
             // What it does to the modules' copies stays with it: those are signed already.
             let module = is_module_file(&relative.to_string_lossy());
             if file.is_symlink() || module || relative.starts_with("log") {
                 continue;
             }
-            let bytes = read_foreign(&theirs, relative, LARGEST_MODULE).doing(cannot("read", &file))?;
+            let bytes = read_foreign(&theirs, relative, left).doing(cannot("read", &file))?;
+            left -= bytes.len() as u64;
             finish::put(&self.workshop.result.join(relative), &bytes)?;
             self.made().files.insert(relative.to_owned(), bytes);
         }
         ended
+    }
+
+    /// How much more there can be of what it makes, in bytes.
+    fn left(&self) -> u64 {
+        let made: usize = self.made().files.values().map(Vec::len).sum();
+        LARGEST_RESULT.saturating_sub(made as u64)
     }
 
     fn script(&self, script: Script, result: Option<&Path>) -> Result<()> {
@@ -243,6 +261,7 @@ pub fn build_environment(file: &str, say: &Block) -> Result<BTreeMap<String, Str
     if file.is_empty() {
         return Ok(BTreeMap::new());
     }
+    trust::check(Path::new(file))?;
     let output = Command::new("bash")
         .args(["--norc", "--noprofile", "-c", ". \"$1\" >&2 && exec env -0", "dkms", file])
         .env_remove("BASH_ENV")

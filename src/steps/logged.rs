@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Commands of a build: told while they run, and written down in make.log.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -14,9 +14,13 @@ use crate::system::files::open_log;
 use crate::system::output::Block;
 use crate::system::process;
 use crate::system::renaming::Renaming;
+use crate::system::sandbox::{self, Limit};
 
 /// How often a person at a terminal sees that a command still runs.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(3);
+
+/// More than this of what one command prints is read by nobody, and fills a disk.
+const LARGEST_OUTPUT: u64 = 256 << 20;
 
 /// Writes the head of a make.log.
 pub fn begin(work: &Work, log: &Path) -> Result<()> {
@@ -49,7 +53,7 @@ pub fn run(site: &Site, say: &Block, log: &Path, command: &mut Command, told: To
     say.print(if verbose { format!("{text}\n") } else { format!("{description}...") });
     append(log, format!("\n{description}\n# command: {text}\n"))?;
     let mut file = open_log(log).doing(cannot("write", log))?;
-    let mut written = Ok(());
+    let (mut written, mut left) = (Ok(()), LARGEST_OUTPUT);
     let started = Instant::now();
     let code = std::thread::scope(|scope| {
         let (ended, end) = channel::<()>();
@@ -57,8 +61,12 @@ pub fn run(site: &Site, say: &Block, log: &Path, command: &mut Command, told: To
             scope.spawn(move || show_life(say, &end));
         }
         let mut pass = |output: &[u8]| {
-            if written.is_ok() {
+            if written.is_ok() && left > 0 {
                 written = file.write_all(output);
+                left = left.saturating_sub(output.len() as u64);
+                if left == 0 && written.is_ok() {
+                    written = file.write_all(b"\n# what else it prints is left out\n");
+                }
             }
             if verbose {
                 say.print(output);
@@ -75,6 +83,17 @@ pub fn run(site: &Site, say: &Block, log: &Path, command: &mut Command, told: To
     let seconds = started.elapsed().as_secs();
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     let line = "-".repeat(64);
+    if let Some(limit) = sandbox::overstepped(code) {
+        let (why, setting) = match limit {
+            Limit::Time => ("it took too long", "build_time"),
+            Limit::Disk => ("it took the last of a disk", "build_disk_reserve"),
+        };
+        let why = format!("{description} was ended: {why}, see {setting} in /etc/dkms/framework.conf");
+        append(log, format!("\n# {why}\n"))?;
+        if std::io::stderr().is_terminal() {
+            say.warn(&why);
+        }
+    }
     append(log, format!("\n# exit code: {code}\n# elapsed time: {hours:02}:{minutes:02}:{seconds:02}\n{line}\n"))?;
     tell_end(say, code, verbose, text);
     Ok(code)

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Doing, Error, Result, cannot};
 use crate::model::headers::Headers;
@@ -13,6 +14,7 @@ use crate::system::files::{self, Owner, copy_tree, remove_any, take_ownership};
 use crate::system::process::plain_environment;
 use crate::system::sandbox::{self, Isolation, Mount, Sandbox, User};
 use crate::system::scratch::Scratch;
+use crate::system::trust;
 
 /// The place of one build: in the tree, so that its result is published by renaming.
 #[derive(Debug)]
@@ -33,6 +35,15 @@ pub struct Workshop {
     headers: Vec<Mount>,
     /// What the build calls them, and what they are called outside.
     pub names: Vec<(String, String)>,
+    overgrown: AtomicBool,
+}
+
+impl Drop for Workshop {
+    fn drop(&mut self) {
+        // However deep somebody made them.
+        let _ = remove_any(self.dir.path());
+        let _ = remove_any(self.tmp.path());
+    }
 }
 
 impl Workshop {
@@ -44,9 +55,18 @@ impl Workshop {
         // Mode 1777, or the compiler, run by another user, puts its temporary files beside the source.
         let tmp = site.scratch()?;
         let inner = tmp.path().join("tmp");
-        files::make_open_dir(&inner).doing(cannot("make", &inner))?;
         let isolation = site.isolation_of(id);
         let user = if site.builds_as_root(id) { None } else { site.build_user() };
+        // The build's own, or the compiler puts its temporary files beside the source; and nobody else's, who could put
+        // something there for it to find.
+        fs::create_dir(&inner)
+            .and_then(|()| fs::set_permissions(&inner, fs::Permissions::from_mode(0o700)))
+            .and_then(|()| user.map_or(Ok(()), |user| chown(&inner, Some(user.uid), Some(user.gid))))
+            .doing(cannot("make", &inner))?;
+        if isolation != Isolation::Namespaces {
+            // It gets there by its name.
+            fs::set_permissions(tmp.path(), fs::Permissions::from_mode(0o711)).doing(cannot("open", tmp.path()))?;
+        }
         // Without a private view of the file system the build must stand where it believes to be.
         let build = if isolation == Isolation::Namespaces { dir.path().join("build") } else { site.tree.build_dir(id) };
         // Debugging symbols name the headers: where they are kept, by the names that these have outside.
@@ -63,6 +83,7 @@ impl Workshop {
             isolation,
             headers,
             names,
+            overgrown: AtomicBool::new(false),
         })
     }
 
@@ -71,12 +92,19 @@ impl Workshop {
         let Work { site, id, .. } = work;
         remove_any(&self.build).doing(cannot("clear", &self.build))?;
         let source = fs::canonicalize(site.tree.source_link(id)).doing(cannot("find", &site.tree.source_link(id)))?;
+        trust::check_all(&source)?;
         let owner = self.owner();
         copy_tree(&source, &self.build, owner).doing(|| "Cannot copy the source".into())?;
         fs::set_permissions(&self.build, fs::Permissions::from_mode(0o755)).doing(cannot("open", &self.build))?;
         let patches = site.paths.etc().join(&id.name).join("patches");
         if patches.is_dir() {
-            copy_tree(&patches, &self.build.join("patches"), owner).doing(|| "Cannot copy the patches".into())?;
+            trust::check_all(&patches)?;
+            // Not through a link that the source has there.
+            let place = self.build.join("patches");
+            if place.is_symlink() {
+                remove_any(&place).doing(cannot("replace", &place))?;
+            }
+            copy_tree(&patches, &place, owner).doing(|| "Cannot copy the patches".into())?;
         }
         if self.isolation == Isolation::Namespaces {
             // One of Debian's packages writes into its own source while it builds.
@@ -151,8 +179,11 @@ impl Workshop {
             mounts.push(writable(&self.build, build_dir.clone()));
             mounts.extend(result.map(|result| writable(result, result.to_owned())));
         }
+        mounts.extend(site.without_caches());
         mounts.extend_from_slice(more);
-        let sandbox = Sandbox { user: self.user, mounts, cwd: build_dir, tmp: Some(self.tmp.path().join("tmp")) };
+        let tmp = Some(self.tmp.path().join("tmp"));
+        let limits = site.framework.build_limits.clone();
+        let sandbox = Sandbox { user: self.user, mounts, cwd: build_dir, tmp, limits };
         sandbox.confine(self.isolation, command).doing(|| "Cannot set up the sandbox for the build".into())
     }
 
@@ -181,18 +212,29 @@ impl Workshop {
         Ok(())
     }
 
+    /// What the build made took the last of a disk: it is not to be kept.
+    pub fn has_overgrown(&self) {
+        self.overgrown.store(true, Ordering::Relaxed);
+    }
+
     /// Leaves what the failed build made, and its log, where people look for them: `TREE/M/V/build`.
     pub fn leave_behind(self, work: &Work) -> Result<()> {
         let place = work.site.tree.build_dir(work.id);
+        // The directory was the build's to write: nothing in it is followed, and before anybody sees it, it is ours.
+        let kept = if self.overgrown.load(Ordering::Relaxed) {
+            remove_any(&self.build).and_then(|()| fs::create_dir(&self.build))
+        } else {
+            take_ownership(&self.build)
+        };
+        kept.doing(cannot("keep", &self.build))?;
+        let log = self.build.join("make.log");
+        remove_any(&log).doing(cannot("clear", &log))?;
+        fs::rename(&self.log, &log).doing(cannot("keep", &log))?;
         if self.build != place {
             remove_any(&place).doing(cannot("clear", &place))?;
             fs::rename(&self.build, &place).doing(cannot("keep", &place))?;
         }
-        // The directory was the build's to write: nothing in it is followed, and from now on it is ours.
-        let log = place.join("make.log");
-        remove_any(&log).doing(cannot("clear", &log))?;
-        fs::rename(&self.log, &log).doing(cannot("keep", &log))?;
-        take_ownership(&place).doing(cannot("keep", &place))
+        Ok(())
     }
 
     /// Makes the modules the state for this kernel, in one step, in place of older ones.

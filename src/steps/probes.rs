@@ -46,7 +46,8 @@ pub fn ask(site: &Site, kernel: &Kernel, cache: &CompileCache) -> Result<()> {
     let mut make = Command::new("make");
     make.arg("-s").arg("-C").arg(&kernel.build_dir).arg(format!("M={PLACE}"));
     make.args(toolchain.llvm.then_some("LLVM=1")).arg("modules");
-    let sandbox = Sandbox { user: site.build_user(), mounts, cwd: PLACE.into(), tmp: Some(tmp) };
+    let limits = site.framework.build_limits.clone();
+    let sandbox = Sandbox { user: site.build_user(), mounts, cwd: PLACE.into(), tmp: Some(tmp), limits };
     sandbox.confine(Isolation::Namespaces, &mut make).doing(|| "Cannot set up a sandbox".into())?;
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths(share.programs.into_iter().chain(std::env::split_paths(&path))).unwrap_or(path);

@@ -4,11 +4,13 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::error::Error;
 use crate::steps::Work;
 use crate::system::lock;
 use crate::system::output::Block;
 use crate::system::paths::below;
 use crate::system::process::{self, is_executable, plain_environment};
+use crate::system::trust;
 
 /// Which script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +100,10 @@ pub fn run(work: &Work, script: Script) -> i32 {
     let Some(found) = find(work, script, &source, &source) else {
         return 0;
     };
+    if let Err(error) = trust::check(&found.file).map_err(Error::from) {
+        work.say.error(&error);
+        return error.code().into();
+    }
     work.say.say(format!("Running the {} script:", script.name()));
     let mut command = process::script(&found.file);
     command.args(&found.arguments).current_dir(&found.dir);

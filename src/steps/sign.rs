@@ -11,9 +11,11 @@ use crate::error::{Doing, Result};
 use crate::model::framework::Framework;
 use crate::model::kernel::{Kernel, setting};
 use crate::model::site::Site;
+use crate::system::files;
 use crate::system::output::Words;
 use crate::system::process::{self, find_program, is_executable};
 use crate::system::scratch::Scratch;
+use crate::system::trust;
 
 /// How a kernel's modules are signed, and what is told of it before the first of them is built.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +33,17 @@ struct Signer {
     certificate: String,
 }
 
+/// One file of a pair without the other. Neither is written over: it may be what the firmware has enrolled.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{there} is there, but {missing} is not, and is not made without it.\nBring {missing} back, or make another pair: \
+     mv {there} {there}.old && dkms generate_mok"
+)]
+pub struct HalfPair {
+    there: String,
+    missing: String,
+}
+
 impl Signing {
     /// Decides for one kernel; makes a key pair if there is none.
     pub fn decide(site: &Site, kernel: &Kernel) -> Result<Self> {
@@ -46,7 +59,10 @@ impl Signing {
         let Some(signer) = &self.signer else { return };
         words.say(format!("Signing module {}", told.display()));
         let mut command = Command::new(&signer.tool);
-        command.args([&signer.hash, &signer.key, &signer.certificate]).arg(file);
+        // A command line is for everybody to read. The kernel's own sign-file takes the PIN from there.
+        let (key, pin) = apart(&signer.key);
+        command.args([&signer.hash, &key, &signer.certificate]).arg(file);
+        command.envs(pin.map(|pin| ("KBUILD_SIGN_PIN", pin)));
         // A key in hardware serves one after the other.
         static HARDWARE: Mutex<()> = Mutex::new(());
         let turn = signer.key.starts_with("pkcs11:").then(|| HARDWARE.lock());
@@ -83,8 +99,18 @@ fn decide(site: &Site, framework: &Framework, kernel: &Kernel, said: &mut String
     if !is_executable(&tool) {
         return unsigned(said, format!("Binary {} not found", tool.display()));
     }
-    let (key, certificate) = keys(site, framework, said)?;
-    Some(Signer { tool, hash: hash.to_owned(), key, certificate })
+    if let Err(spot) = trust::check(&tool) {
+        unsigned(said, format!("Binary {} can be changed by others than root", tool.display()));
+        said.push_str(&format!("{spot}\n"));
+        return None;
+    }
+    match keys(site, framework, said) {
+        Ok((key, certificate)) => Some(Signer { tool, hash: hash.to_owned(), key, certificate }),
+        Err(half) => {
+            half.inspect(|half| said.push_str(&format!("{half}\n")));
+            None
+        }
+    }
 }
 
 /// The program that signs: the administrator's, or the distribution's, or what comes with the headers.
@@ -105,8 +131,13 @@ fn sign_tool(site: &Site, framework: &Framework, kernel: &Kernel) -> PathBuf {
     if tool.is_file() { tool } else { site.modules(release).join("build/scripts/sign-file") }
 }
 
-/// The key and the certificate, told of in `said`; made if there are none. `None` if there are none still.
-pub fn keys(site: &Site, framework: &Framework, said: &mut String) -> Option<(String, String)> {
+/// The key and the certificate, told of in `said`; made if there are none. The error is why there are none still, if more
+/// is to be told of it than is in `said`.
+pub fn keys(
+    site: &Site,
+    framework: &Framework,
+    said: &mut String,
+) -> std::result::Result<(String, String), Option<HalfPair>> {
     let mut say = |line: String| said.push_str(&format!("{line}\n"));
     let (mut key, mut certificate) = (framework.mok_signing_key.clone(), framework.mok_certificate.clone());
     let shim = site.distribution.is_ubuntu() && key.is_empty() && certificate.is_empty();
@@ -122,21 +153,38 @@ pub fn keys(site: &Site, framework: &Framework, said: &mut String) -> Option<(St
         }
     }
     let complete = |key: &str, certificate: &str| key.starts_with("pkcs11:") || (exists(key) && exists(certificate));
-    if shim && !complete(&key, &certificate) {
+    // A certificate alone is stale, as update-secureboot-policy sees it.
+    if shim && !complete(&key, &certificate) && !exists(&key) {
         if find_program("update-secureboot-policy").is_none() {
             say("Binary update-secureboot-policy not found, modules won't be signed".into());
-            return None;
+            return Err(None);
         }
         say("Certificate or key are missing, generating them using update-secureboot-policy...".into());
         generate_by_shim(Path::new(&certificate));
     }
-    say(format!("Signing key: {key}"));
+    say(format!("Signing key: {}", apart(&key).0));
     say(format!("Public certificate (MOK): {certificate}"));
-    if !complete(&key, &certificate) {
+    if !key.starts_with("pkcs11:") {
+        if let Err(spot) = trust::check(Path::new(&key)) {
+            say(format!("Key file {key} can be changed by others than root, modules won't be signed\n{spot}"));
+            return Err(None);
+        }
+        // An earlier run may have been cut off.
+        if let Err(error) = put_in_place(Path::new(&key), Path::new(&certificate)) {
+            log::warn!("{error}");
+        }
+    }
+    let half = match (exists(&key), exists(&certificate)) {
+        (true, false) => Some(HalfPair { there: key.clone(), missing: certificate.clone() }),
+        (false, true) => Some(HalfPair { there: certificate.clone(), missing: key.clone() }),
+        _ => None,
+    };
+    let half = half.filter(|_| !key.starts_with("pkcs11:"));
+    if half.is_none() && !complete(&key, &certificate) {
         say("Certificate or key are missing, generating self signed certificate for MOK...".into());
         if find_program("openssl").is_none() {
             say("openssl not found, can't generate key and certificate.".into());
-            return None;
+            return Err(None);
         }
         if let Err(error) = generate(Path::new(&key), Path::new(&certificate)) {
             log::warn!("{error}");
@@ -145,17 +193,52 @@ pub fn keys(site: &Site, framework: &Framework, said: &mut String) -> Option<(St
     for (what, file) in [("Key", &key), ("Certificate", &certificate)] {
         if !file.starts_with("pkcs11:") && !exists(file) {
             say(format!("{what} file {file} not found and can't be generated, modules won't be signed"));
-            return None;
+            return Err(half);
         }
     }
-    Some((key, certificate))
+    Ok((key, certificate))
+}
+
+/// The URI of a key in hardware without the PIN in it, and the PIN, see RFC 7512; any other name as it is.
+fn apart(key: &str) -> (String, Option<String>) {
+    let value = key.strip_prefix("pkcs11:").and_then(|uri| uri.split([';', '?', '&']).find(|it| it.starts_with(PIN)));
+    let Some(value) = value else { return (key.to_owned(), None) };
+    let bare = [format!(";{value}"), format!("&{value}"), format!("{value}&"), format!("?{value}"), value.to_owned()];
+    let bare = bare.iter().find(|it| key.contains(it.as_str())).map_or(key.to_owned(), |it| key.replacen(it, "", 1));
+    (bare, Some(decoded(&value[PIN.len()..])))
+}
+
+const PIN: &str = "pin-value=";
+
+/// What stands for itself, or as `%` and two digits.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((&byte, more)) = rest.split_first() {
+        let digits = more.get(..2).and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+        match digits.filter(|_| byte == b'%') {
+            Some(value) => {
+                bytes.push(value);
+                rest = &more[2..];
+            }
+            None => {
+                bytes.push(byte);
+                rest = more;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn exists(file: &str) -> bool {
     Path::new(file).exists()
 }
 
-/// A self-signed pair, in place only when both are complete; the key is nobody's to read from its first byte.
+/// Where a pair is from when it is complete to when it is in place: beside the key, for root only.
+const READY: &str = ".mok-new";
+
+/// A self-signed pair; the key is nobody's to read from its first byte. Cut off at any moment, there is none or a whole
+/// one, if the next run has to put it in place.
 fn generate(key: &Path, certificate: &Path) -> Result<()> {
     let what = || "Cannot make a signing key".to_owned();
     let place = key.parent().unwrap_or(Path::new("/"));
@@ -178,13 +261,31 @@ fn generate(key: &Path, certificate: &Path) -> Result<()> {
     if code != 0 {
         return Err(std::io::Error::other(String::from_utf8_lossy(&said).trim().to_owned())).doing(what);
     }
-    let open = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    fs::set_permissions(&new_certificate, open)
-        .and_then(|()| crate::system::files::sync(&new_key))
-        .and_then(|()| crate::system::files::sync(&new_certificate))
-        .and_then(|()| crate::system::files::rename(&new_certificate, certificate))
-        .and_then(|()| crate::system::files::rename(&new_key, key))
-        .doing(what)
+    let ready = place.join(READY);
+    files::sync(&new_key)
+        .and_then(|()| files::sync(&new_certificate))
+        .and_then(|()| files::sync(dir.path()))
+        .and_then(|()| files::remove_any(&ready))
+        .and_then(|()| files::rename(dir.path(), &ready))
+        .doing(what)?;
+    put_in_place(key, certificate)
+}
+
+/// Puts a pair in place that is complete, unless there is a key, and forgets what is left of one.
+fn put_in_place(key: &Path, certificate: &Path) -> Result<()> {
+    let ready = key.parent().unwrap_or(Path::new("/")).join(READY);
+    if !ready.is_dir() {
+        return Ok(());
+    }
+    let (new_key, new_certificate) = (ready.join("key"), ready.join("pub"));
+    let put = || -> std::io::Result<()> {
+        if new_key.is_file() && new_certificate.is_file() && !key.exists() {
+            files::replace_with_copy(&new_certificate, certificate)?;
+            files::rename(&new_key, key)?;
+        }
+        files::remove_any(&ready)
+    };
+    put().doing(|| "Cannot put the signing key in place".into())
 }
 
 /// Ubuntu's shim makes the pair, and asks for its enrolment at the next boot.
@@ -219,4 +320,53 @@ fn in_chroot(site: &Site) -> bool {
     }
     let inode = |path: &str| fs::metadata(path).map(|meta| (meta.dev(), meta.ino()));
     site.root && matches!((inode("/proc/1/root/."), inode("/.")), (Ok(first), Ok(ours)) if first != ours)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pin_is_taken_out_of_the_name_of_a_key() {
+        for (key, bare, pin) in [
+            ("/var/lib/dkms/mok.key", "/var/lib/dkms/mok.key", None),
+            ("/odd;pin-value=1", "/odd;pin-value=1", None),
+            ("pkcs11:token=x", "pkcs11:token=x", None),
+            ("pkcs11:token=x;pin-value=12%3B4;object=y", "pkcs11:token=x;object=y", Some("12;4")),
+            ("pkcs11:token=x?pin-value=12", "pkcs11:token=x", Some("12")),
+            ("pkcs11:token=x?pin-value=12&module-name=m", "pkcs11:token=x?module-name=m", Some("12")),
+            ("pkcs11:token=x?module-name=m&pin-value=1%zz%", "pkcs11:token=x?module-name=m", Some("1%zz%")),
+            ("pkcs11:pin-value=1", "pkcs11:", Some("1")),
+        ] {
+            assert_eq!(apart(key), (bare.to_owned(), pin.map(str::to_owned)), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_pair_that_was_cut_off_is_put_in_place_and_a_key_is_never_written_over() -> std::io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let [key, certificate] = ["mok.key", "mok.pub"].map(|name| dir.path().join(name));
+        let ready = dir.path().join(READY);
+        let begin = |names: &[&str]| -> std::io::Result<()> {
+            fs::create_dir(&ready)?;
+            names.iter().try_for_each(|name| fs::write(ready.join(name), "new"))
+        };
+        let put = || put_in_place(&key, &certificate).map_err(std::io::Error::other);
+        let read = |file: &Path| fs::read_to_string(file).ok();
+        // Of half a pair nothing is taken.
+        begin(&["pub"])?;
+        put()?;
+        assert_eq!((read(&key), read(&certificate), ready.exists()), (None, None, false));
+        // The certificate is there already, and is the one that belongs to it.
+        fs::write(&certificate, "new")?;
+        begin(&["pub", "key"])?;
+        put()?;
+        let new = Some("new".to_owned());
+        assert_eq!((read(&key), read(&certificate), ready.exists()), (new.clone(), new, false));
+        fs::write(&key, "old")?;
+        begin(&["pub", "key"])?;
+        put()?;
+        assert_eq!((read(&key).as_deref(), ready.exists()), (Some("old"), false));
+        Ok(())
+    }
 }

@@ -2,6 +2,7 @@
 //! Unpacking a tarball that a stranger made: only files, directories and links among them, and only below one
 //! directory. Everything else is refused, with the name of what is wrong.
 
+use std::cell::Cell;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -21,6 +22,15 @@ const LARGEST: u64 = 8 << 30;
 /// Longer paths than these have no place in a file system, and none below the trees for certain.
 const LONGEST_NAME: usize = 200;
 const LONGEST_PATH: usize = 2048;
+
+/// No source has more levels of directories.
+const DEEPEST: usize = 64;
+
+/// What precedes an entry, long names above all, is held in memory: it is not larger than this.
+const LARGEST_HEAD: u64 = 1 << 20;
+
+/// What an entry takes on a disk, whatever it holds.
+const SMALLEST: u64 = 4096;
 
 /// How many links may lead to each other.
 const LINKS: usize = 32;
@@ -43,12 +53,17 @@ impl From<io::Error> for Trouble {
 pub fn unpack(file: &Path, into: &Path) -> Result<()> {
     let unpacked = compressed::Reader::open(file).map_err(Trouble::Io).and_then(|reader| {
         let mut unpacking = Unpacking { into, total: 0, links: Vec::new() };
-        let mut whole = Whole { reader, zeros: 0 };
+        let budget = Cell::new(LARGEST_HEAD);
+        let mut whole = Whole { reader, zeros: 0, budget: &budget };
         let mut archive = Archive::new(&mut whole);
         for entry in archive.entries()? {
-            unpacking.entry(entry?)?;
+            let entry = entry?;
+            // What is left of it is passed over on the way to the next one.
+            budget.set(entry.size().saturating_add(LARGEST_HEAD));
+            unpacking.entry(entry)?;
         }
         unpacking.make_links()?;
+        budget.set(LARGEST);
         whole.check()
     });
     unpacked.map_err(|trouble| match trouble {
@@ -68,21 +83,25 @@ fn is_the_tarballs(error: &io::Error) -> bool {
 }
 
 /// Knows whether an archive came to its end, which is a block of zeros.
-struct Whole {
+struct Whole<'a> {
     reader: compressed::Reader,
     zeros: usize,
+    /// How much may be read up to the next entry.
+    budget: &'a Cell<u64>,
 }
 
-impl Read for Whole {
+impl Read for Whole<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.reader.read(buffer)?;
+        let left = self.budget.get().checked_sub(read as u64);
+        self.budget.set(left.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a name in it is too long"))?);
         let zeros = buffer[..read].iter().rev().take_while(|byte| **byte == 0).count();
         self.zeros = if zeros == read { self.zeros + zeros } else { zeros };
         Ok(read)
     }
 }
 
-impl Whole {
+impl Whole<'_> {
     /// Reads what follows the last entry: a compressed file says only at its end whether all of it was there.
     fn check(&mut self) -> std::result::Result<(), Trouble> {
         io::copy(&mut self.by_ref().take(LARGEST), &mut io::sink())?;
@@ -106,7 +125,15 @@ struct Unpacking<'a> {
     links: Vec<Link>,
 }
 
+const TOO_LARGE: &str = "makes it larger than any module's source is";
+
 impl Unpacking<'_> {
+    /// Counts what comes to be on the disk; whether that is too much.
+    fn grow(&mut self, bytes: u64) -> bool {
+        self.total = self.total.saturating_add(bytes.max(SMALLEST));
+        self.total > LARGEST
+    }
+
     fn entry(&mut self, mut entry: Entry<impl Read>) -> std::result::Result<(), Trouble> {
         let bytes = entry.path_bytes().into_owned();
         let name = shown(&bytes);
@@ -116,9 +143,8 @@ impl Unpacking<'_> {
             return Ok(());
         }
         let refused = |why| Err(Trouble::Unsafe(name.clone(), why));
-        self.total = self.total.saturating_add(entry.size().max(512));
-        if self.total > LARGEST {
-            return refused("makes it larger than any module's source is");
+        if self.grow(entry.size()) {
+            return refused(TOO_LARGE);
         }
         let place = match place(&bytes) {
             Ok(place) => self.into.join(place),
@@ -166,6 +192,10 @@ impl Unpacking<'_> {
                     return refused("is a link to a file that is not in it");
                 }
                 if target != place {
+                    // Each link becomes a file of its own.
+                    if self.grow(fs::metadata(&target)?.len()) {
+                        return refused(TOO_LARGE);
+                    }
                     remove(&place)?;
                     fs::copy(&target, &place)?;
                 }
@@ -238,6 +268,9 @@ fn place(bytes: &[u8]) -> std::result::Result<PathBuf, &'static str> {
             Component::ParentDir => return Err("has a name with .. in it"),
             _ => return Err("has an absolute name"),
         }
+    }
+    if place.components().count() > DEEPEST {
+        return Err("lies too deep");
     }
     Ok(place)
 }
@@ -342,5 +375,35 @@ mod tests {
             assert_eq!(place(name.as_bytes()).ok(), expected.map(PathBuf::from), "{name}");
         }
         assert!(place(&[b'x'; 201]).is_err() && place("x/".repeat(2000).as_bytes()).is_err());
+        assert!(place("x/".repeat(64).as_bytes()).is_ok() && place("x/".repeat(65).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_link_to_a_file_takes_as_much_as_the_file() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(100_000);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, "file", io::repeat(b'x').take(100_000))?;
+        for name in ["a", "b", "c"] {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(EntryType::Link);
+            header.set_size(0);
+            header.set_mode(0o644);
+            builder.append_link(&mut header, name, "file")?;
+        }
+        let bytes = builder.into_inner()?;
+        let mut unpacking = Unpacking { into: dir.path(), total: LARGEST - 320_000, links: Vec::new() };
+        let mut archive = Archive::new(bytes.as_slice());
+        let refused: Vec<String> = archive
+            .entries()?
+            .filter_map(|entry| match unpacking.entry(entry.ok()?) {
+                Err(Trouble::Unsafe(name, why)) => Some(format!("{name} {why}")),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(refused, [format!("c {TOO_LARGE}")]);
+        Ok(())
     }
 }

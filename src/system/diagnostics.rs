@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What happens behind the words, on standard error, where `DKMS_LOG` asks for it (`error` to `trace`).
 
+use std::io::IsTerminal;
+
 use log::{LevelFilter, Log, Metadata, Record};
+
+use super::harmless::Harmless;
 
 struct Stderr;
 
@@ -12,8 +16,10 @@ impl Log for Stderr {
 
     fn log(&self, record: &Record) {
         let line = format!("dkms: {}: {}\n", record.level().as_str().to_lowercase(), record.args());
+        let line =
+            if std::io::stderr().is_terminal() { Harmless::default().pass(line.as_bytes()) } else { line.into_bytes() };
         // Nobody is left to tell if this fails.
-        let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
+        let _ = rustix::io::write(rustix::stdio::stderr(), &line);
     }
 
     fn flush(&self) {}

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The lock between processes that change one tree: `flock(2)` on the tree's own directory.
+//! The lock between processes that change one tree: `flock(2)`.
 //!
-//! The kernel releases it when the holder dies, however it dies, and no file is left behind for it.
+//! The kernel releases it when the holder dies, however it dies. Root's is on a file in /run, named after the tree, that
+//! nobody else can open: whoever may read a directory may lock it, and keep root waiting. Who is not root locks the
+//! directory of his tree.
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
@@ -22,7 +24,7 @@ pub struct Lock {
 impl Lock {
     /// Locks `directory`; `waiting` is called, at most once, with the holder's command line before waiting for him.
     pub fn take(directory: &Path, waiting: impl FnOnce(&str)) -> io::Result<Self> {
-        let file = File::open(directory)?;
+        let file = open(directory)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) if std::env::var_os(HELD).is_some() => {}
@@ -38,6 +40,21 @@ impl Lock {
         }
         Ok(Self { _directory: file })
     }
+}
+
+/// What is locked for a tree.
+fn open(directory: &Path) -> io::Result<File> {
+    let dir = File::open(directory)?;
+    if !rustix::process::geteuid().is_root() {
+        return Ok(dir);
+    }
+    let meta = dir.metadata()?;
+    let file = format!("/run/dkms-{:x}-{}.lock", meta.dev(), meta.ino());
+    let mut options = fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
+    // Where there is no /run, in the barest of chroots, nobody else is either.
+    Ok(options.open(file).unwrap_or(dir))
 }
 
 /// Who holds the lock on `file`: process number and command line, from /proc/locks (see proc(5)).

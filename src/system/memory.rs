@@ -38,6 +38,12 @@ impl Gauge {
     }
 }
 
+/// All memory of the machine, in bytes, with what it can swap to.
+pub fn machine_memory() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    kilobytes(&text, "MemTotal:")?.checked_add(kilobytes(&text, "SwapTotal:").unwrap_or(0))
+}
+
 /// How many jobs may run while `running` do and so many bytes are left: those, and what there is room for; never none.
 fn jobs(running: usize, available: u64) -> usize {
     let more = usize::try_from(available / PER_JOB).unwrap_or(usize::MAX);

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::harmless::Harmless;
 use super::screen::{FRAME, Screen};
 use super::{interrupt, terminal};
 
@@ -56,6 +57,8 @@ struct State {
     head: usize,
     /// Where a person sees the jobs at work: both streams are one terminal then.
     screen: Option<Screen>,
+    /// For what goes to a terminal, by stream.
+    harmless: [Harmless; 2],
 }
 
 impl State {
@@ -71,6 +74,18 @@ impl State {
     }
 
     fn put(&mut self, stream: Stream, text: &[u8]) {
+        // Much of it was written by others; what we draw ourselves does not come here.
+        let is_terminal = match stream {
+            Stream::Out => std::io::stdout().is_terminal(),
+            Stream::Err => std::io::stderr().is_terminal(),
+        };
+        let harmless;
+        let text = if is_terminal {
+            harmless = self.harmless[stream as usize].pass(text);
+            &harmless
+        } else {
+            text
+        };
         match &mut self.screen {
             Some(screen) => screen.say(text),
             None => write_all(stream, text),

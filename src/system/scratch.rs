@@ -35,13 +35,15 @@ pub struct Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         all().remove(self.dir.path());
+        // A build may have made more levels than the standard library's way can remove.
+        let _ = remove_any(self.dir.path());
     }
 }
 
 /// Removes all that this process has, because it ends.
 pub fn remove_all() {
     for dir in &*all() {
-        let _ = fs::remove_dir_all(dir);
+        let _ = remove_any(dir);
     }
 }
 
@@ -54,8 +56,10 @@ impl Scratch {
     /// The same with another beginning of the name.
     pub fn named(parent: &Path, prefix: &str) -> io::Result<Self> {
         sweep(parent, prefix);
+        let private = fs::Permissions::from_mode(0o700);
         loop {
-            let dir = tempfile::Builder::new().prefix(prefix).tempdir_in(parent).at(parent)?;
+            let dir =
+                tempfile::Builder::new().prefix(prefix).permissions(private.clone()).tempdir_in(parent).at(parent)?;
             // Between its making and its locking somebody may have taken it for one that nobody uses.
             if let Some(in_use) = lock(dir.path()) {
                 all().insert(dir.path().to_owned());
@@ -89,7 +93,7 @@ pub fn sweep(parent: &Path, prefix: &str) {
         let ours = fs::symlink_metadata(&dir)
             .is_ok_and(|meta| meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw());
         if let Some(_nobody) = ours.then(|| lock(&dir)).flatten() {
-            let gone = fs::remove_dir_all(&dir);
+            let gone = remove_any(&dir);
             gone.unwrap_or_else(|error| log::info!("{}: {error}", dir.display()));
         }
     }

@@ -11,6 +11,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::time::Duration;
 
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
@@ -113,19 +114,22 @@ pub fn restore_signals(signals: &Signals) {
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, &signals.0, std::ptr::null_mut()) };
 }
 
-/// Waits for one of the blocked `numbers`.
-pub fn wait_signal(numbers: &[c_int]) -> c_int {
+/// Waits for one of the blocked `numbers`, for so long at most.
+pub fn wait_signal_for(numbers: &[c_int], time: Duration) -> Option<c_int> {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-    let mut number = 0;
-    // SAFETY: sigemptyset fills the set, sigwait writes to `number` only.
-    unsafe {
+    let time = libc::timespec {
+        tv_sec: time.as_secs().min(1 << 30) as libc::time_t,
+        tv_nsec: time.subsec_nanos() as libc::c_long,
+    };
+    // SAFETY: sigemptyset fills the set, sigtimedwait writes nothing for a null pointer.
+    let number = unsafe {
         libc::sigemptyset(set.as_mut_ptr());
         for &number in numbers {
             libc::sigaddset(set.as_mut_ptr(), number);
         }
-        libc::sigwait(set.as_ptr(), &mut number);
-    }
-    number
+        libc::sigtimedwait(set.as_ptr(), std::ptr::null_mut(), &time)
+    };
+    (number > 0).then_some(number)
 }
 
 /// Ends this process as signal `number` would, without a core file.
@@ -228,6 +232,62 @@ pub fn leave_keyring() {
     unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>()) };
 }
 
+/// This machine's kind in what the kernel shows to filters of system calls: AUDIT_ARCH of linux/audit.h.
+const ARCH: Option<u32> = if cfg!(target_arch = "x86_64") {
+    Some(0xc000_003e)
+} else if cfg!(target_arch = "aarch64") {
+    Some(0xc000_00b7)
+} else if cfg!(target_arch = "riscv64") {
+    Some(0xc000_00f3)
+} else if cfg!(all(target_arch = "powerpc64", target_endian = "little")) {
+    Some(0xc000_0015)
+} else if cfg!(target_arch = "s390x") {
+    Some(0x8000_0016)
+} else if cfg!(target_arch = "loongarch64") {
+    Some(0xc000_0102)
+} else if cfg!(target_arch = "x86") {
+    Some(0x4000_0003)
+} else if cfg!(target_arch = "arm") {
+    Some(0x4000_0028)
+} else {
+    None
+};
+
+/// socketcall(2), where there is one: it makes sockets, too.
+#[cfg(any(target_arch = "x86", target_arch = "s390x", target_arch = "powerpc64"))]
+const SOCKETCALL: libc::c_long = libc::SYS_socketcall;
+#[cfg(not(any(target_arch = "x86", target_arch = "s390x", target_arch = "powerpc64")))]
+const SOCKETCALL: libc::c_long = libc::SYS_socket;
+
+/// Nothing this process executes can make a socket again (but for socketpair(2)), or go around that: seccomp(2) answers
+/// with "permission denied". System calls of another architecture are refused altogether. It needs "no new privileges".
+pub fn refuse_sockets() -> io::Result<()> {
+    let Some(arch) = ARCH else { return Err(io::ErrorKind::Unsupported.into()) };
+    let step = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
+    let load = |offset| step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset);
+    let jump = |kind, k, jt, jf| step(libc::BPF_JMP | kind | libc::BPF_K, jt, jf, k);
+    let end = |k| step(libc::BPF_RET | libc::BPF_K, 0, 0, k);
+    // struct seccomp_data: the number of the call, then the architecture. Jumps are relative; refused is what gets to
+    // the end. From 1 << 30 on are calls of x32.
+    let mut code = [
+        load(4),
+        jump(libc::BPF_JEQ, arch, 0, 6),
+        load(0),
+        jump(libc::BPF_JGE, 1 << 30, 4, 0),
+        jump(libc::BPF_JEQ, libc::SYS_socket as u32, 3, 0),
+        jump(libc::BPF_JEQ, SOCKETCALL as u32, 2, 0),
+        jump(libc::BPF_JEQ, libc::SYS_io_uring_setup as u32, 1, 0),
+        end(libc::SECCOMP_RET_ALLOW),
+        end(libc::SECCOMP_RET_ERRNO | libc::EACCES as u32),
+    ];
+    let program = libc::sock_fprog { len: code.len() as u16, filter: code.as_mut_ptr() };
+    // SAFETY: the program and its steps live through the call, which copies them.
+    match unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// `text` up to its first NUL, as a C string.
 pub fn until_nul(text: &[u8]) -> CString {
     let end = text.iter().position(|&byte| byte == 0).unwrap_or(text.len());
@@ -270,7 +330,7 @@ mod tests {
             block_signals();
             // SAFETY: sends a signal to this very process.
             unsafe { libc::kill(libc::getpid(), libc::SIGHUP) };
-            exit(wait_signal(&[libc::SIGTERM, libc::SIGHUP]));
+            exit(wait_signal_for(&[libc::SIGTERM, libc::SIGHUP], Duration::from_secs(60)).unwrap_or(0));
         };
         let status = waitpid(Some(pid), WaitOptions::empty())?.map(|(_, status)| status);
         assert_eq!(status.and_then(|s| s.exit_status()), Some(libc::SIGHUP));

@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::{Conf, DIRECTIVES, plain};
 use crate::error::{Doing, Error, Result};
@@ -17,8 +18,9 @@ use crate::model::kernel::Kernel;
 use crate::model::module::{Id, Target};
 use crate::model::site::Site;
 use crate::system::process::plain_environment;
-use crate::system::sandbox::{Isolation, Sandbox, User};
+use crate::system::sandbox::{Isolation, Limits, Sandbox, User};
 use crate::system::shell::{Evaluation, Values};
+use crate::system::trust::{self, WeakSpot};
 
 /// What the files see; the last two only where the package is known already.
 pub(super) const VARIABLES: [&str; 18] = [
@@ -44,6 +46,9 @@ pub(super) const VARIABLES: [&str; 18] = [
 
 /// Questions that one bash answers. More would have it copy more for each subshell.
 const MOST_TOGETHER: usize = 64;
+
+/// How long bash may take to read what it was given. Some look around on the system; none compiles.
+const LONGEST: Duration = Duration::from_secs(300);
 
 /// So many are worth another bash beside the first.
 const WORTH_ANOTHER: usize = 8;
@@ -105,6 +110,10 @@ impl Question<'_> {
             }
             let mut files = vec![std::path::absolute(&question.file).unwrap_or_else(|_| question.file.clone())];
             files.extend(question.overrides(&overrides));
+            if let Err(spot) = question.check(&files) {
+                *answer = Some(Err(spot.into()));
+                continue;
+            }
             let key = if alike { question.key(&files, &mut texts) } else { None };
             let known = key.as_ref().zip(question.id).and_then(|(key, id)| site.memory.values(id, key));
             match known {
@@ -124,6 +133,16 @@ impl Question<'_> {
             }
         }
         answers.into_iter().flatten().collect()
+    }
+
+    /// Refuses files that others than root could change. One that was named to us may be anybody's: nothing of it is
+    /// root's yet.
+    fn check(&self, files: &[PathBuf]) -> std::result::Result<(), WeakSpot> {
+        let is_registered = self.is_registered();
+        if let Some(dir) = self.file.parent().filter(|_| is_registered) {
+            trust::check_source(dir)?;
+        }
+        files.iter().skip(usize::from(!is_registered)).try_for_each(|file| trust::check(file))
     }
 
     /// What a file sees under one of [`VARIABLES`].
@@ -326,11 +345,15 @@ fn bash(
             };
             // A registered package's conf may look at what lies beside it, which its build is given anyway; a plain one
             // does not, and whatever else is closed stands alone.
-            copies.add(file, index == 0 && key.is_none() && question.is_registered(), user)?;
+            copies.add(file, index == 0, index == 0 && key.is_none() && question.is_registered(), user)?;
         }
     }
     log::debug!("one bash for {} questions", asked.len());
-    Sandbox { user, mounts: Vec::new(), cwd: cwd.to_owned(), tmp: None }
+    let site = asked.first().map(|asked| asked.question.site);
+    let limits = site.map(|site| site.framework.build_limits.clone()).unwrap_or_default();
+    let limits = Limits { time: limits.time.map(|time| time.min(LONGEST)), ..limits };
+    let mounts = site.and_then(Site::without_caches).into_iter().collect();
+    Sandbox { user, mounts, cwd: cwd.to_owned(), tmp: None, limits }
         .confine(Isolation::available(), &mut bash)
         .doing(|| "Cannot set up the sandbox for dkms.conf".into())?;
     Ok((bash, copies))

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Build, LARGEST_MODULE, finish};
+use super::{Build, finish};
 use crate::error::{Doing, Error, Result};
 use crate::model::conf::Module;
 use crate::steps::sign::Signing;
@@ -16,8 +16,6 @@ use crate::system::{process, side_by_side};
 impl Build<'_> {
     /// Brings the modules out of the build directory: ours are copies, of regular files only, signed and compressed.
     pub(super) fn collect(&self, modules: &[&Module], signing: &Signing) -> Result<()> {
-        let foreign =
-            |module: &Module| read_foreign(&self.workshop.build, Path::new(&module.built_file()), LARGEST_MODULE);
         let missing = modules.iter().find(|module| {
             fs::symlink_metadata(self.workshop.build.join(module.built_file())).map_or(true, |meta| !meta.is_file())
         });
@@ -30,13 +28,15 @@ impl Build<'_> {
         }
         self.work.say.phase("signing and compressing");
         self.strip(modules)?;
-        let mut files = BTreeMap::new();
+        let (mut files, mut left) = (BTreeMap::new(), self.left());
         for module in modules {
-            let bytes = foreign(module).doing(|| format!("Cannot take over {}", module.built_file()))?;
+            let bytes = read_foreign(&self.workshop.build, Path::new(&module.built_file()), left)
+                .doing(|| format!("Cannot take over {}", module.built_file()))?;
+            left -= bytes.len() as u64;
             files.insert(finish::place(module), bytes);
         }
         // Absent if nothing is exported; whatever else goes wrong with it, the modules are good without.
-        if let Ok(bytes) = read_foreign(&self.workshop.build, Path::new("Module.symvers"), LARGEST_MODULE) {
+        if let Ok(bytes) = read_foreign(&self.workshop.build, Path::new("Module.symvers"), left) {
             files.insert(PathBuf::from("module/Module.symvers"), bytes);
         }
         finish::modules(&self.work, self.workshop, modules, &files, signing, self.token)?;

@@ -4,12 +4,13 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{self, FileType, Mode, OFlags};
 use rustix::process::{
-    DumpableBehavior, Gid, Pid, Signal, Uid, WaitOptions, chdir, getpid, getppid, set_child_subreaper,
-    set_dumpable_behavior, set_parent_process_death_signal, setsid, umask, waitpid,
+    DumpableBehavior, Gid, Pid, Resource, Rlimit, Signal, Uid, WaitOptions, chdir, getpid, getppid, getrlimit,
+    set_child_subreaper, set_dumpable_behavior, set_parent_process_death_signal, setrlimit, setsid, umask, waitpid,
 };
 use rustix::thread::{
     CapabilitySet, CapabilitySets, clear_ambient_capability_set, set_capabilities, set_no_new_privs, set_thread_groups,
@@ -17,9 +18,9 @@ use rustix::thread::{
 };
 
 use super::doing::Doing;
-use super::guard::{guard, reap};
+use super::guard::{Watch, guard, reap};
 use super::plan::Step;
-use super::{Isolation, User, view};
+use super::{Isolation, Limits, User, view};
 use crate::system::sys::{self, Fork, Signals};
 
 /// What is needed on the way in.
@@ -35,6 +36,8 @@ pub struct Entry {
     pub cwd: CString,
     pub steps: Vec<Step>,
     pub ruleset: Option<OwnedFd>,
+    pub limits: Limits,
+    pub watch: Watch,
 }
 
 impl Entry {
@@ -61,6 +64,8 @@ impl Entry {
         }
         let signals = sys::block_signals();
         self.own_streams();
+        self.offer_to_memory_killer();
+        self.watch.end = self.limits.time.and_then(|time| Instant::now().checked_add(time));
         match self.isolation {
             Isolation::Namespaces => self.go_apart(&signals),
             Isolation::Landlock | Isolation::None => self.go_watched(&signals),
@@ -73,7 +78,7 @@ impl Entry {
         let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).doing("pipe", c"")?;
         if let Fork::Parent(init) = sys::fork().doing("fork", c"")? {
             sys::close_all_but(Some(&read));
-            guard(init, Some(&read));
+            guard(init, Some(&read), &mut self.watch);
         }
         drop(read);
         setsid().doing("session", c"")?;
@@ -103,7 +108,7 @@ impl Entry {
         set_child_subreaper(Some(this)).doing("guard", c"")?;
         if let Fork::Parent(command) = sys::fork().doing("fork", c"")? {
             sys::close_all_but(None::<&OwnedFd>);
-            guard(command, None);
+            guard(command, None, &mut self.watch);
         }
         setsid().doing("session", c"")?;
         umask(Mode::WGRP | Mode::WOTH);
@@ -138,11 +143,32 @@ impl Entry {
         }
     }
 
+    /// When memory runs out, the kernel ends this before anything else.
+    fn offer_to_memory_killer(&self) {
+        let file = fs::open(c"/proc/self/oom_score_adj", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+        // Without it the kernel chooses by size alone.
+        let _ = file.and_then(|file| rustix::io::write(file, b"1000"));
+    }
+
+    fn limit(&self) -> io::Result<()> {
+        let processes = self.limits.processes.filter(|_| self.user.is_some());
+        for (resource, limit) in
+            [(Resource::Data, self.limits.memory), (Resource::Nproc, processes), (Resource::Core, Some(0))]
+        {
+            let Some(limit) = limit else { continue };
+            // Never more than there was.
+            let limit = getrlimit(resource).maximum.map_or(limit, |most| most.min(limit));
+            setrlimit(resource, Rlimit { current: Some(limit), maximum: Some(limit) }).doing("limit", c"")?;
+        }
+        Ok(())
+    }
+
     /// Nothing here or below will have a privilege again.
     fn drop_privileges(&self) -> io::Result<()> {
         if self.isolation == Isolation::None && self.user.is_none() {
             return Ok(());
         }
+        self.limit()?;
         set_no_new_privs(true).doing("privileges", c"")?;
         let _ = clear_ambient_capability_set();
         sys::empty_bounding_set();
@@ -156,6 +182,8 @@ impl Entry {
         let none = CapabilitySets { effective: none, permitted: none, inheritable: none };
         set_capabilities(None, none).doing("capabilities", c"")?;
         sys::leave_keyring();
+        // Not every kernel and container has filters; namespaces and Landlock are what there is then.
+        let _ = sys::refuse_sockets();
         Ok(())
     }
 }

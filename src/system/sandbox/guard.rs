@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The processes that stay behind a command: they wait for it, and end what it leaves.
 
+use std::ffi::CString;
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
-use rustix::fs::{self, Mode, OFlags};
+use rustix::fs::{self, Mode, OFlags, statvfs};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, wait};
 
@@ -23,10 +25,51 @@ pub fn reap(command: Pid, report: &OwnedFd) -> ! {
     }
 }
 
+/// How the guard ends for a command that took too long, and for one that took the last of a disk.
+pub const TOO_LONG: libc::c_int = libc::SIGXCPU;
+pub const TOO_LARGE: libc::c_int = libc::SIGXFSZ;
+
+/// How often the guard looks.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// What the guard looks at while a command runs.
+#[derive(Debug, Default)]
+pub struct Watch {
+    pub end: Option<Instant>,
+    /// Where it may write, as seen inside, and what has to stay free there.
+    pub places: Vec<(CString, u64)>,
+}
+
+impl Watch {
+    /// Small file systems are nobody's but the build's, and less than there is cannot be kept free.
+    fn begin(&mut self) {
+        for (place, reserve) in &mut self.places {
+            let Ok(stat) = statvfs(&**place) else { continue };
+            let (all, free) = (stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize);
+            *reserve = if all / 4 < *reserve { 0 } else { (*reserve).min(free / 2) };
+        }
+    }
+
+    /// Why it has to end, if it has.
+    fn verdict(&self) -> Option<libc::c_int> {
+        let full = |(place, reserve): &(CString, u64)| {
+            *reserve > 0 && statvfs(&**place).is_ok_and(|stat| stat.f_bavail * stat.f_frsize < *reserve)
+        };
+        if self.end.is_some_and(|end| Instant::now() >= end) {
+            Some(TOO_LONG)
+        } else if self.places.iter().any(full) {
+            Some(TOO_LARGE)
+        } else {
+            None
+        }
+    }
+}
+
 /// The process that the caller waits for: ends as the command did, after the last process of it is gone.
 /// `main` is the command or the process 1 that reports on it.
-pub fn guard(main: Pid, report: Option<&OwnedFd>) -> ! {
+pub fn guard(main: Pid, report: Option<&OwnedFd>, watch: &mut Watch) -> ! {
     let mut told = None;
+    watch.begin();
     let status = loop {
         match wait(WaitOptions::NOHANG) {
             Ok(Some((pid, status))) if pid == main => break status,
@@ -34,9 +77,10 @@ pub fn guard(main: Pid, report: Option<&OwnedFd>) -> ! {
             Ok(None) => {}
             Err(_) => sys::exit(1),
         }
-        match sys::wait_signal(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT]) {
-            libc::SIGCHLD => {}
-            signal => {
+        let signals = [libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT];
+        match sys::wait_signal_for(&signals, LOOK).or_else(|| watch.verdict()) {
+            None | Some(libc::SIGCHLD) => {}
+            Some(signal) => {
                 told = Some(signal);
                 let _ = kill_process(main, Signal::KILL);
             }

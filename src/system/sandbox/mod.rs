@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Runs a command in a private view of the system: everything read-only, no other process, no network, no privilege.
+//! Runs a command in a private view of the system: everything read-only, no other process, no network, no
+//! privilege, and not more of the machine than it may have.
 //!
 //! Three processes stand behind a confined command. The one that the standard library knows is the *guard*: it stays
 //! outside, holds nothing but a pipe, and ends as the command ends. Its child is process 1 of the new process
@@ -29,6 +30,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -128,6 +130,38 @@ impl Mount {
     }
 }
 
+/// How much of the machine a command may take. What is none has no limit but that of the caller.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Private memory of one process, in bytes (RLIMIT_DATA).
+    pub memory: Option<u64>,
+    /// Processes of the user, all that run as he taken together (RLIMIT_NPROC). Not for the caller himself.
+    pub processes: Option<u64>,
+    /// How long it may take.
+    pub time: Option<Duration>,
+    /// Bytes that it has to leave free where it may write; half of what is free there if that is less, and nothing on
+    /// a file system that has less than four times as many.
+    pub disk_reserve: u64,
+}
+
+/// Why a command ended that [`Limits`] ended, by its exit code as a shell tells it.
+pub fn overstepped(code: i32) -> Option<Limit> {
+    match code - 128 {
+        guard::TOO_LONG => Some(Limit::Time),
+        guard::TOO_LARGE => Some(Limit::Disk),
+        _ => None,
+    }
+}
+
+/// A limit that ends a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// [`Limits::time`]
+    Time,
+    /// [`Limits::disk_reserve`]
+    Disk,
+}
+
 /// What a command is to see of the system.
 #[derive(Clone, Debug, Default)]
 pub struct Sandbox {
@@ -141,6 +175,8 @@ pub struct Sandbox {
     /// A directory (mode 1777) that appears, writable, as `/tmp` and `/var/tmp`. Without namespaces it stays where it
     /// is, and `TMPDIR` names it.
     pub tmp: Option<PathBuf>,
+    /// How much it may take.
+    pub limits: Limits,
 }
 
 impl Sandbox {
@@ -152,6 +188,8 @@ impl Sandbox {
     /// - When `wait` returns, nothing that the command started is alive. To end it early use [`stop`].
     /// - The command is in a session of its own and cannot reach the caller's terminal but through its streams.
     /// - If the view cannot be made, `spawn` fails, and a line on the command's standard error says why.
+    /// - It can make no sockets, in no family, where the kernel has filters for system calls.
+    /// - Of all processes the kernel ends it first when memory runs out.
     /// - Without namespaces only binds of a path to itself can be had; `Empty`, `Dir` and `Link` are passed over.
     pub fn confine(&self, isolation: Isolation, command: &mut Command) -> io::Result<()> {
         let mut entry = self.entry(isolation)?;

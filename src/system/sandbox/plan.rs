@@ -10,6 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::process::{geteuid, getgid, getpid, getuid};
 
 use super::enter::Entry;
+use super::guard::Watch;
 use super::{Isolation, Mount, Sandbox, landlock};
 
 /// Places that are always empty, where they exist, and their modes: the sockets and shared memory of the system.
@@ -70,8 +71,20 @@ impl Sandbox {
             maps: [map(getuid().as_raw()), map(getgid().as_raw())],
             cwd: c_path(&self.cwd)?,
             steps: if isolation == Isolation::Namespaces { self.steps()? } else { Vec::new() },
+            watch: Watch { end: None, places: self.places(isolation)? },
+            limits: self.limits.clone(),
             ruleset: if isolation == Isolation::Landlock { Some(landlock::ruleset(self)?) } else { None },
         })
+    }
+
+    /// Where it may write, and what has to stay free there.
+    fn places(&self, isolation: Isolation) -> io::Result<Vec<(CString, u64)>> {
+        let tmp = self.tmp.iter().map(|tmp| if isolation == Isolation::Namespaces { Path::new("/tmp") } else { tmp });
+        let mounts = self.mounts.iter().filter_map(|mount| match mount {
+            Mount::Bind { at, writable: true, .. } => Some(at.as_path()),
+            _ => None,
+        });
+        tmp.chain(mounts).map(|place| Ok((c_path(place)?, self.limits.disk_reserve))).collect()
     }
 
     fn steps(&self) -> io::Result<Vec<Step>> {

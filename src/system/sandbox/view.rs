@@ -111,6 +111,9 @@ fn clone_tree(path: &CStr, attributes: u64) -> io::Result<OwnedFd> {
 fn tmpfs(mode: &CStr) -> rustix::io::Result<OwnedFd> {
     let context = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(context.as_fd(), c"mode", mode)?;
+    // It is memory, which nobody's end gives back before the sandbox's.
+    fsconfig_set_string(context.as_fd(), c"size", c"64m")?;
+    fsconfig_set_string(context.as_fd(), c"nr_inodes", c"65536")?;
     fsconfig_create(context.as_fd())?;
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
     fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)

@@ -230,7 +230,7 @@ fn tokens_reach_a_sandbox() -> io::Result<()> {
         let mut command = make(dir.path(), &log);
         let mounts = vec![Mount::Bind { from: work.clone(), at: work.clone(), writable: true }];
         let user = Some(User { uid: 4242, gid: 4242 });
-        Sandbox { user, mounts, cwd: "/".into(), tmp: None }.confine(isolation, &mut command)?;
+        Sandbox { user, mounts, cwd: "/".into(), ..Sandbox::default() }.confine(isolation, &mut command)?;
         token.configure(&mut command);
         assert!(command.status()?.success());
         drop(token);

@@ -3,6 +3,7 @@
 
 mod isolation;
 mod lifetime;
+mod limits;
 mod places;
 
 use std::fs::{self, Permissions};
@@ -38,7 +39,7 @@ fn bind(path: &Path, writable: bool) -> Mount {
 }
 
 fn view(mounts: Vec<Mount>) -> Sandbox {
-    Sandbox { user: Some(USER), mounts, cwd: "/".into(), tmp: None }
+    Sandbox { user: Some(USER), mounts, cwd: "/".into(), tmp: None, limits: Limits::default() }
 }
 
 fn shell(script: &str) -> Command {

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! How much of the machine a command may take.
+
+use super::*;
+
+fn limited(limits: Limits) -> Sandbox {
+    Sandbox { limits, ..view(vec![]) }
+}
+
+#[test]
+fn memory_of_a_process_is_limited() -> io::Result<()> {
+    place()?;
+    let view = limited(Limits { memory: Some(64 << 20), ..Limits::default() });
+    let hog = |mib: u32| format!("perl -e 'my $x = \"x\" x ({mib} << 20); print length $x' 2>/dev/null");
+    for isolation in ALL {
+        assert_eq!(run(isolation, &view, &hog(8))?, (0, (8 << 20).to_string()), "{isolation:?}");
+        assert_ne!(run(isolation, &view, &hog(80))?.0, 0, "{isolation:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn processes_of_the_user_are_limited() -> io::Result<()> {
+    place()?;
+    let view = limited(Limits { processes: Some(40), ..Limits::default() });
+    let script = "for i in {1..100}; do sleep 1000 & done 2>/dev/null; jobs -p | wc -l";
+    for isolation in ALL {
+        let (_, text) = run(isolation, &view, &format!("bash -c '{script}' 2>/dev/null; true"))?;
+        let running: usize = text.lines().last().and_then(|line| line.trim().parse().ok()).unwrap_or(0);
+        assert!(running < 40, "{isolation:?}: {text}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_command_that_takes_too_long_is_ended_with_all_it_started() -> io::Result<()> {
+    place()?;
+    let view = limited(Limits { time: Some(Duration::from_millis(500)), ..Limits::default() });
+    for (n, isolation) in ALL.into_iter().enumerate() {
+        let mark = format!("{}.{n}", 60_000 + std::process::id() % 1000);
+        let (code, _) = run(isolation, &view, &format!("trap '' TERM XCPU; setsid sleep {mark} & sleep {mark}"))?;
+        assert_eq!((code, overstepped(code)), (152, Some(Limit::Time)), "{isolation:?}");
+        assert!(!alive(&mark), "{isolation:?}");
+    }
+    Ok(())
+}
+
+/// On a file system of its own, which goes with the mount namespace that a shell makes for this test.
+#[test]
+fn a_disk_keeps_what_is_reserved() -> io::Result<()> {
+    let dir = place()?;
+    let words = inner(dir.path(), module_path!(), "inner_disk")?;
+    let script = format!("mount -t tmpfs -o size=32m x /mnt && {}", words.join(" "));
+    let output = Command::new("unshare").args(["--mount", "sh", "-c", &script]).output()?;
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "run by a_disk_keeps_what_is_reserved"]
+fn inner_disk() -> io::Result<()> {
+    let mnt = Path::new("/mnt");
+    own(mnt)?;
+    let free = || rustix::fs::statvfs(mnt).map(|stat| stat.f_bavail * stat.f_frsize);
+    let view =
+        |disk_reserve| Sandbox { limits: Limits { disk_reserve, ..Limits::default() }, ..view(vec![bind(mnt, true)]) };
+    // A writer that stops before the last megabyte, and stays.
+    let script = "head -c 31M /dev/zero >/mnt/file; sleep 60000";
+    for isolation in ALL {
+        let (code, text) = run(isolation, &view(4 << 20), script)?;
+        assert_eq!((code, overstepped(code)), (153, Some(Limit::Disk)), "{isolation:?}: {text}");
+        fs::remove_file(mnt.join("file"))?;
+    }
+    // A small file system is nobody else's; and half of what is free may always be taken.
+    for (reserve, taken) in [(16 << 20, "31M"), (8 << 20, "4M")] {
+        fs::write(mnt.join("before"), vec![0; if taken == "4M" { 22 << 20 } else { 0 }])?;
+        let script = format!("head -c {taken} /dev/zero >/mnt/file && sleep 0.5");
+        assert_eq!(run(Isolation::Namespaces, &view(reserve), &script)?.0, 0, "{taken}, {} left", free()?);
+        fs::remove_file(mnt.join("file"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn shared_memory_is_little_and_goes_with_the_sandbox() -> io::Result<()> {
+    place()?;
+    let script = "head -c 100M /dev/zero >/dev/shm/x 2>/dev/null; stat -c %s /dev/shm/x";
+    assert_eq!(run(Isolation::Namespaces, &view(vec![]), script)?, (0, (64 << 20).to_string()));
+    Ok(())
+}
+
+#[test]
+fn it_is_the_first_to_go_when_memory_runs_out_and_leaves_no_core() -> io::Result<()> {
+    place()?;
+    for isolation in ALL {
+        let script = "(echo 0 >/proc/self/oom_score_adj) 2>/dev/null; cat /proc/self/oom_score_adj; ulimit -c -H";
+        assert_eq!(run(isolation, &view(vec![]), script)?, (0, "1000\n0".into()), "{isolation:?}");
+    }
+    Ok(())
+}
