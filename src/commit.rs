@@ -73,8 +73,8 @@ impl<'a> Commit<'a> {
             let quiet = site.output.errors_only_block();
             let options = Options { supersede: true, ..work.options.clone() };
             let quietly = Work { options: &options, say: &quiet, ..*work };
-            self.mark(&quietly);
-            install::withdraw(&quietly)?;
+            let unfinished = self.mark(&quietly);
+            install::withdraw(&quietly, unfinished)?;
             scripts::run(work, Script::PostRemove);
         }
         self.put_in(work)
@@ -146,8 +146,8 @@ impl<'a> Commit<'a> {
         site.tree.discard(&built, &site.tree.version_dir(id)).doing(cannot("remove", &built))
     }
 
-    /// Marks a change that begins with taking a module away.
-    fn mark(&mut self, work: &Work) {
+    /// Marks a change that begins with taking a module away; whether an earlier one had not ended.
+    fn mark(&mut self, work: &Work) -> bool {
         let Work { site, id, kernel, .. } = work;
         let mark = site.tree.pending_mark(&id.name, &kernel.target);
         let unfinished = mark.exists();
@@ -159,12 +159,13 @@ impl<'a> Commit<'a> {
         touched.changed |= unfinished || !work.options.supersede;
         touched.withdrawn = true;
         touched.marks.push(mark);
+        unfinished
     }
 
     /// Takes a module out of its kernel's directory.
     fn uninstall(&mut self, work: &Work) -> Result<()> {
-        self.mark(work);
-        let Withdrawn { restored, leaving } = install::withdraw(work)?;
+        let unfinished = self.mark(work);
+        let Withdrawn { restored, leaving } = install::withdraw(work, unfinished)?;
         scripts::run(work, Script::PostRemove);
         self.tell_depmod(work);
         if work.options.supersede {
@@ -299,8 +300,8 @@ impl<'a> Commit<'a> {
         leaving.retain(|file| !successors.contains(file));
         let (mut leaving, gone): (Vec<_>, Vec<_>) = leaving.into_iter().partition(|file| of(file).is_some());
 
-        let mut preferred: Vec<&PathBuf> = leaving.iter().filter_map(of).collect();
-        preferred.extend(touched.placed.iter().flat_map(|(.., placed)| placed.contested(&modules)));
+        let mut preferred: Vec<PathBuf> = leaving.iter().filter_map(of).cloned().collect();
+        preferred.extend(touched.placed.iter().flat_map(|(.., placed)| placed.contested(&modules)).cloned());
         let preference = Preference::new(self.site, release, &preferred).unwrap_or_else(|error| {
             // A removal has to make room on a full disk, if need be with nothing for a moment.
             log::warn!("{error}");
@@ -319,6 +320,11 @@ impl<'a> Commit<'a> {
             placed.settle().unwrap_or_else(tell);
             archive::let_go(self.site, name, target, Some(&touched.restored)).unwrap_or_else(tell);
             superseded::settle(self.site, name, target, &placed.files).unwrap_or_else(tell);
+        }
+        // Of those that are left depmod may prefer another one by itself.
+        let again = !preference.is_none() && !preferred.iter().all(|file| install::stands_alone(file, &modules));
+        if again && !self.depmod(release, &Preference::default(), say) {
+            return;
         }
         for (name, target) in &touched.gone {
             archive::let_go(self.site, name, target, None).unwrap_or_else(tell);

@@ -14,7 +14,10 @@ fn root() -> Root {
     root.quick("first", "AUTOINSTALL=yes\nDEST_MODULE_NAME=apple-gmux");
     root.quick("second", "AUTOINSTALL=yes");
     root.quick("third", "AUTOINSTALL=yes\nBUILD_DEPENDS=second");
-    root.write("/usr/local/sbin/depmod", "#!/bin/sh\necho \"$@\" >>/srv/calls\nexec /sbin/depmod \"$@\"");
+    root.write(
+        "/usr/local/sbin/depmod",
+        "#!/bin/sh\necho \"$@\" | sed 's/.*-a /-a /' >>/srv/calls\nexec /sbin/depmod \"$@\"",
+    );
     root.sh("chmod 755 /usr/local/sbin/depmod");
     root
 }

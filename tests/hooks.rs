@@ -496,7 +496,7 @@ fn a_machine_that_was_short_of_something_is_tried_again() {
     let said = root.sh(hook);
     assert!(said.contains("Building module(s)...(bad exit status: 1)"), "{said}");
     // And what cannot write its state says so, and holds nothing up.
-    root.sh("mount -t tmpfs -o size=4k,nr_inodes=1 full /var/lib/dkms; true");
+    root.sh("mount -t tmpfs -o mode=755,size=4k,nr_inodes=1 full /var/lib/dkms; true");
     let output = root.run(hook);
     assert_eq!(output.code, 0, "{output:?}");
 }

@@ -9,7 +9,7 @@ const WAITS: &str = "MAKE='touch waits; until [ -e /srv/go-$module ] || [ -e /sr
                      AUTOINSTALL=yes";
 
 /// The builds that wait.
-const WAITING: &str = "ls -d /var/lib/dkms/*/1/*/.tmp_*/build/waits 2>/dev/null | cut -d/ -f5,7";
+const WAITING: &str = "ls -d /var/lib/dkms/*/1/*/.dkms-*/build/waits 2>/dev/null | cut -d/ -f5,7";
 
 fn root() -> Root {
     let mut root = Root::with(Layer::Ours, &[]);
@@ -46,7 +46,7 @@ Building module(s)...";
     root.says("cat /srv/out", BEGINNING);
     // The second one is done first: nothing is heard of it yet.
     root.sh("touch /srv/go-second");
-    root.wait_until("[ -e /var/lib/dkms/second/1/$K/.tmp_*/result/module/second.ko ]");
+    root.wait_until("[ -e /var/lib/dkms/second/1/$K/.dkms-*/result/module/second.ko ]");
     root.says("cat /srv/out; dkms status", &format!("{BEGINNING}first/1: added\nsecond/1: added\n"));
     root.sh("touch /srv/go-first");
     ends(&mut root, 0);
@@ -79,7 +79,7 @@ fn a_module_builds_for_two_kernels_side_by_side() {
     start(&mut root, "dkms build quick/1 -k $OLD -k $K -j 4");
     root.wait_until(&format!("[ \"$({WAITING} | wc -l)\" = 2 ]"));
     root.sh("touch /srv/go-$K");
-    root.wait_until("[ -e /var/lib/dkms/quick/1/$K/.tmp_*/result/module/quick.ko ]");
+    root.wait_until("[ -e /var/lib/dkms/quick/1/$K/.dkms-*/result/module/quick.ko ]");
     root.says("cat /srv/out", "$SIGNING\n\nBuilding module(s)...");
     root.sh("touch /srv/go-$OLD");
     ends(&mut root, 0);
@@ -346,7 +346,7 @@ fn what_took_longest_goes_first_and_is_told_of_in_its_turn() {
     root.wait_until(&format!("[ $({WAITING} | wc -l) = 2 ]"));
     root.says(WAITING, "long/$K\nsecond/$K\n");
     // The next one's sources are copied already, and it waits for a token.
-    root.wait_until("[ -e /var/lib/dkms/first/1/$K/.tmp_*/source/dkms.conf ]");
+    root.wait_until("[ -e /var/lib/dkms/first/1/$K/.dkms-*/source/dkms.conf ]");
     root.says(WAITING, "long/$K\nsecond/$K\n");
     root.sh("touch /srv/go-second");
     root.wait_until(&format!("{WAITING} | grep -q first"));

@@ -211,7 +211,7 @@ fn the_signing_key_is_roots_from_its_first_byte() {
     root.write(
         "/usr/bin/openssl",
         "#!/bin/bash\n/usr/bin/openssl.real \"$@\" & while kill -0 $! 2>/dev/null; do find /var/lib/dkms -name '*key*' -printf '%m\\n' >>/srv/modes
-         find /var/lib/dkms/.mok* -maxdepth 0 -printf '%m\\n' >>/srv/dirs; cat /proc/[0-9]*/cmdline | tr '\\0' ' ' >>/srv/lines; done 2>/dev/null; wait $!",
+         find /var/lib/dkms/.dkms-* -maxdepth 0 -printf '%m\\n' >>/srv/dirs; cat /proc/[0-9]*/cmdline | tr '\\0' ' ' >>/srv/lines; done 2>/dev/null; wait $!",
     );
     root.sh("chmod 755 /usr/bin/openssl; umask 000; dkms generate_mok");
     root.says("sort -u /srv/dirs; sort -u /srv/modes | grep -v 600; stat -c '%a %U' /var/lib/dkms/mok.key; ls -A /var/lib/dkms", "700\n600 root\nmok.key\nmok.pub\n");
@@ -301,7 +301,7 @@ fn nobody_else_reaches_what_a_build_has() {
         root.fails(&format!("{OTHER} touch /tmp/dkms.*/tmp/x 2>/dev/null"), 1, "");
         root.fails(&format!("{OTHER} ls /tmp/dkms.*/tmp 2>/dev/null"), 2, "");
         if without.is_empty() {
-            root.fails(&format!("{OTHER} ls /var/lib/dkms/quick/1/$K/.tmp_* 2>/dev/null"), 2, "");
+            root.fails(&format!("{OTHER} ls /var/lib/dkms/quick/1/$K/.dkms-* 2>/dev/null"), 2, "");
         }
         root.sh("touch /srv/go");
         root.wait_until("! pgrep -x dkms");

@@ -68,6 +68,10 @@ fn register(site: &Site, id: &Id, source: &Path, built: Option<&Path>, say: &Blo
     if dir.exists() {
         // Of a source that has come back, perhaps under another name.
         fs::create_dir_all(&build).doing(cannot("make", &build))?;
+        if link.is_dir() && !link.is_symlink() {
+            // The dkms.conf of a module that had no source.
+            site.tree.discard(&link, &dir).doing(cannot("replace", &link))?;
+        }
         return replace_link(source, &link).doing(cannot("make", &link));
     }
     // A directory without the link would be a broken module.

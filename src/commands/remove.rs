@@ -5,14 +5,15 @@ use std::fs;
 use std::path::Path;
 
 use crate::commands::{Action, Invocation, lock, need_added, post_transaction};
-use crate::error::{Doing, Result, cannot};
+use crate::error::Result;
 use crate::model::module::{Id, Target};
 use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::plan::Plan;
 use crate::request::{Announced, Goal, Modules, Request};
+use crate::steps::prepare;
 use crate::system::dpkg;
-use crate::system::files::{names, remove_any};
+use crate::system::files::names;
 use crate::system::version::sort_versions;
 use crate::{report, run};
 
@@ -64,11 +65,7 @@ fn undo(site: &Site, request: &Request) -> Result<()> {
 /// What builds of Debian's dkms that were cut off left behind, and empty directories of kernels.
 fn clear_leftovers(dir: &Path) -> Result<()> {
     for kernel in names(dir).into_iter().map(|name| dir.join(name)).filter(|path| path.is_dir() && !path.is_symlink()) {
-        for entry in fs::read_dir(&kernel).into_iter().flatten().flatten() {
-            if entry.file_name().as_encoded_bytes().starts_with(b".tmp_") {
-                remove_any(&entry.path()).doing(cannot("delete", &entry.path()))?;
-            }
-        }
+        prepare::clear_leftovers(&kernel, ".tmp_")?;
         let _ = fs::remove_dir(&kernel);
     }
     Ok(())

@@ -175,8 +175,16 @@ impl Tree {
         scratch::discard(&self.root, above.unwrap_or(path))
     }
 
-    /// Removes what the writing of a mark or a record left behind when it was cut off. To be called with the tree locked.
+    /// Removes what builds, and the writing of a mark or a record, left behind when they were cut off. To be called with
+    /// the tree locked.
     pub fn sweep(&self) {
+        let below = |dir: PathBuf| directories_but_links(&dir).into_iter().map(move |name| dir.join(name));
+        for kernel in below(self.root.clone()).flat_map(below).flat_map(below) {
+            if scratch::sweep(&kernel, scratch::PREFIX) {
+                // Fails where something is built.
+                let _ = fs::remove_dir(&kernel);
+            }
+        }
         for kind in [".pending", ".superseded", ".failed"] {
             sweep_notes(&self.root.join(kind));
         }

@@ -51,9 +51,9 @@ pub struct Preference(Option<Scratch>);
 
 impl Preference {
     /// For these files of a kernel.
-    pub fn new(site: &Site, release: &str, files: &[&PathBuf]) -> Result<Self> {
+    pub fn new(site: &Site, release: &str, files: &[PathBuf]) -> Result<Self> {
         let modules = site.modules(release);
-        let line = |file: &&PathBuf| {
+        let line = |file: &PathBuf| {
             let dir = file.parent()?.strip_prefix(&modules).ok()?;
             let name = file.file_name()?.to_str()?.split_once(".ko")?.0;
             Some(format!("override {name} * {}\n", dir.display()))

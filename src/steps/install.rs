@@ -302,8 +302,9 @@ pub struct Withdrawn {
 
 /// Takes the modules out of the kernel's directory and puts the originals back.
 ///
-/// Which those are is read from what was built, so that it works without the source.
-pub fn withdraw(work: &Work) -> Result<Withdrawn> {
+/// Which those are is read from what was built, so that it works without the source. `unfinished`: an earlier run was cut
+/// off here.
+pub fn withdraw(work: &Work, unfinished: bool) -> Result<Withdrawn> {
     let Work { site, options, id, kernel, say, .. } = work;
     say.say(format!(
         "Module {id} for kernel {}:\nBefore uninstall, this module version was ACTIVE on this kernel.",
@@ -312,7 +313,8 @@ pub fn withdraw(work: &Work) -> Result<Withdrawn> {
     let mut gone = Vec::new();
     let mut withdrawn = Withdrawn::default();
     let modules = modules_of(work);
-    let places = modules.iter().map(|module| below(&kernel.modules, &module.dest_location));
+    // Whatever was cut off may have deleted the file, and not yet its directory.
+    let places = modules.iter().filter(|_| unfinished).map(|module| below(&kernel.modules, &module.dest_location));
     for module in &modules {
         let file = tell_deletion(work, module);
         let restored = archive::restore(work, &format!("{}.ko", module.dest_name))?;
@@ -327,7 +329,6 @@ pub fn withdraw(work: &Work) -> Result<Withdrawn> {
     if options.supersede {
         superseded::record(site, &id.name, &kernel.target, &gone)?;
     } else {
-        // Also where nothing is found: whatever was cut off may have deleted that much.
         for dir in
             gone.iter().filter_map(|file| file.parent().map(Path::to_owned)).chain(places).collect::<BTreeSet<_>>()
         {
@@ -419,6 +420,12 @@ pub fn delete(file: &Path, kept: &[PathBuf], modules: &Path) -> Result<()> {
 fn stem(file: &Path) -> String {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     name.split_once(".ko").map_or(&*name, |(stem, _)| stem).to_owned()
+}
+
+/// Whether a kernel has no other module of this name.
+pub fn stands_alone(file: &Path, modules: &Path) -> bool {
+    let start = format!("{}.ko", stem(file));
+    find(modules, &mut |name| name.starts_with(&start)).len() <= 1
 }
 
 /// Whether `other` is a module of the same name as `file` somewhere else, which depmod can be told to prefer.

@@ -16,7 +16,7 @@ use crate::system::sandbox::{self, Isolation, Mount, Sandbox, User};
 use crate::system::scratch::Scratch;
 use crate::system::trust;
 
-/// The place of one build: in the tree, so that its result is published by renaming.
+/// The place of one build: below `TREE/M/V/K`, so that its result is published by renaming.
 #[derive(Debug)]
 pub struct Workshop {
     /// Holds all the rest and vanishes with it.
@@ -50,8 +50,9 @@ impl Workshop {
     /// Makes the place.
     pub fn set_up(work: &Work) -> Result<Self> {
         let Work { site, id, kernel, .. } = work;
-        let root = site.tree.root();
-        let dir = Scratch::new(root).doing(cannot("make a directory in", root))?;
+        let kernel_dir = site.tree.version_dir(id).join(&kernel.target.release);
+        clear_leftovers(&kernel_dir, &format!(".tmp_{}_", kernel.target.arch))?;
+        let dir = Scratch::with_parent(&kernel_dir).doing(cannot("make a directory in", &kernel_dir))?;
         // Mode 1777, or the compiler, run by another user, puts its temporary files beside the source.
         let tmp = site.scratch()?;
         let inner = tmp.path().join("tmp");
@@ -240,11 +241,7 @@ impl Workshop {
     /// Makes the modules the state for this kernel, in one step, in place of older ones.
     pub fn publish(&self, work: &Work) -> Result<()> {
         let place = work.site.tree.built_dir(work.id, &work.kernel.target);
-        place
-            .parent()
-            .map_or(Ok(()), fs::create_dir_all)
-            .and_then(|()| files::publish(&self.result, &place))
-            .doing(cannot("write", &place))
+        files::publish(&self.result, &place).doing(cannot("write", &place))
     }
 
     /// Puts the log among what is to be published.
@@ -259,6 +256,16 @@ impl Workshop {
         let build = work.site.tree.build_dir(work.id);
         remove_any(&build).doing(cannot("clear", &build))
     }
+}
+
+/// Removes what builds of Debian's dkms that were cut off left in a kernel's directory. Whoever holds the tree's lock may.
+pub fn clear_leftovers(kernel_dir: &Path, prefix: &str) -> Result<()> {
+    for entry in fs::read_dir(kernel_dir).into_iter().flatten().flatten() {
+        if entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes()) {
+            remove_any(&entry.path()).doing(cannot("delete", &entry.path()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a source that cannot be one: fewer than two files.

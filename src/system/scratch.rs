@@ -3,7 +3,7 @@
 //!
 //! A directory that is in use is locked, as flock(2) does it, so whoever finds one that is not knows that its user died.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -18,10 +18,10 @@ use crate::system::files::{At, remove_any};
 /// How the name of such a directory begins, where it stands among what is not ours to tidy.
 pub const PREFIX: &str = ".dkms-";
 
-/// Those that there are.
-static ALL: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+/// Those that there are, and whether the directory that one is in goes with it.
+static ALL: Mutex<BTreeMap<PathBuf, bool>> = Mutex::new(BTreeMap::new());
 
-fn all() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+fn all() -> MutexGuard<'static, BTreeMap<PathBuf, bool>> {
     ALL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -34,16 +34,24 @@ pub struct Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        all().remove(self.dir.path());
-        // A build may have made more levels than the standard library's way can remove.
-        let _ = remove_any(self.dir.path());
+        let parent_too = all().remove(self.dir.path()).unwrap_or_default();
+        remove(self.dir.path(), parent_too);
     }
 }
 
 /// Removes all that this process has, because it ends.
 pub fn remove_all() {
-    for dir in &*all() {
-        let _ = remove_any(dir);
+    for (dir, parent_too) in &*all() {
+        remove(dir, *parent_too);
+    }
+}
+
+fn remove(dir: &Path, parent_too: bool) {
+    // A build may have made more levels than the standard library's way can remove.
+    let _ = remove_any(dir);
+    if let Some(parent) = dir.parent().filter(|_| parent_too) {
+        // Fails where there is something else by now.
+        let _ = fs::remove_dir(parent);
     }
 }
 
@@ -62,10 +70,18 @@ impl Scratch {
                 tempfile::Builder::new().prefix(prefix).permissions(private.clone()).tempdir_in(parent).at(parent)?;
             // Between its making and its locking somebody may have taken it for one that nobody uses.
             if let Some(in_use) = lock(dir.path()) {
-                all().insert(dir.path().to_owned());
+                all().insert(dir.path().to_owned(), false);
                 return Ok(Self { dir, _in_use: in_use });
             }
         }
+    }
+
+    /// Makes one in `parent`, which is made too if it is missing, and goes again if nothing else came into it.
+    pub fn with_parent(parent: &Path) -> io::Result<Self> {
+        fs::create_dir_all(parent).at(parent)?;
+        let scratch = Self::new(parent)?;
+        all().insert(scratch.path().to_owned(), true);
+        Ok(scratch)
     }
 
     /// Where it is.
@@ -82,21 +98,24 @@ pub fn discard(parent: &Path, path: &Path) -> io::Result<()> {
     moved.or_else(|_| remove_any(path))
 }
 
-/// Removes the directories in `parent` that are ours, are called like this, and are not in use. What cannot be removed
-/// stays.
-pub fn sweep(parent: &Path, prefix: &str) {
+/// Removes the directories in `parent` that are ours, are called like this, and are not in use; whether there were any.
+/// What cannot be removed stays.
+pub fn sweep(parent: &Path, prefix: &str) -> bool {
     let named = |entry: &fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes());
     let found: Vec<PathBuf> =
         fs::read_dir(parent).into_iter().flatten().flatten().filter(named).map(|entry| entry.path()).collect();
+    let mut swept = false;
     for dir in found {
         // In a directory for all, others have theirs.
         let ours = fs::symlink_metadata(&dir)
             .is_ok_and(|meta| meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw());
         if let Some(_nobody) = ours.then(|| lock(&dir)).flatten() {
+            swept = true;
             let gone = remove_any(&dir);
             gone.unwrap_or_else(|error| log::info!("{}: {error}", dir.display()));
         }
     }
+    swept
 }
 
 /// Locks a directory, unless somebody has, or it is another one by now.
