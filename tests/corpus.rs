@@ -201,7 +201,7 @@ impl Notes {
             }
             let (root, base) = root.get_or_insert_with(|| {
                 let mut root = root_with(self.layer, self.lists, &trial.kernel);
-                let vmlinux = root.bytes("cat /lib/modules/*/build/vmlinux 2>/dev/null || :");
+                let vmlinux = root.bytes("{ cat /lib/modules/*/build/vmlinux 2>/dev/null || :; }");
                 (root, same_ko::base_of(&vmlinux))
             });
             let lines = attempt(root, *base, &trial.kernel, package, trial.from);
