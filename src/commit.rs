@@ -19,7 +19,8 @@ use crate::steps::depmod::Preference;
 use crate::steps::install::{self, Placed, Withdrawn};
 use crate::steps::scripts::{self, Script};
 use crate::steps::{Work, archive, depmod, initramfs, superseded};
-use crate::system::files::{names, publish, remove_any, replace_with_copy};
+use crate::system::directories::{names, remove_any};
+use crate::system::files::{publish, replace_with_copy};
 use crate::system::output::Block;
 use crate::system::paths::hidden;
 

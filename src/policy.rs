@@ -20,8 +20,8 @@ use crate::model::site::Site;
 use crate::model::tree::State;
 use crate::plan::Plan;
 use crate::run::Outcome;
+use crate::system::directories::find;
 use crate::system::dpkg;
-use crate::system::files::find;
 use crate::system::root_fs::{self, module_name};
 
 /// More failures than these are not told at once.

@@ -12,7 +12,7 @@ use super::{Arguments, HELP_ACTIONS};
 use crate::commands::Action;
 use crate::model::conf::DIRECTIVES;
 use crate::model::framework::{ADDON_MODULES_DIR, NAMES};
-use crate::system::files;
+use crate::system::directories;
 
 const BEGIN: &str = ".\\\" These are from src/cli.rs; to renew them: RENEW_MANUAL=1 cargo test --lib manual\n";
 const END: &str = ".\\\" Here they end.\n";
@@ -176,7 +176,7 @@ fn it_has_every_exit_code() {
     };
     // Types do not tell: an error may carry its code.
     [file("src/error.rs"), file("src/error/tarball.rs")].concat().split(" => ").skip(1).for_each(&mut add);
-    for path in files::find(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut |_| true) {
+    for path in directories::find(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut |_| true) {
         let source = std::fs::read_to_string(path).expect("read");
         source.split(" code: ").skip(1).for_each(&mut add);
     }

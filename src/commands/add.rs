@@ -14,7 +14,8 @@ use crate::model::site::Site;
 use crate::plan::remarks_on;
 use crate::steps::Work;
 use crate::steps::scripts::{self, Script};
-use crate::system::files::{self, Owner, copy_tree, rename, replace_link};
+use crate::system::directories::{Owner, copy_tree};
+use crate::system::files::{self, rename, replace_link};
 use crate::system::output::Block;
 use crate::system::scratch::Scratch;
 

@@ -12,8 +12,9 @@ use crate::model::site::Site;
 use crate::plan::Plan;
 use crate::request::{Announced, Goal, Modules, Request};
 use crate::run;
+use crate::system::directories::remove_any;
 use crate::system::dpkg;
-use crate::system::files::{is_staged, remove_any};
+use crate::system::files::is_staged;
 
 /// Takes out of one kernel what was built for it.
 pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {

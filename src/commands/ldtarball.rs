@@ -15,7 +15,7 @@ use crate::model::site::Site;
 use crate::model::tree::NOT_KERNELS;
 use crate::plan::remarks_on;
 use crate::steps::unpack;
-use crate::system::files::names;
+use crate::system::directories::names;
 use crate::system::output::Block;
 use crate::system::process;
 use crate::system::scratch::Scratch;

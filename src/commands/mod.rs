@@ -22,7 +22,7 @@ use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::request::{Announced, Goal, Modules, Request};
 use crate::steps::logged::{self, Told};
-use crate::system::files;
+use crate::system::directories;
 use crate::system::interrupt;
 use crate::system::lock::{self, Lock};
 use crate::system::output::Block;
@@ -258,7 +258,7 @@ fn run_post_transaction(site: &Site, script: &str, say: &Block) {
     let description = "Executing post-transaction command";
     // What is left of an older one is not this one's; and the log is for people who look for what went wrong: it is no
     // reason to fail.
-    let ended = files::remove_any(&log)
+    let ended = directories::remove_any(&log)
         .doing(cannot("clear", &log))
         .and_then(|()| logged::run(site, say, &log, &mut command, Told { description, text: script, names: &[] }));
     if let Err(error) = ended {

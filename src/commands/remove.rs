@@ -12,8 +12,8 @@ use crate::model::site::Site;
 use crate::plan::Plan;
 use crate::request::{Announced, Goal, Modules, Request};
 use crate::steps::prepare;
+use crate::system::directories::names;
 use crate::system::dpkg;
-use crate::system::files::names;
 use crate::system::version::sort_versions;
 use crate::{report, run};
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Doing, Result};
 use crate::model::site::Site;
-use crate::system::files::{Owner, copy_file, copy_tree};
+use crate::system::directories::{Owner, copy_file, copy_tree};
 use crate::system::sandbox::{self, User};
 use crate::system::scratch::Scratch;
 

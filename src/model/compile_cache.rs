@@ -20,7 +20,7 @@ use crate::model::module::Id;
 use crate::model::site::Site;
 use crate::model::tools;
 use crate::system::digest::{Digest, Notes, Tree};
-use crate::system::files::{by_age, remove_any};
+use crate::system::directories::{by_age, remove_any};
 use crate::system::process::find_program;
 use crate::system::sandbox::{Isolation, Mount, User};
 

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::model::module::Id;
+use crate::system::directories::remove_empty_up_to;
 use crate::system::shell::Values;
 use crate::system::{files, scratch};
 
@@ -126,7 +127,7 @@ impl Memory {
         self.lock().remove(id);
         if let Some(file) = self.file(id).filter(|_| self.writable) {
             let _ = fs::remove_file(&file);
-            files::remove_empty_up_to(file.parent().unwrap_or(&file), &self.dir);
+            remove_empty_up_to(file.parent().unwrap_or(&file), &self.dir);
         }
     }
 

@@ -13,7 +13,8 @@ use std::time::SystemTime;
 
 use crate::model::site::Site;
 use crate::system::digest;
-use crate::system::files::{At, by_age, find, publish};
+use crate::system::directories::{by_age, find};
+use crate::system::files::{At, publish};
 use crate::system::sandbox::Isolation;
 use crate::system::scratch::Scratch;
 

@@ -18,7 +18,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::model::module::{Id, Target};
-use crate::system::files::{is_staged, names, remove_any, remove_empty_up_to, replace_with_text};
+use crate::system::directories::{names, remove_any, remove_empty_up_to};
+use crate::system::files::{is_staged, replace_with_text};
 use crate::system::scratch;
 
 /// Where things are, and what state they say a module is in.

@@ -8,7 +8,8 @@ use crate::error::{Doing, Result, cannot};
 use crate::model::module::Target;
 use crate::model::site::Site;
 use crate::steps::Work;
-use crate::system::files::{names, remove_any, remove_empty_up_to, replace_with_same, replace_with_text, same_content};
+use crate::system::directories::{names, remove_any, remove_empty_up_to};
+use crate::system::files::{replace_with_same, replace_with_text, same_content};
 use crate::system::paths::with_suffix;
 
 /// A module that stands where ours will be taken for it.

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::error::{Doing, Result, cannot};
 use crate::model::site::Site;
-use crate::system::files::names;
+use crate::system::directories::names;
 use crate::system::output::Block;
 use crate::system::process;
 use crate::system::scratch::Scratch;

@@ -4,8 +4,8 @@
 use std::process::Stdio;
 
 use crate::model::site::Site;
+use crate::system::directories::names;
 use crate::system::dpkg;
-use crate::system::files::names;
 use crate::system::process;
 use crate::system::version::dpkg_later;
 

@@ -13,9 +13,8 @@ use crate::model::module::Id;
 use crate::model::site::Site;
 use crate::steps::archive::{self, Original};
 use crate::steps::{Work, superseded};
-use crate::system::files::{
-    find, is_staged, names, remove_any, remove_empty_up_to, rename, replace_link, same_content, stage_copy, stage_link,
-};
+use crate::system::directories::{find, names, remove_any, remove_empty_up_to};
+use crate::system::files::{is_staged, rename, replace_link, same_content, stage_copy, stage_link};
 use crate::system::modinfo::ModInfo;
 use crate::system::paths::below;
 use crate::system::version::compare_padded;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::{Command, Stdio};
 
-use crate::system::files::find;
+use crate::system::directories::find;
 use crate::system::process;
 
 /// Asks modprobe for everything the devices of this machine want, then for what systemd is to load at boot.

@@ -13,7 +13,7 @@ use crate::model::compile_cache::CompileCache;
 use crate::model::headers::Headers;
 use crate::model::kernel::Kernel;
 use crate::model::site::Site;
-use crate::system::files::{self, take_ownership};
+use crate::system::directories::{self, take_ownership};
 use crate::system::process::{merged_output, plain_environment};
 use crate::system::sandbox::{Isolation, Sandbox};
 use crate::system::scratch::Scratch;
@@ -26,8 +26,8 @@ pub fn ask(site: &Site, kernel: &Kernel, cache: &CompileCache) -> Result<()> {
     let scratch = site.scratch()?;
     let tmp = scratch.path().join("tmp");
     let module = tmp.join("probes");
-    files::make_open_dir(&tmp).doing(cannot("make", &tmp))?;
-    files::make_open_dir(&module).doing(cannot("make", &module))?;
+    directories::make_open_dir(&tmp).doing(cannot("make", &tmp))?;
+    directories::make_open_dir(&module).doing(cannot("make", &module))?;
     for (name, text) in [("Makefile", "obj-m := probes.o\n"), ("probes.c", "")] {
         fs::write(module.join(name), text).doing(cannot("write", &module))?;
     }

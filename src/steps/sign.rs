@@ -11,11 +11,11 @@ use crate::error::{Doing, Result};
 use crate::model::framework::Framework;
 use crate::model::kernel::{Kernel, setting};
 use crate::model::site::Site;
-use crate::system::files;
 use crate::system::output::Words;
 use crate::system::process::{self, find_program, is_executable};
 use crate::system::scratch::Scratch;
 use crate::system::trust;
+use crate::system::{directories, files};
 
 /// How a kernel's modules are signed, and what is told of it before the first of them is built.
 #[derive(Debug, Clone, Default)]
@@ -265,7 +265,7 @@ fn generate(key: &Path, certificate: &Path) -> Result<()> {
     files::sync(&new_key)
         .and_then(|()| files::sync(&new_certificate))
         .and_then(|()| files::sync(dir.path()))
-        .and_then(|()| files::remove_any(&ready))
+        .and_then(|()| directories::remove_any(&ready))
         .and_then(|()| files::rename(dir.path(), &ready))
         .doing(what)?;
     put_in_place(key, certificate)
@@ -283,7 +283,7 @@ fn put_in_place(key: &Path, certificate: &Path) -> Result<()> {
             files::replace_with_copy(&new_certificate, certificate)?;
             files::rename(&new_key, key)?;
         }
-        files::remove_any(&ready)
+        directories::remove_any(&ready)
     };
     put().doing(|| "Cannot put the signing key in place".into())
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use crate::error::{Doing, Result, cannot};
 use crate::model::module::Target;
 use crate::model::site::Site;
-use crate::system::files::{remove_any, remove_empty_up_to};
+use crate::system::directories::{remove_any, remove_empty_up_to};
 
 /// The files on record of module `name` for a kernel that are still there.
 pub fn files(site: &Site, name: &str, target: &Target) -> Vec<PathBuf> {

@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 
-use super::files::{At, by_age};
+use super::directories::by_age;
+use super::files::At;
 use super::scratch;
 
 /// A digest in the making. Each part counts with its length, so that no two lists of parts are alike.

@@ -1,23 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Files and directories: copies, and changes that are either made or not.
+//! Files: changes that are either made or not, and reading what somebody else wrote.
 
-use std::ffi::{CString, OsStr};
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, Timespec, Timestamps, chownat, fstat, openat, renameat, statat,
-    unlinkat, utimensat,
-};
-use rustix::io::Errno;
-use rustix::process::{Gid, Uid};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 
-/// Deeper than any source has directories.
-const DEEPEST: usize = 64;
+use super::directories::{find, remove_any};
 
 /// Adds the path to what the system said: "No space left on device" alone helps nobody.
 pub trait At<T> {
@@ -28,205 +19,6 @@ pub trait At<T> {
 impl<T> At<T> for io::Result<T> {
     fn at(self, path: &Path) -> io::Result<T> {
         self.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
-    }
-}
-
-/// Who shall own a copy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Owner {
-    /// As the original, where we may.
-    Same,
-    /// This user and group.
-    Is(u32, u32),
-}
-
-/// Copies the content of directory `from` into `to` (made if missing), keeping modes, times and links, dotfiles
-/// included; what is in `to` already stays unless a copied file has its name.
-pub fn copy_tree(from: &Path, to: &Path, owner: Owner) -> io::Result<()> {
-    match fs::create_dir(to) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && to.is_dir() => {}
-        result => result.at(to)?,
-    }
-    for entry in fs::read_dir(from).at(from)? {
-        let entry = entry.at(from)?;
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        let kind = entry.file_type().at(&source)?;
-        if kind.is_dir() {
-            // Into a directory of that name, not into what a link of that name leads to.
-            if target.is_symlink() {
-                remove_any(&target)?;
-            }
-            copy_tree(&source, &target, owner)?;
-        } else {
-            if kind.is_file() {
-                copy_file(&source, &target, owner)?;
-                continue;
-            } else if kind.is_symlink() {
-                remove_any(&target)?;
-                symlink(fs::read_link(&source).at(&source)?, &target).at(&target)?;
-            } else {
-                // Sockets, pipes and devices are no source code.
-                continue;
-            }
-            take_over_metadata(&source, &target, owner)?;
-        }
-    }
-    take_over_metadata(from, to, owner)
-}
-
-/// Copies one regular file in place of whatever `to` was, keeping mode and times; its directory is made if missing.
-pub fn copy_file(from: &Path, to: &Path, owner: Owner) -> io::Result<()> {
-    to.parent().map_or(Ok(()), fs::create_dir_all).at(to)?;
-    remove_any(to)?;
-    fs::copy(from, to).at(if from.exists() { to } else { from })?;
-    take_over_metadata(from, to, owner)
-}
-
-/// Owner, mode and times of `from` for `to`, neither of them followed.
-fn take_over_metadata(from: &Path, to: &Path, owner: Owner) -> io::Result<()> {
-    let meta = fs::symlink_metadata(from).at(from)?;
-    let (uid, gid) = match owner {
-        Owner::Same => (meta.uid(), meta.gid()),
-        Owner::Is(uid, gid) => (uid, gid),
-    };
-    if rustix::process::geteuid().is_root() {
-        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-        chownat(CWD, to, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from).at(to)?;
-    }
-    if !meta.is_symlink() {
-        // After the change of owner, which clears the setuid bit; a copy for somebody else loses it for good, and is not
-        // for all to write.
-        let mode = match owner {
-            Owner::Same => meta.mode() & 0o7777,
-            Owner::Is(..) if meta.is_dir() => meta.mode() & 0o775 | 0o700,
-            Owner::Is(..) => meta.mode() & 0o775 | 0o600,
-        };
-        fs::set_permissions(to, fs::Permissions::from_mode(mode)).at(to)?;
-    }
-    let times = Timestamps {
-        last_access: Timespec { tv_sec: meta.atime(), tv_nsec: meta.atime_nsec() as _ },
-        last_modification: Timespec { tv_sec: meta.mtime(), tv_nsec: meta.mtime_nsec() as _ },
-    };
-    utimensat(CWD, to, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from).at(to)
-}
-
-/// Makes everything in `dir`, and itself, ours, and nobody else's to write. Nothing is followed; what is neither file nor
-/// directory nor link goes, and so does what lies too deep.
-pub fn take_ownership(dir: &Path) -> io::Result<()> {
-    if !rustix::process::geteuid().is_root() {
-        return Ok(());
-    }
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let opened = openat(CWD, dir, flags, Mode::empty()).map_err(io::Error::from).at(dir)?;
-    take_over(&opened, dir, 0).at(dir)
-}
-
-/// By descriptors, so that it does not matter who else has one: names may change meanwhile, what was opened does not.
-fn take_over(opened: &OwnedFd, path: &Path, depth: usize) -> io::Result<()> {
-    take_over_one(opened)?;
-    for entry in Dir::read_from(opened)? {
-        let entry = entry?;
-        let (name, path) = (entry.file_name(), path.join(OsStr::from_bytes(entry.file_name().to_bytes())));
-        if [c".", c".."].contains(&name) {
-            continue;
-        }
-        let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        match FileType::from_raw_mode(statat(opened, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode) {
-            FileType::Directory if depth < DEEPEST => {
-                take_over(&openat(opened, name, flags | OFlags::DIRECTORY, Mode::empty())?, &path, depth + 1)?;
-            }
-            FileType::RegularFile => take_over_one(&openat(opened, name, flags, Mode::empty())?)?,
-            FileType::Symlink => chownat(opened, name, Some(Uid::ROOT), Some(Gid::ROOT), AtFlags::SYMLINK_NOFOLLOW)?,
-            _ => remove_any(&path)?,
-        }
-    }
-    Ok(())
-}
-
-fn take_over_one(file: &OwnedFd) -> io::Result<()> {
-    rustix::fs::fchown(file, Some(Uid::ROOT), Some(Gid::ROOT))?;
-    let mode = fstat(file)?.st_mode & 0o755;
-    Ok(rustix::fs::fchmod(file, Mode::from_raw_mode(mode))?)
-}
-
-/// Makes a directory that everybody may write, like /tmp.
-pub fn make_open_dir(dir: &Path) -> io::Result<()> {
-    fs::create_dir(dir).and_then(|()| fs::set_permissions(dir, fs::Permissions::from_mode(0o1777))).at(dir)
-}
-
-/// Removes a file, a link or a whole directory; nothing there is fine.
-pub fn remove_any(path: &Path) -> io::Result<()> {
-    let result = match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() => remove_tree(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result.at(path),
-    }
-}
-
-/// Removes a directory with all that is in it; no link is followed.
-///
-/// What lies too deep is moved to its top first: a stranger may have made more levels than there are descriptors, or
-/// stack, for the standard library's way.
-fn remove_tree(dir: &Path) -> io::Result<()> {
-    let top = openat(CWD, dir, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-    let mut moved = 0;
-    while remove_below(&top, &top, 0, &mut moved)? {}
-    fs::remove_dir(dir)
-}
-
-/// Empties a directory; says whether something was moved to the top.
-fn remove_below(dir: &OwnedFd, top: &OwnedFd, depth: usize, moved: &mut u64) -> io::Result<bool> {
-    let before = *moved;
-    for (name, is_dir) in entries(dir)? {
-        if !is_dir {
-            unlinkat(dir, &name, AtFlags::empty())?;
-        } else if depth < DEEPEST {
-            let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            remove_below(&openat(dir, &name, flags, Mode::empty())?, top, depth + 1, moved)?;
-            unlinkat(dir, &name, AtFlags::REMOVEDIR)?;
-        } else {
-            loop {
-                *moved += 1;
-                // Nothing has such a name, or it is one of ours from a removal that was cut off.
-                match renameat(dir, &name, top, format!(".removed-{moved}")) {
-                    Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => {}
-                    renamed => break renamed?,
-                }
-            }
-        }
-    }
-    Ok(*moved > before)
-}
-
-/// What stands in a directory, and whether it is one itself.
-fn entries(dir: &OwnedFd) -> io::Result<Vec<(CString, bool)>> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(dir)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if ![c".", c".."].contains(&name) {
-            let kind = match entry.file_type() {
-                FileType::Unknown => FileType::from_raw_mode(statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode),
-                kind => kind,
-            };
-            names.push((name.to_owned(), kind == FileType::Directory));
-        }
-    }
-    Ok(names)
-}
-
-/// Removes `dir` and then its parents, up to but without `stop`, as long as they are empty, or are gone already.
-pub fn remove_empty_up_to(dir: &Path, stop: &Path) {
-    let mut dir = Some(dir);
-    while let Some(path) = dir.filter(|d| *d != stop && d.starts_with(stop)) {
-        if fs::remove_dir(path).is_err_and(|error| error.kind() != io::ErrorKind::NotFound) {
-            return;
-        }
-        dir = path.parent();
     }
 }
 
@@ -402,68 +194,9 @@ pub fn same_content(a: &Path, b: &Path) -> bool {
     same_size(a, b) == Some(true) && matches!((fs::read(a), fs::read(b)), (Ok(a), Ok(b)) if a == b)
 }
 
-/// The names in a directory, sorted as bytes, without those that begin with a dot; none if it cannot be read.
-pub fn names(dir: &Path) -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| !name.starts_with('.'))
-        .collect();
-    names.sort();
-    names
-}
-
-/// What stands in a directory, the one that was changed the longest time ago first.
-pub fn by_age(dir: &Path) -> Vec<PathBuf> {
-    let mut entries: Vec<_> = fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok().and_then(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()))))
-        .collect();
-    entries.sort();
-    entries.into_iter().map(|(_, path)| path).collect()
-}
-
-/// Every file and link below `dir`, in name order, whose name `wanted` accepts; links to directories are not entered.
-pub fn find(dir: &Path, wanted: &mut dyn FnMut(&str) -> bool) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut entries: Vec<_> = fs::read_dir(dir).into_iter().flatten().flatten().collect();
-    entries.sort_by_key(fs::DirEntry::file_name);
-    for entry in entries {
-        let Ok(kind) = entry.file_type() else {
-            continue;
-        };
-        if kind.is_dir() {
-            found.append(&mut find(&entry.path(), wanted));
-        } else if entry.file_name().to_str().is_some_and(&mut *wanted) {
-            found.push(entry.path());
-        }
-    }
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_copied_tree_keeps_modes_times_links_and_dotfiles() -> io::Result<()> {
-        let dir = tempfile::tempdir()?;
-        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
-        fs::create_dir_all(from.join("sub"))?;
-        fs::write(from.join("sub/.hidden"), "x")?;
-        fs::set_permissions(from.join("sub/.hidden"), fs::Permissions::from_mode(0o751))?;
-        symlink("sub/.hidden", from.join("link"))?;
-        fs::create_dir(&to)?;
-        fs::write(to.join("stays"), "")?;
-        copy_tree(&from, &to, Owner::Same)?;
-        let (a, b) = (fs::metadata(from.join("sub/.hidden"))?, fs::metadata(to.join("sub/.hidden"))?);
-        assert_eq!((a.mode(), a.mtime(), a.mtime_nsec()), (b.mode(), b.mtime(), b.mtime_nsec()));
-        assert_eq!(fs::read_link(to.join("link"))?, Path::new("sub/.hidden"));
-        assert!(to.join("stays").exists());
-        Ok(())
-    }
 
     #[test]
     fn foreign_files_are_read_without_following_links() -> io::Result<()> {
@@ -478,84 +211,6 @@ mod tests {
             assert!(read(path, 100).is_err(), "{path}");
         }
         assert!(read("real/a.ko", 5).is_err(), "larger than the limit");
-        Ok(())
-    }
-
-    #[test]
-    fn a_tree_goes_however_deep_it_is_and_links_stay_what_they_are() -> io::Result<()> {
-        let dir = tempfile::tempdir()?;
-        let (outside, tree) = (dir.path().join("outside"), dir.path().join("tree"));
-        fs::create_dir(&outside)?;
-        fs::write(outside.join("file"), "")?;
-        fs::create_dir_all(tree.join(".removed-1/a"))?;
-        fs::create_dir_all(tree.join("b/c"))?;
-        fs::write(tree.join(".removed-2"), "")?;
-        symlink(&outside, tree.join("b/c/link"))?;
-        let mut deep = openat(CWD, &tree, OFlags::DIRECTORY, Mode::empty())?;
-        for _ in 0..20_000 {
-            rustix::fs::mkdirat(&deep, "d", Mode::RWXU)?;
-            rustix::fs::openat(&deep, "f", OFlags::CREATE | OFlags::WRONLY, Mode::RWXU)?;
-            deep = openat(&deep, "d", OFlags::DIRECTORY, Mode::empty())?;
-        }
-        remove_any(&tree)?;
-        assert!(!tree.exists() && outside.join("file").exists());
-        Ok(())
-    }
-
-    #[test]
-    fn what_was_a_strangers_is_ours_and_no_others_to_write() -> io::Result<()> {
-        assert!(rustix::process::geteuid().is_root(), "this has to run as root");
-        let dir = tempfile::tempdir()?;
-        let (tree, outside) = (dir.path().join("tree"), dir.path().join("outside"));
-        fs::create_dir_all(tree.join("d/e"))?;
-        fs::write(&outside, "")?;
-        let file = tree.join("d/e/setuid");
-        fs::write(&file, "")?;
-        symlink(&outside, tree.join("link"))?;
-        rustix::fs::mknodat(CWD, tree.join("pipe"), FileType::Fifo, Mode::RWXU, 0)?;
-        fs::create_dir_all(tree.join("x/".repeat(DEEPEST + 2)))?;
-        let stranger = |path: &Path, mode| {
-            std::os::unix::fs::lchown(path, Some(1000), Some(1000))
-                .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
-        };
-        stranger(&file, 0o6777)?;
-        stranger(&tree.join("d"), 0o2777)?;
-        stranger(&tree, 0o777)?;
-        stranger(&outside, 0o666)?;
-        take_ownership(&tree)?;
-        for (path, mode) in [(&tree, 0o755), (&tree.join("d"), 0o755), (&file, 0o755)] {
-            let meta = fs::metadata(path)?;
-            assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (0, 0, mode), "{path:?}");
-        }
-        assert_eq!((fs::metadata(&outside)?.uid(), fs::metadata(&outside)?.mode() & 0o7777), (1000, 0o666));
-        assert_eq!(fs::symlink_metadata(tree.join("link"))?.uid(), 0);
-        assert!(!tree.join("pipe").exists());
-        assert!(tree.join("x/".repeat(DEEPEST)).exists() && !tree.join("x/".repeat(DEEPEST + 1)).exists());
-        Ok(())
-    }
-
-    #[test]
-    fn nothing_is_copied_through_a_link() -> io::Result<()> {
-        let dir = tempfile::tempdir()?;
-        let [from, to, outside] = ["from", "to", "outside"].map(|name| dir.path().join(name));
-        fs::create_dir_all(from.join("sub"))?;
-        fs::write(from.join("sub/file"), "ours")?;
-        fs::create_dir(&to)?;
-        fs::create_dir(&outside)?;
-        symlink(&outside, to.join("sub"))?;
-        copy_tree(&from, &to, Owner::Same)?;
-        assert_eq!(fs::read_to_string(to.join("sub/file"))?, "ours");
-        assert_eq!(fs::read_dir(&outside)?.count(), 0);
-        Ok(())
-    }
-
-    #[test]
-    fn empty_parents_go_up_to_the_stop() -> io::Result<()> {
-        let dir = tempfile::tempdir()?;
-        fs::create_dir_all(dir.path().join("a/b/c"))?;
-        fs::write(dir.path().join("a/file"), "")?;
-        remove_empty_up_to(&dir.path().join("a/b/c"), dir.path());
-        assert_eq!(names(&dir.path().join("a")), ["file"]);
         Ok(())
     }
 }

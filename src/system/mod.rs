@@ -4,6 +4,7 @@
 pub mod compressed;
 pub mod diagnostics;
 pub mod digest;
+pub mod directories;
 pub mod dpkg;
 pub mod files;
 pub mod harmless;

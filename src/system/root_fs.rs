@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::system::files::names;
+use crate::system::directories::names;
 use crate::system::paths::Paths;
 
 /// File systems whose disks are elsewhere: the way there is the network.

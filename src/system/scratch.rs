@@ -13,7 +13,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use tempfile::TempDir;
 
-use crate::system::files::{At, remove_any};
+use crate::system::directories::remove_any;
+use crate::system::files::At;
 
 /// How the name of such a directory begins, where it stands among what is not ours to tidy.
 pub const PREFIX: &str = ".dkms-";
