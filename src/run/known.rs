@@ -110,7 +110,7 @@ impl Shared<'_> {
             return;
         }
         // Those who wait meanwhile profit most.
-        let asked = self.start(Duration::MAX).and_then(|_token| probes::ask(self.site, kernel, cache));
+        let asked = self.start(self.pool.queue(Duration::MAX)).and_then(|_token| probes::ask(self.site, kernel, cache));
         // Every build asks for itself then.
         asked.unwrap_or_else(|error| log::warn!("{error}"));
     }

@@ -9,7 +9,7 @@ mod order;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use build::{Build, build_environment};
@@ -30,7 +30,7 @@ use crate::steps::sign::Signing;
 use crate::system::memory::Gauge;
 use crate::system::output::Block;
 use crate::system::sandbox::Isolation;
-use crate::system::tokens::{JobToken, Pool};
+use crate::system::tokens::{JobToken, Place, Pool};
 
 /// How a step ended.
 #[derive(Debug)]
@@ -185,9 +185,9 @@ impl Shared<'_> {
 
     /// A worker: builds what is most urgent of the steps that can be built, until none is left.
     fn work(&self) {
-        while let Some(index) = self.next() {
+        while let Some((index, place)) = self.next() {
             let step = &self.steps[index];
-            let made = catch_unwind(AssertUnwindSafe(|| self.build(index)));
+            let made = catch_unwind(AssertUnwindSafe(|| self.build(index, place)));
             let made = made.unwrap_or_else(|_| {
                 let source = std::io::Error::other("a defect of dkms-rs; please report it");
                 Err(Error::Io { what: format!("The build of {} was given up", step.id), source })
@@ -197,8 +197,9 @@ impl Shared<'_> {
         }
     }
 
-    /// The next step to build; waits while steps that others depend on are under way.
-    fn next(&self) -> Option<usize> {
+    /// The next step to build, with its place in the queue for tokens; waits while steps that others depend on are under
+    /// way.
+    fn next(&self) -> Option<(usize, Place)> {
         let mut progress = self.lock();
         loop {
             let mut left = false;
@@ -209,7 +210,8 @@ impl Shared<'_> {
                     left = true;
                     let met =
                         step.after.iter().all(|&i| matches!(progress[i], Progress::Committed { succeeded: true, .. }))
-                            && is_triggered(step, &progress);
+                            && is_triggered(step, &progress)
+                            && !self.is_in_use(&step.id);
                     // One job at a time is one thing after the other, installations included.
                     if met && (self.site.framework.parallel_jobs != 1 || earlier_committed) {
                         // The first of those that are equally urgent.
@@ -221,9 +223,9 @@ impl Shared<'_> {
                 }
                 earlier_committed &= matches!(progress[index], Progress::Committed { .. });
             }
-            if let Some((_, index)) = most_urgent {
+            if let Some((urgency, index)) = most_urgent {
                 progress[index] = Progress::Running;
-                return Some(index);
+                return Some((index, self.pool.queue(urgency)));
             }
             if !left {
                 return None;
@@ -269,7 +271,7 @@ impl Shared<'_> {
         Some(Work { site: self.site, options: &self.request.options, id: &step.id, kernel: &step.kernel, conf, say })
     }
 
-    fn build(&self, index: usize) -> Result<Made> {
+    fn build(&self, index: usize, place: Place) -> Result<Made> {
         let (step, say) = (&self.steps[index], &self.blocks[index]);
         self.announce(step, say);
         let Some(work) = self.work_on(step, say) else {
@@ -292,16 +294,14 @@ impl Shared<'_> {
             return Err(error);
         }
         let mut workshop = Workshop::set_up(&work)?;
-        let start = || self.start(self.times.urgency[index]);
         if let Some(made) = self.kept(key.as_deref(), &work) {
-            let build = finish::again(&work, &workshop, &made, signing, &start()?);
+            let build = finish::again(&work, &workshop, &made, signing, &self.start(place)?);
             return Ok(Made { workshop, build, after: Ok(()) });
         }
-        // Files are copied while others compile; but where nobody does, a small one shall not overtake a large one.
-        let early = if self.pool.is_idle() { Some(start()?) } else { None };
+        // Files are copied while others compile.
         workshop.fill(&work)?;
         let cache = self.compile_cache(&step.kernel).filter(|_| !self.site.builds_as_root(&step.id));
-        let token = early.map_or_else(start, Ok)?;
+        let token = self.start(place)?;
         say.begin(&step.id.to_string(), &step.kernel.target.release, "beginning");
         let started = Instant::now();
         self.began.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(started);
@@ -328,15 +328,20 @@ impl Shared<'_> {
         Ok(Made { workshop, build, after })
     }
 
-    /// A token for a job.
-    fn start(&self, urgency: Duration) -> Result<JobToken> {
-        self.pool.start(urgency).map_err(|source| Error::Io { what: "Cannot get a job token".into(), source })
+    /// The token for a job.
+    fn start(&self, place: Place) -> Result<JobToken> {
+        place.start().map_err(|source| Error::Io { what: "Cannot get a job token".into(), source })
     }
 
     /// Where builds have no view of their own, those of one module take turns at its place in the tree.
     fn turn(&self, id: &Id) -> Option<MutexGuard<'_, ()>> {
         let turn = self.turns.get(id).filter(|_| self.site.isolation_of(id) != Isolation::Namespaces)?;
         Some(turn.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether it is another build's turn now.
+    fn is_in_use(&self, id: &Id) -> bool {
+        self.turns.get(id).is_some_and(|turn| matches!(turn.try_lock(), Err(TryLockError::WouldBlock)))
     }
 
     /// BUILD_DEPENDS, names or patterns of them, must be installed for this kernel.

@@ -68,39 +68,65 @@ impl Pool {
         self.owner.0.at_most()
     }
 
-    /// Whether a job that starts now would not have to wait.
-    pub fn is_idle(&self) -> bool {
-        let state = self.owner.0.state();
-        !self.owner.0.limited()
-            || state.waiting.is_empty() && (state.free > 0 || state.jobs.iter().any(|job| job.unread() > 0))
+    /// A place in the queue for the token that a job's make brings by itself. The most urgent one is first, of those
+    /// that are alike who came first.
+    pub fn queue(&self, urgency: Duration) -> Place {
+        let shared = Arc::clone(&self.owner.0);
+        let mut state = shared.state();
+        let id = state.next_id;
+        state.next_id += 1;
+        if shared.limited() {
+            let place = state.waiting.partition_point(|(other, _)| *other >= urgency);
+            state.waiting.insert(place, (urgency, id));
+            state.balance();
+        }
+        drop(state);
+        shared.changed.notify_all();
+        Place { shared, id }
     }
 
-    /// Takes the token that a job's make brings by itself. Waits for it: of those that wait the most urgent one is
-    /// served first, of those that are alike who came first.
+    /// Takes a token, and waits for it.
     pub fn start(&self, urgency: Duration) -> io::Result<JobToken> {
-        let shared = Arc::clone(&self.owner.0);
+        self.queue(urgency).start()
+    }
+}
+
+/// A place in the queue for a token. Whoever has it may come later: a token is kept for him.
+#[derive(Debug)]
+pub struct Place {
+    shared: Arc<Shared>,
+    id: u64,
+}
+
+impl Place {
+    /// Takes the token, and waits for it.
+    pub fn start(self) -> io::Result<JobToken> {
+        let shared = Arc::clone(&self.shared);
         if !shared.limited() {
             return Ok(JobToken { shared, id: 0, ends: None });
         }
         let (ends, pipe) = pipe()?;
         let mut state = shared.state();
-        let id = state.next_id;
-        state.next_id += 1;
-        let place = state.waiting.partition_point(|(other, _)| *other >= urgency);
-        state.waiting.insert(place, (urgency, id));
-        state.balance();
-        shared.changed.notify_all();
-        while state.free == 0 || state.waiting.first() != Some(&(urgency, id)) {
+        while state.place(self.id).is_none_or(|before| before >= state.free) {
             state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.waiting.remove(0);
         state.free -= 1;
-        state.jobs.push(Job { id, pipe, fed: 0 });
-        state.balance();
+        state.jobs.push(Job { id: self.id, pipe, fed: 0 });
+        drop(state);
+        Ok(JobToken { shared, id: self.id, ends: Some(Arc::new(ends)) })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        if let Some(place) = state.place(self.id) {
+            state.waiting.remove(place);
+            state.balance();
+        }
         drop(state);
         // The next one in the queue may have a token, too.
-        shared.changed.notify_all();
-        Ok(JobToken { shared, id, ends: Some(Arc::new(ends)) })
+        self.shared.changed.notify_all();
     }
 }
 
@@ -226,7 +252,7 @@ struct State {
     free: usize,
     /// Tokens that nobody gets for want of memory.
     withheld: usize,
-    /// Who waits in `start`, oldest first.
+    /// The queue for tokens.
     waiting: Vec<(Duration, u64)>,
     next_id: u64,
     jobs: Vec<Job>,
@@ -234,6 +260,11 @@ struct State {
 }
 
 impl State {
+    /// How many are in the queue before this one.
+    fn place(&self, id: u64) -> Option<usize> {
+        self.waiting.iter().position(|(_, waiting)| *waiting == id)
+    }
+
     /// Tokens that somebody uses.
     fn running(&self) -> usize {
         self.jobs.iter().map(|job| 1 + job.fed - job.unread()).sum()

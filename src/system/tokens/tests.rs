@@ -133,6 +133,32 @@ fn who_waits_is_served_in_order_from_idle_tokens() -> io::Result<()> {
 }
 
 #[test]
+fn a_place_is_kept_for_who_comes_later() -> io::Result<()> {
+    let pool = Pool::new(2, None);
+    let running = pool.start(Duration::ZERO)?;
+    let urgent = pool.queue(Duration::from_secs(2));
+    assert_eq!(fed(&pool), [0], "what lies idle is his");
+    let other = pool.queue(Duration::from_secs(1));
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| other.start());
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(!other.is_finished(), "it took the place of a more urgent one");
+        let urgent = urgent.start()?;
+        assert!(!other.is_finished());
+        drop(running);
+        let other = other.join().expect("it does not panic")?;
+        // Whoever does not want his place any more keeps nobody.
+        drop(pool.queue(Duration::MAX));
+        assert_eq!(fed(&pool), [0, 0]);
+        drop(urgent);
+        assert_eq!(fed(&pool), [1]);
+        drop(other);
+        assert_eq!(free(&pool), 2);
+        Ok(())
+    })
+}
+
+#[test]
 fn a_killed_make_takes_nothing_with_it() -> io::Result<()> {
     let dir = tempfile::tempdir()?;
     makefile(dir.path(), 8, "1000")?;
