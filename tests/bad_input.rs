@@ -501,14 +501,15 @@ File: /usr/src/quick-1/dkms.conf does not represent a valid dkms.conf file.
         );
     }
     root.unchanged(TRACE, &before);
-    // What it names is only looked for in its own directory.
-    root.quick(
-        "quick",
-        "BUILT_MODULE_LOCATION=../../../../../lib/modules/$kernelver/kernel/drivers/net/\nBUILT_MODULE_NAME=nlmon",
-    );
-    let output = root.run("dkms install quick/1");
-    assert_eq!(output.code, 7, "{output:?}");
-    root.says("dkms remove quick/1 --all", "Deleting module quick/1 completely from the DKMS tree.\n");
+    // What it names is only looked for in its own directory, wherever that is while it is built.
+    for up in 1..12 {
+        let lead = "../".repeat(up);
+        let place = format!("BUILT_MODULE_LOCATION={lead}lib/modules/$kernelver/kernel/drivers/net/");
+        root.quick("quick", &format!("{place}\nBUILT_MODULE_NAME=nlmon"));
+        let output = root.run("dkms install quick/1");
+        assert_eq!(output.code, 7, "{output:?}");
+        root.says("dkms remove quick/1 --all", "Deleting module quick/1 completely from the DKMS tree.\n");
+    }
 
     // A leading dash is only a letter to whom it is given as a value.
     root.fails(
@@ -686,7 +687,7 @@ fn a_full_tree_keeps_its_state_while_building() {
         failures += 1;
         assert_eq!((output.code, output.text.matches("Error!").count()), (1, 1), "{output:?}");
         assert!(output.text.ends_with(": No space left on device (os error 28)\n"), "{output:?}");
-        assert!(output.text.contains("/var/lib/dkms"), "{output:?}");
+        assert!(output.text.contains("/var/lib/dkms/quick/1/"), "{output:?}");
         root.says("dkms status", "quick/1: added\n");
         root.sh("rm -rf /var/lib/dkms/quick/1/build; mkdir /var/lib/dkms/quick/1/build");
         root.unchanged(TRACE, &before);

@@ -16,7 +16,7 @@ fn root() -> Root {
     root.quick("third", "AUTOINSTALL=yes\nBUILD_DEPENDS=second");
     root.write(
         "/usr/local/sbin/depmod",
-        "#!/bin/sh\necho \"$@\" | sed 's/.*-a /-a /' >>/srv/calls\nexec /sbin/depmod \"$@\"",
+        "#!/bin/sh\necho \"$@\" | sed 's|/tmp/dkms[^/]*|TMP|' >>/srv/calls\nexec /sbin/depmod \"$@\"",
     );
     root.sh("chmod 755 /usr/local/sbin/depmod");
     root
@@ -25,6 +25,9 @@ fn root() -> Root {
 /// One kernel has a System.map, the other one has not.
 const FOR_K: &str = "-a $K -F /boot/System.map-$K\n";
 const FOR_OLD: &str = "-a $OLD\n";
+
+/// The kernel's own module, for K alone there is one, is to be found before the one in its place goes.
+const FOR_ORIGINAL: &str = "-C TMP/dkms.conf -a $K -F /boot/System.map-$K\n";
 
 /// Runs a command that calls depmod like this, after which modules.dep is what depmod makes of what is there.
 #[track_caller]
@@ -41,6 +44,7 @@ fn calls(root: &mut Root, command: &str, expected: &str) {
 #[test]
 fn depmod_runs_once_for_each_kernel_and_command() {
     let both = &format!("{FOR_OLD}{FOR_K}");
+    let both_go = &format!("{FOR_OLD}{FOR_ORIGINAL}");
     let mut root = root();
     for (command, expected) in [
         ("dkms add first/1; dkms build first/1 -k $OLD -k $K", ""),
@@ -49,23 +53,23 @@ fn depmod_runs_once_for_each_kernel_and_command() {
         ("dkms install first/1 --force", FOR_K),
         ("dkms build first/1 --force", ""),
         ("dkms install first/1 -k $OLD -k $K --force", both),
-        ("dkms uninstall first/1", FOR_K),
+        ("dkms uninstall first/1", FOR_ORIGINAL),
         ("dkms uninstall first/1", ""),
         ("dkms unbuild first/1", ""),
         ("dkms install first/1", FOR_K),
-        ("dkms unbuild first/1", FOR_K),
+        ("dkms unbuild first/1", FOR_ORIGINAL),
         ("dkms install first/1 -k $K --no-depmod && depmod $K; >/srv/calls", ""),
         ("dkms uninstall first/1 -k $K --no-depmod && depmod $K; >/srv/calls", ""),
         ("dkms install first/1", FOR_K),
-        ("dkms remove first/1 --all", both),
+        ("dkms remove first/1 --all", both_go),
         // A kernel that is not there has no modules.dep.
         ("dkms add first/1; mkdir /lib/modules/x; ! dkms install first/1 -k x; rmdir /lib/modules/x", ""),
         ("dkms add second/1; dkms add third/1; dkms autoinstall", FOR_K),
         ("dkms autoinstall", ""),
         ("dkms kernel_postinst -k $OLD", FOR_OLD),
-        ("dkms kernel_prerm -k $K", FOR_K),
+        ("dkms kernel_prerm -k $K", FOR_ORIGINAL),
         ("dkms kernel_prerm -k $K", ""),
-        ("dkms autoinstall -k $K && dkms kernel_preinst -k $K", &format!("{FOR_K}{FOR_K}")),
+        ("dkms autoinstall -k $K && dkms kernel_preinst -k $K", &format!("{FOR_K}{FOR_ORIGINAL}")),
     ] {
         calls(&mut root, command, expected);
     }
@@ -74,25 +78,26 @@ fn depmod_runs_once_for_each_kernel_and_command() {
 #[test]
 fn depmod_runs_once_for_each_kernel_and_hook() {
     let both = &format!("{FOR_OLD}{FOR_K}");
+    let both_go = &format!("{FOR_OLD}{FOR_ORIGINAL}");
     let mut root = root();
     root.sh("for m in first second third; do dkms add $m/1 || exit; done");
     for (command, expected) in [
         ("/etc/kernel/postinst.d/dkms $K", FOR_K),
         ("/etc/kernel/postinst.d/dkms $K", ""),
         ("/etc/kernel/header_postinst.d/dkms $OLD", FOR_OLD),
-        ("/etc/kernel/prerm.d/dkms $K", FOR_K),
+        ("/etc/kernel/prerm.d/dkms $K", FOR_ORIGINAL),
         ("/usr/lib/dkms/dkms_autoinstaller start $K", FOR_K),
-        ("/etc/kernel/preinst.d/dkms $K", FOR_K),
+        ("/etc/kernel/preinst.d/dkms $K", FOR_ORIGINAL),
         ("/usr/lib/kernel/install.d/40-dkms.install add $K", FOR_K),
         // The modules of an upgraded kernel stay until their successors are there: nothing changes.
         ("DEB_MAINT_PARAMS='upgrade 1 2' /etc/kernel/preinst.d/dkms $K", ""),
         ("/etc/kernel/postinst.d/dkms $K", FOR_K),
-        ("/usr/lib/kernel/install.d/40-dkms.install remove $K", FOR_K),
+        ("/usr/lib/kernel/install.d/40-dkms.install remove $K", FOR_ORIGINAL),
         // A package is configured, and again after an upgrade.
         ("dkms remove first/1 --all", FOR_OLD),
         ("/usr/lib/dkms/common.postinst first 1 /usr/share/first '' ''", both),
         ("/usr/lib/dkms/common.postinst first 1 /usr/share/first '' 0.9", both),
-        ("dkms remove first/1 --all", both),
+        ("dkms remove first/1 --all", both_go),
     ] {
         calls(&mut root, command, expected);
     }

@@ -292,12 +292,12 @@ fn nobody_else_reaches_what_a_build_has() {
     root.quick("quick", "MAKE=./make.sh");
     root.write(
         "/usr/src/quick-1/make.sh",
-        "#!/bin/bash\ncp /bin/sh . && chmod 6777 sh . && mktemp own.XXXX -t && while ! [ -e /srv/go ]; do sleep 0.1; done",
+        "#!/bin/bash\ncp /bin/sh . && chmod 6777 sh . && touch ${TMPDIR:-/tmp}/own && while ! [ -e /srv/go ]; do sleep 0.1; done",
     );
     root.sh("chmod 755 /usr/src/quick-1/make.sh");
     for without in ["", "/tmp/no-namespaces"] {
         root.sh(&format!("{without} dkms build quick/1 --force >/srv/out 2>&1 &"));
-        root.wait_until("ls /tmp/dkms.*/tmp/own.*");
+        root.wait_until("ls /tmp/dkms.*/tmp/own");
         root.fails(&format!("{OTHER} touch /tmp/dkms.*/tmp/x 2>/dev/null"), 1, "");
         root.fails(&format!("{OTHER} ls /tmp/dkms.*/tmp 2>/dev/null"), 2, "");
         if without.is_empty() {

@@ -17,7 +17,7 @@ use crate::steps::scripts::{self, Script};
 use crate::system::directories::{Owner, copy_tree};
 use crate::system::files::{self, rename, replace_link};
 use crate::system::output::Block;
-use crate::system::scratch::Scratch;
+use crate::system::scratch::{self, Scratch};
 
 /// `add`
 pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
@@ -128,6 +128,7 @@ pub fn take_in(site: &Site, invocation: &Invocation, source: &Path, say: &Block)
     let place = fs::canonicalize(&place).unwrap_or(place);
     let parent = place.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(parent).doing(cannot("make", parent))?;
+    scratch::sweep(parent, scratch::PREFIX);
     let beside = Scratch::new(parent).doing(cannot("write", parent))?;
     let new = beside.path().join("source");
     // Root's copies are root's: who owns the original could change what root will build and run.

@@ -11,7 +11,7 @@ use tar::{EntryType, Header};
 
 use crate::system::compressed::{Format, Writer};
 use crate::system::files::{At, rename, sync};
-use crate::system::scratch::Scratch;
+use crate::system::scratch::{self, Scratch};
 
 /// A name or target of a link that is longer has an entry of its own in front.
 const LONGEST_IN_HEADER: usize = 100;
@@ -33,6 +33,7 @@ impl Pack {
     /// Begins the tarball at `place`, compressed as its name says. `time` stands at all that is in it.
     pub fn begin(place: &Path, time: u64) -> io::Result<Self> {
         let dir = place.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        scratch::sweep(dir, scratch::PREFIX);
         let new = Scratch::new(dir)?;
         let file = new.path().join(NEW);
         let writer = Writer::new(File::create(&file).at(&file)?, Format::of_name(place))?;

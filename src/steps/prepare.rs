@@ -39,14 +39,6 @@ pub struct Workshop {
     overgrown: AtomicBool,
 }
 
-impl Drop for Workshop {
-    fn drop(&mut self) {
-        // However deep somebody made them.
-        let _ = remove_any(self.dir.path());
-        let _ = remove_any(self.tmp.path());
-    }
-}
-
 impl Workshop {
     /// Makes the place.
     pub fn set_up(work: &Work) -> Result<Self> {

@@ -13,7 +13,7 @@ use crate::model::kernel::{Kernel, setting};
 use crate::model::site::Site;
 use crate::system::output::Words;
 use crate::system::process::{self, find_program, is_executable};
-use crate::system::scratch::Scratch;
+use crate::system::scratch::{self, Scratch};
 use crate::system::trust;
 use crate::system::{directories, files};
 
@@ -242,6 +242,7 @@ const READY: &str = ".mok-new";
 fn generate(key: &Path, certificate: &Path) -> Result<()> {
     let what = || "Cannot make a signing key".to_owned();
     let place = key.parent().unwrap_or(Path::new("/"));
+    scratch::sweep(place, scratch::PREFIX);
     // Mode 700.
     let dir = Scratch::new(place).doing(what)?;
     let (new_key, new_certificate) = (dir.path().join("key"), dir.path().join("pub"));

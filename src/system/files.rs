@@ -146,10 +146,11 @@ pub fn replace_with_text(text: &[u8], to: &Path) -> io::Result<()> {
     written
 }
 
-/// Reads a regular file that somebody else wrote: links are not followed, nothing larger than `limit` bytes.
+/// Opens a regular file that somebody else made, for reading: links are not followed.
 ///
-/// `relative` is looked up below `base` one component at a time, so that no directory on the way is a link either.
-pub fn read_foreign(base: &Path, relative: &Path, limit: u64) -> io::Result<Vec<u8>> {
+/// `relative` is looked up below `base` one component at a time, so that no directory on the way is a link either, and
+/// may not lead out of it.
+pub fn open_foreign(base: &Path, relative: &Path) -> io::Result<File> {
     let path = base.join(relative);
     let mut dir = openat(CWD, base, OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .map_err(io::Error::from)
@@ -165,14 +166,18 @@ pub fn read_foreign(base: &Path, relative: &Path, limit: u64) -> io::Result<Vec<
         dir = openat(&dir, name, flags, Mode::empty()).map_err(io::Error::from).at(&path)?;
     }
     let file = File::from(dir);
-    let meta = file.metadata().at(&path)?;
-    if !meta.is_file() {
-        return Err(io::Error::other("not a regular file")).at(&path);
-    }
-    if meta.len() > limit {
+    if file.metadata().at(&path)?.is_file() { Ok(file) } else { Err(io::Error::other("not a regular file")).at(&path) }
+}
+
+/// Reads such a file, unless it is larger than `limit` bytes.
+pub fn read_foreign(base: &Path, relative: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let path = base.join(relative);
+    let file = open_foreign(base, relative)?;
+    let size = file.metadata().at(&path)?.len();
+    if size > limit {
         return Err(io::Error::other(format!("larger than {limit} bytes"))).at(&path);
     }
-    let mut bytes = Vec::with_capacity(meta.len() as usize);
+    let mut bytes = Vec::with_capacity(size as usize);
     file.take(limit).read_to_end(&mut bytes).at(&path)?;
     Ok(bytes)
 }

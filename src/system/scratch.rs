@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
 use tempfile::TempDir;
 
 use crate::system::directories::remove_any;
@@ -57,20 +58,19 @@ fn remove(dir: &Path, parent_too: bool) {
 }
 
 impl Scratch {
-    /// Makes one in `parent`, in place of those there whose users died.
+    /// Makes one in `parent`.
     pub fn new(parent: &Path) -> io::Result<Self> {
         Self::named(parent, PREFIX)
     }
 
     /// The same with another beginning of the name.
     pub fn named(parent: &Path, prefix: &str) -> io::Result<Self> {
-        sweep(parent, prefix);
         let private = fs::Permissions::from_mode(0o700);
         loop {
             let dir =
                 tempfile::Builder::new().prefix(prefix).permissions(private.clone()).tempdir_in(parent).at(parent)?;
             // Between its making and its locking somebody may have taken it for one that nobody uses.
-            if let Some(in_use) = lock(dir.path()) {
+            if let Some(in_use) = lock(dir.path())? {
                 all().insert(dir.path().to_owned(), false);
                 return Ok(Self { dir, _in_use: in_use });
             }
@@ -110,22 +110,33 @@ pub fn sweep(parent: &Path, prefix: &str) -> bool {
         // In a directory for all, others have theirs.
         let ours = fs::symlink_metadata(&dir)
             .is_ok_and(|meta| meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw());
-        if let Some(_nobody) = ours.then(|| lock(&dir)).flatten() {
-            swept = true;
-            let gone = remove_any(&dir);
-            gone.unwrap_or_else(|error| log::info!("{}: {error}", dir.display()));
+        if !ours {
+            continue;
         }
+        let gone = lock(&dir).and_then(|nobodys| {
+            swept |= nobodys.is_some();
+            nobodys.map_or(Ok(()), |_| remove_any(&dir))
+        });
+        gone.unwrap_or_else(|error| log::info!("{}: {error}", dir.display()));
     }
     swept
 }
 
-/// Locks a directory, unless somebody has, or it is another one by now.
-fn lock(dir: &Path) -> Option<File> {
+/// Locks a directory, unless somebody has, or it is another one by now, or none.
+fn lock(dir: &Path) -> io::Result<Option<File>> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
-    let file = fs::OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(dir).ok()?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
-    let (locked, there) = (file.metadata().ok()?, fs::symlink_metadata(dir).ok()?);
-    ((locked.dev(), locked.ino()) == (there.dev(), there.ino())).then_some(file)
+    let opened = fs::OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(dir);
+    let file = match opened {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+        opened => opened.at(dir)?,
+    };
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => return Ok(None),
+        locked => locked.map_err(io::Error::from).at(dir)?,
+    }
+    let locked = file.metadata().at(dir)?;
+    let there = fs::symlink_metadata(dir).is_ok_and(|there| (there.dev(), there.ino()) == (locked.dev(), locked.ino()));
+    Ok(there.then_some(file))
 }
 
 /// Writes a file below `caches` in one step, readable by all; its directory is made if missing. It need not outlast a
@@ -154,6 +165,7 @@ mod tests {
         fs::write(at(".dkms-file"), "")?;
         symlink("other", at(".dkms-link"))?;
         let another = Scratch::new(dir.path())?;
+        assert!(sweep(dir.path(), PREFIX) && !sweep(dir.path(), PREFIX));
         assert!(!at(".dkms-left").exists());
         assert!(used.path().is_dir() && another.path().is_dir());
         assert!(at("other").is_dir() && at(".dkms-file").exists() && at(".dkms-link").exists());

@@ -2,7 +2,6 @@
 //! The end of a build: the modules come out of the sandbox, stripped.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -10,15 +9,14 @@ use super::{Build, finish};
 use crate::error::{Doing, Error, Result};
 use crate::model::conf::Module;
 use crate::steps::sign::Signing;
-use crate::system::files::read_foreign;
+use crate::system::files::{open_foreign, read_foreign};
 use crate::system::{process, side_by_side};
 
 impl Build<'_> {
     /// Brings the modules out of the build directory: ours are copies, of regular files only, signed and compressed.
     pub(super) fn collect(&self, modules: &[&Module], signing: &Signing) -> Result<()> {
-        let missing = modules.iter().find(|module| {
-            fs::symlink_metadata(self.workshop.build.join(module.built_file())).map_or(true, |meta| !meta.is_file())
-        });
+        let missing = |module: &&&Module| open_foreign(&self.workshop.build, Path::new(&module.built_file())).is_err();
+        let missing = modules.iter().find(missing);
         if let Some(module) = missing {
             return Err(Error::NotProduced {
                 module: module.built_file(),
