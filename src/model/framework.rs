@@ -133,7 +133,7 @@ pub enum OnFailure {
 impl Framework {
     /// Reads the files; `release` is what they see as `$kernelver`, empty where no kernel is concerned.
     ///
-    /// What the files say on standard error is given back.
+    /// What the files say on standard error is given back, with what is to be said of values that mean nothing.
     pub fn read(paths: &Paths, release: &str) -> Result<(Self, Vec<u8>)> {
         let mut files = paths.framework_confs();
         files.insert(0, paths.system("/etc/sysconfig/module-init-tools"));
@@ -149,7 +149,7 @@ impl Framework {
             for (name, value) in plain.into_iter().flatten().filter(|(name, _)| NAMES.contains(&name.as_str())) {
                 values.set(&name, 0, &value);
             }
-            return Ok((Self::from_values(&values), Vec::new()));
+            return Ok((Self::from_values(&values), misspelt(&values).into_bytes()));
         }
         let mut variables = vec![("kernelver", release.to_owned())];
         variables.extend(FROM_ENVIRONMENT.iter().map(|name| (*name, values.get(name).to_owned())));
@@ -159,7 +159,9 @@ impl Framework {
         for name in NAMES {
             bash.env_remove(name);
         }
-        let (values, errors) = evaluation.run(&mut bash).doing(|| "Cannot run bash to read framework.conf".into())?;
+        let (values, mut errors) =
+            evaluation.run(&mut bash).doing(|| "Cannot run bash to read framework.conf".into())?;
+        errors.extend(misspelt(&values).into_bytes());
         Ok((Self::from_values(&values), errors))
     }
 
@@ -199,7 +201,10 @@ impl Framework {
             addon_modules_dir: or(ADDON_MODULES_DIR, ""),
             cache_tree: path("cache_tree", "/var/cache/dkms"),
             compile_cache: not_off("compile_cache"),
-            compile_cache_size: or("compile_cache_size", "500M"),
+            compile_cache_size: Some(values.get("compile_cache_size"))
+                .filter(|text| size(text).is_some())
+                .unwrap_or("500M")
+                .to_owned(),
             result_store: not_off("result_store"),
             result_store_size: size(values.get("result_store_size")).unwrap_or(1 << 30),
             on_failure: match values.get("on_failure") {
@@ -220,6 +225,27 @@ impl Framework {
             },
         }
     }
+}
+
+/// Words for values of keys that dkms never had, which mean nothing. What dkms has, it reads as it always did.
+fn misspelt(values: &Values) -> String {
+    type Means = fn(&str) -> bool;
+    let is_size: (&str, Means) = ("a size, such as 500M", |text| size(text).is_some());
+    let keys = [
+        ("on_failure", ("\"continue\" or \"original\"", (|text| matches!(text, "continue" | "original")) as Means)),
+        ("build_memory", is_size),
+        ("build_processes", ("a number", |text| text.parse::<u64>().is_ok())),
+        ("build_time", ("a time, such as 90s, 30m or 12h", |text| duration(text).is_some())),
+        ("build_disk_reserve", is_size),
+        ("compile_cache_size", is_size),
+        ("result_store_size", is_size),
+    ];
+    let wrong = keys.into_iter().filter(|(key, (_, means))| !values.get(key).is_empty() && !means(values.get(key)));
+    let words = |(key, (wanted, _))| {
+        let value = values.get(key);
+        format!("Warning: {key}=\"{value}\" in framework.conf is not {wanted}; the default is used.\n")
+    };
+    wrong.map(words).collect()
 }
 
 /// A number of bytes, possibly in units of 1024: `20M`, `1G`.
@@ -315,6 +341,24 @@ mod tests {
             assert_eq!(duration(text), seconds.map(Duration::from_secs), "{text}");
         }
         assert_eq!([duration(""), duration("h"), duration("1d"), duration("-1"), duration("1 h")], [None; 5]);
+    }
+
+    #[test]
+    fn what_means_nothing_is_told() -> Result<()> {
+        let dir = tempfile::tempdir().expect("a directory");
+        let etc = dir.path().join("etc/dkms");
+        std::fs::create_dir_all(&etc).expect("made");
+        for (text, told) in [
+            ("on_failure=stop\nbuild_time=1d\n", 2),
+            ("build_memory=\"$((1+1))\"\nresult_store_size=much\n", 1),
+            ("on_failure=original\nbuild_time=1h\nbuild_memory=1G\nbuild_processes=7\ncompile_cache_size=3G\n", 0),
+            ("on_failure=\nbuild_processes=\nparallel_jobs=many\nverbose=maybe\n", 0),
+        ] {
+            std::fs::write(etc.join("framework.conf"), text).expect("written");
+            let errors = Framework::read(&Paths::new(dir.path()), "")?.1;
+            assert_eq!(String::from_utf8_lossy(&errors).matches("the default is used").count(), told, "{text}");
+        }
+        Ok(())
     }
 
     #[test]
