@@ -1,13 +1,48 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! POSIX extended regular expressions, as bash's `=~` reads them.
 
+use std::ffi::{CStr, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Command, Stdio};
+
 use super::sys;
 pub use super::sys::Match;
 
+/// Longer than any that somebody wrote by hand, in bytes.
+const LONGEST: usize = 1000;
+
 /// What bash's `[[ text =~ pattern ]]` says: regcomp(3) and regexec(3) of the C library, which bash calls.
 /// As in bash, nothing follows a NUL.
+///
+/// The pattern may be a stranger's. One that takes more than its share of time, memory or stack counts as invalid.
 pub fn matches(pattern: &str, text: &str) -> Match {
-    sys::regex(&sys::until_nul(pattern.as_bytes()), &sys::until_nul(text.as_bytes()))
+    let (pattern, text) = (sys::until_nul(pattern.as_bytes()), sys::until_nul(text.as_bytes()));
+    if is_tame(pattern.to_bytes()) { sys::regex(&pattern, &text) } else { apart(&pattern, &text) }
+}
+
+/// Whether the C library can be trusted with a pattern. It makes copies of what is repeated, copies of the copies of what
+/// is repeated again, calls itself for each parenthesis, and tries everything where a part is to come once more.
+fn is_tame(pattern: &[u8]) -> bool {
+    let again = pattern.windows(2).any(|pair| pair[0] == b'\\' && pair[1].is_ascii_digit());
+    pattern.len() <= LONGEST && !again && pattern.iter().filter(|&&byte| byte == b'{').count() <= 2
+}
+
+/// Asks a bash, which may die of it.
+fn apart(pattern: &CStr, text: &CStr) -> Match {
+    let as_argument = |text: &CStr| OsStr::from_bytes(text.to_bytes()).to_owned();
+    let status = Command::new("bash")
+        .args(["--norc", "--noprofile", "-c", "ulimit -c 0 -v 1000000 -t 2; [[ $1 =~ $2 ]]", "dkms"])
+        .args([as_argument(text), as_argument(pattern)])
+        .env_remove("BASH_ENV")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    match status.ok().and_then(|status| status.code()) {
+        Some(0) => Match::Yes,
+        Some(1) => Match::No,
+        _ => Match::Invalid,
+    }
 }
 
 #[cfg(test)]
@@ -37,6 +72,10 @@ mod tests {
         ("a**", "aa", Match::Yes),
         ("6{2,1}", "66", Match::Invalid),
         ("\\", "\\", Match::Invalid),
+        // What is not left to our own process.
+        ("^6{1}[.]{1}1{1}", "6.1", Match::Yes),
+        ("^6{1}[.]{1}1{1}$", "6.12", Match::No),
+        ("^{1}{2}{3}(", "6.1", Match::Invalid),
     ];
 
     #[test]
@@ -52,6 +91,18 @@ mod tests {
             assert_eq!(bash, Some(expected), "bash on {text} =~ {pattern}");
         }
         Ok(())
+    }
+
+    #[test]
+    fn nobody_dies_of_a_pattern() {
+        let (open, close) = ("(".repeat(50_000), ")".repeat(50_000));
+        assert_eq!(matches(&format!("{open}6{close}"), "6.1"), Match::Invalid);
+        assert_eq!(matches(&format!("6{}", "{255}".repeat(8)), "6.1"), Match::Invalid);
+        let again: String = (1..10).map(|i| format!("\\{i}")).collect();
+        let text = "-".repeat(64);
+        assert_eq!(matches(&format!("{}{again}{again}x", "(-*)".repeat(9)), &text), Match::Invalid);
+        assert_eq!(matches(&"(".repeat(1 << 20), "6.1"), Match::Invalid);
+        assert_eq!(matches(&"6?".repeat(1 << 10), "6.1"), Match::Yes);
     }
 
     #[test]
