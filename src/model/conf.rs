@@ -2,7 +2,7 @@
 //! `dkms.conf`: what a package says of its modules and how they are built.
 
 mod judging;
-mod plain;
+pub mod plain;
 mod question;
 
 use crate::model::module::Id;
@@ -108,7 +108,9 @@ pub struct Conf {
 }
 
 impl Conf {
-    fn new(values: Values, noise: Vec<u8>, destination: Option<&str>) -> Self {
+    /// From what bash made of the files, and what it said meanwhile; `destination` is where all modules go, whatever the
+    /// conf says.
+    pub fn new(values: Values, noise: Vec<u8>, destination: Option<&str>) -> Self {
         let id = Id::new(values.get("PACKAGE_NAME"), values.get("PACKAGE_VERSION"));
         let count = values.last_index(&PER_MODULE).filter(|last| *last < MOST_MODULES).map_or(0, |last| last + 1);
         let strip = |index| match values.at("STRIP", index).or_else(|| values.at("STRIP", 0)) {

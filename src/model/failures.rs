@@ -23,6 +23,7 @@ use crate::model::module::{Id, Target};
 use crate::model::site::Site;
 use crate::model::tree::{State, Tree};
 use crate::system::dpkg;
+use crate::system::harmless::is_text;
 
 /// What stands above a list of them.
 pub const HEAD: &str = "dkms: modules that could not be installed:";
@@ -207,7 +208,7 @@ fn beginning(log: &Path) -> String {
 }
 
 /// The line of a build's log that says what went wrong: the first error, or else how the last command ended.
-fn first_error(log: &str) -> Option<String> {
+pub fn first_error(log: &str) -> Option<String> {
     let is_error = |line: &&str| line.to_ascii_lowercase().contains("error: ") && !line.starts_with("# command: ");
     let failed = |line: &&str| line.starts_with("make") && line.contains("*** ");
     let mut lines = log.lines();
@@ -220,8 +221,8 @@ fn first_error(log: &str) -> Option<String> {
 }
 
 /// Without what a terminal would do something with, and not too long: a stranger wrote it.
-fn one_line(text: &str) -> String {
-    let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+pub fn one_line(text: &str) -> String {
+    let plain: String = text.chars().map(|c| if is_text(c) { c } else { ' ' }).collect();
     match plain.char_indices().nth(LONGEST_REASON) {
         Some((end, _)) => format!("{}...", plain[..end].trim_end()),
         None => plain,
@@ -303,7 +304,7 @@ mod tests {
 
     #[test]
     fn reasons_do_nothing_to_a_terminal_and_fit_in_a_line() {
-        assert_eq!(one_line("a\x1b[2Jb\tc\u{9b}d"), "a [2Jb c d");
+        assert_eq!(one_line("a\x1b[2Jb\tc\u{9b}d\u{202e}e"), "a [2Jb c d e");
         let long = one_line(&"ä ".repeat(1000));
         assert_eq!(long.chars().count(), LONGEST_REASON - 1 + 3);
     }

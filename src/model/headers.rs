@@ -122,7 +122,7 @@ pub fn is_header(name: &Path) -> bool {
 }
 
 /// The directory whose Makefile a Makefile includes that does nothing else.
-fn included(makefile: &str) -> Option<&str> {
+pub fn included(makefile: &str) -> Option<&str> {
     let mut lines = makefile.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let dir = lines.next()?.strip_prefix("include ")?.trim().strip_suffix("/Makefile")?;
     (lines.next().is_none() && dir.starts_with('/') && !dir.contains([' ', '$'])).then_some(dir)
@@ -130,7 +130,7 @@ fn included(makefile: &str) -> Option<&str> {
 
 /// autoconf.h without its title, which names the version, and without the salt, which does so too and is used by the
 /// generated `.mod.c` alone.
-fn settings(autoconf: &str) -> String {
+pub fn settings(autoconf: &str) -> String {
     let kept = |line: &&str| line.starts_with('#') && !line.starts_with("#define CONFIG_BUILD_SALT ");
     autoconf.lines().filter(kept).flat_map(|line| [line, "\n"]).collect()
 }

@@ -188,7 +188,7 @@ fn plain_compiler(assignment: &str) -> Option<&str> {
 }
 
 /// The program and the package of the gcc that introduces itself so: `x86_64-linux-gnu-gcc-14 (Debian 14.2.0-19) 14.2.0`.
-fn gcc_of(version_text: &str) -> Option<(&str, &str)> {
+pub fn gcc_of(version_text: &str) -> Option<(&str, &str)> {
     let program = version_text.split_whitespace().next()?;
     let start = program.rfind("gcc").filter(|&at| at == 0 || program[..at].ends_with('-'))?;
     Some((program, &program[start..]))
@@ -218,7 +218,7 @@ impl Toolchain {
 }
 
 /// What `UTS_RELEASE` is in utsrelease.h.
-fn utsrelease(header: &str) -> Option<&str> {
+pub fn utsrelease(header: &str) -> Option<&str> {
     header.lines().find_map(|line| Some(line.strip_prefix("#define UTS_RELEASE ")?.trim().trim_matches('"')))
 }
 

@@ -71,7 +71,7 @@ pub fn is_coming(paths: &Paths, package: &str) -> bool {
 }
 
 /// Whether the last run in apt's history has not ended and installs a package.
-fn is_on_list(history: &str, package: &str) -> bool {
+pub fn is_on_list(history: &str, package: &str) -> bool {
     let run = history.trim_end().rsplit("\n\n").next().unwrap_or_default();
     let installed =
         |line: &str| ["Install: ", "Reinstall: ", "Upgrade: ", "Downgrade: "].iter().any(|it| line.starts_with(it));
@@ -91,7 +91,7 @@ pub fn versions() -> &'static BTreeSet<(String, String)> {
 }
 
 /// From lines of state, name and version. Of a package that was removed nothing is left but settings.
-fn parse_versions(lines: &str) -> BTreeSet<(String, String)> {
+pub fn parse_versions(lines: &str) -> BTreeSet<(String, String)> {
     let package = |line: &str| {
         let mut words = line.split(' ');
         let (state, name, version) = (words.next()?, words.next()?, words.next()?);

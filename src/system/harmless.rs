@@ -30,6 +30,12 @@ impl Harmless {
     }
 }
 
+/// Whether a character is nothing but text in a line.
+pub fn is_text(c: char) -> bool {
+    // With the last ones a terminal writes from right to left.
+    !matches!(c, '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Whether more bytes could make a character of it.
 fn is_begin(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
@@ -40,11 +46,8 @@ fn show(c: char, into: &mut Vec<u8>) {
         '\n' | '\t' => into.push(c as u8),
         '\0'..='\x1f' => into.extend([b'^', c as u8 + b'@']),
         '\x7f' => into.extend(b"^?"),
-        // With these a terminal writes from right to left, or it takes them for an escape.
-        '\u{80}'..='\u{9f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-            into.extend("\u{fffd}".as_bytes());
-        }
-        _ => into.extend(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        c if is_text(c) => into.extend(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        _ => into.extend("\u{fffd}".as_bytes()),
     }
 }
 

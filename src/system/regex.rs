@@ -22,7 +22,7 @@ pub fn matches(pattern: &str, text: &str) -> Match {
 
 /// Whether the C library can be trusted with a pattern. It makes copies of what is repeated, copies of the copies of what
 /// is repeated again, calls itself for each parenthesis, and tries everything where a part is to come once more.
-fn is_tame(pattern: &[u8]) -> bool {
+pub fn is_tame(pattern: &[u8]) -> bool {
     let again = pattern.windows(2).any(|pair| pair[0] == b'\\' && pair[1].is_ascii_digit());
     pattern.len() <= LONGEST && !again && pattern.iter().filter(|&&byte| byte == b'{').count() <= 2
 }

@@ -58,7 +58,8 @@ impl Values {
         let mut text = String::new();
         for (name, values) in &self.0 {
             for (index, value) in values {
-                if value.contains(|c: char| c.is_ascii_control() && !"\t\n".contains(c)) {
+                let is_plain = |text: &str| !text.contains(|c: char| c.is_ascii_control() && !"\t\n".contains(c));
+                if !is_plain(name) || !is_plain(value) {
                     return None;
                 }
                 text.push_str(&format!("{name}\x1f{index}\x1f{value}\x1e"));
@@ -78,7 +79,7 @@ impl Values {
     }
 
     /// The values of each question, then those whose end was not told.
-    fn parse(records: &[u8]) -> Vec<Self> {
+    pub fn parse(records: &[u8]) -> Vec<Self> {
         let mut answers = Vec::new();
         let mut values = Self::default();
         let mut fields = records.split(|byte| *byte == 0).map(String::from_utf8_lossy);
