@@ -18,8 +18,11 @@ use dkms_rs::system::regex::{self, Match};
 use dkms_rs::system::shell::Values;
 use dkms_rs::system::{dpkg, version};
 
+/// Panics where it does not hold.
+pub type Check = fn(&[u8]);
+
 /// By their names, which are those of the directories in corpus/.
-pub const ALL: [(&str, fn(&[u8])); 8] = [
+pub const ALL: [(&str, Check); 8] = [
     ("answer", answer),
     ("dpkg", dpkg),
     ("kernel", kernel),
