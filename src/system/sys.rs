@@ -8,7 +8,7 @@
 use std::ffi::{CStr, CString, c_int};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
@@ -171,16 +171,14 @@ fn close_range(first: c_int, last: c_int, at_exec: bool) {
     }
 }
 
-/// Closes every descriptor but `keep`.
-pub fn close_all_but(keep: Option<&impl AsFd>) {
-    match keep {
-        Some(keep) => {
-            let keep = keep.as_fd().as_raw_fd();
-            close_range(0, keep - 1, false);
-            close_range(keep + 1, c_int::MAX, false);
-        }
-        None => close_range(0, c_int::MAX, false),
+/// Closes every descriptor but `keep`. Allocates nothing.
+pub fn close_all_but<'a>(keep: impl Iterator<Item = &'a OwnedFd> + Clone) {
+    let mut from = 0;
+    while let Some(next) = keep.clone().map(AsRawFd::as_raw_fd).filter(|next| *next >= from).min() {
+        close_range(from, next - 1, false);
+        from = next + 1;
     }
+    close_range(from, c_int::MAX, false);
 }
 
 /// The program to be executed gets no descriptor but its three streams.
@@ -357,7 +355,7 @@ mod tests {
     fn all_but_one_are_closed() -> io::Result<()> {
         let (read, write) = rustix::pipe::pipe()?;
         let Fork::Parent(pid) = fork()? else {
-            close_all_but(Some(&write));
+            close_all_but([&write].into_iter());
             let gone = rustix::io::fcntl_getfd(&read).is_err();
             let kept = rustix::io::fcntl_getfd(&write).is_ok();
             exit(i32::from(gone) + 2 * i32::from(kept));

@@ -77,7 +77,7 @@ impl Entry {
         let chrooted = view::leave_namespaces((!self.root).then_some(&self.maps))?;
         let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).doing("pipe", c"")?;
         if let Fork::Parent(init) = sys::fork().doing("fork", c"")? {
-            sys::close_all_but(Some(&read));
+            sys::close_all_but(self.watch.kept().chain([&read]));
             guard(init, Some(&read), &mut self.watch);
         }
         drop(read);
@@ -93,7 +93,7 @@ impl Entry {
         }
         set_dumpable_behavior(DumpableBehavior::NotDumpable).doing("process 1", c"")?;
         if let Fork::Parent(command) = sys::fork().doing("fork", c"")? {
-            sys::close_all_but(Some(&write));
+            sys::close_all_but([&write].into_iter());
             reap(command, &write);
         }
         sys::restore_signals(signals);
@@ -107,7 +107,7 @@ impl Entry {
         // What loses its parent becomes the guard's child.
         set_child_subreaper(Some(this)).doing("guard", c"")?;
         if let Fork::Parent(command) = sys::fork().doing("fork", c"")? {
-            sys::close_all_but(None::<&OwnedFd>);
+            sys::close_all_but(self.watch.kept());
             guard(command, None, &mut self.watch);
         }
         setsid().doing("session", c"")?;

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The processes that stay behind a command: they wait for it, and end what it leaves.
 
-use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{self, Mode, OFlags, statvfs};
+use rustix::fs::{self, Mode, OFlags, fstatvfs};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, wait};
 
@@ -36,15 +35,20 @@ const LOOK: Duration = Duration::from_millis(200);
 #[derive(Debug, Default)]
 pub struct Watch {
     pub end: Option<Instant>,
-    /// Where it may write, as seen inside, and what has to stay free there.
-    pub places: Vec<(CString, u64)>,
+    /// Where it may write, and what has to stay free there.
+    pub places: Vec<(OwnedFd, u64)>,
 }
 
 impl Watch {
+    /// What it needs to look.
+    pub fn kept(&self) -> impl Iterator<Item = &OwnedFd> + Clone {
+        self.places.iter().map(|(place, _)| place)
+    }
+
     /// Small file systems are nobody's but the build's, and less than there is cannot be kept free.
     fn begin(&mut self) {
         for (place, reserve) in &mut self.places {
-            let Ok(stat) = statvfs(&**place) else { continue };
+            let Ok(stat) = fstatvfs(&*place) else { continue };
             let (all, free) = (stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize);
             *reserve = if all / 4 < *reserve { 0 } else { (*reserve).min(free / 2) };
         }
@@ -52,8 +56,8 @@ impl Watch {
 
     /// Why it has to end, if it has.
     fn verdict(&self) -> Option<libc::c_int> {
-        let full = |(place, reserve): &(CString, u64)| {
-            *reserve > 0 && statvfs(&**place).is_ok_and(|stat| stat.f_bavail * stat.f_frsize < *reserve)
+        let full = |(place, reserve): &(OwnedFd, u64)| {
+            *reserve > 0 && fstatvfs(place).is_ok_and(|stat| stat.f_bavail * stat.f_frsize < *reserve)
         };
         if self.end.is_some_and(|end| Instant::now() >= end) {
             Some(TOO_LONG)

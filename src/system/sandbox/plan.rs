@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{geteuid, getgid, getpid, getuid};
 
 use super::enter::Entry;
@@ -71,20 +72,21 @@ impl Sandbox {
             maps: [map(getuid().as_raw()), map(getgid().as_raw())],
             cwd: c_path(&self.cwd)?,
             steps: if isolation == Isolation::Namespaces { self.steps()? } else { Vec::new() },
-            watch: Watch { end: None, places: self.places(isolation)? },
+            watch: Watch { end: None, places: self.places()? },
             limits: self.limits.clone(),
             ruleset: if isolation == Isolation::Landlock { Some(landlock::ruleset(self)?) } else { None },
         })
     }
 
-    /// Where it may write, and what has to stay free there.
-    fn places(&self, isolation: Isolation) -> io::Result<Vec<(CString, u64)>> {
-        let tmp = self.tmp.iter().map(|tmp| if isolation == Isolation::Namespaces { Path::new("/tmp") } else { tmp });
+    /// Where it may write, and what has to stay free there. Directories, not names: what a name inside means changes on
+    /// the way in, while the guard looks already.
+    fn places(&self) -> io::Result<Vec<(OwnedFd, u64)>> {
         let mounts = self.mounts.iter().filter_map(|mount| match mount {
-            Mount::Bind { at, writable: true, .. } => Some(at.as_path()),
+            Mount::Bind { from, writable: true, .. } => Some(from),
             _ => None,
         });
-        tmp.chain(mounts).map(|place| Ok((c_path(place)?, self.limits.disk_reserve))).collect()
+        let open = |place| rustix::fs::open(place, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        self.tmp.iter().chain(mounts).map(|place| Ok((open(place)?, self.limits.disk_reserve))).collect()
     }
 
     fn steps(&self) -> io::Result<Vec<Step>> {

@@ -63,8 +63,11 @@ fn inner_disk() -> io::Result<()> {
     let mnt = Path::new("/mnt");
     own(mnt)?;
     let free = || rustix::fs::statvfs(mnt).map(|stat| stat.f_bavail * stat.f_frsize);
-    let view =
-        |disk_reserve| Sandbox { limits: Limits { disk_reserve, ..Limits::default() }, ..view(vec![bind(mnt, true)]) };
+    let at = |at: &str, disk_reserve| {
+        let mounts = vec![Mount::Bind { from: mnt.into(), at: at.into(), writable: true }];
+        Sandbox { limits: Limits { disk_reserve, ..Limits::default() }, ..view(mounts) }
+    };
+    let view = |disk_reserve| at("/mnt", disk_reserve);
     // A writer that stops before the last megabyte, and stays.
     let script = "head -c 31M /dev/zero >/mnt/file; sleep 60000";
     for isolation in ALL {
@@ -72,6 +75,12 @@ fn inner_disk() -> io::Result<()> {
         assert_eq!((code, overstepped(code)), (153, Some(Limit::Disk)), "{isolation:?}: {text}");
         fs::remove_file(mnt.join("file"))?;
     }
+    // What lies at its place outside is another one, with other room.
+    fs::write(mnt.join("before"), vec![0; 24 << 20])?;
+    for _ in 0..5 {
+        assert_eq!(run(Isolation::Namespaces, &at("/srv", 16 << 20), "sleep 0.3")?.0, 0);
+    }
+    fs::remove_file(mnt.join("before"))?;
     // A small file system is nobody else's; and half of what is free may always be taken.
     for (reserve, taken) in [(16 << 20, "31M"), (8 << 20, "4M")] {
         fs::write(mnt.join("before"), vec![0; if taken == "4M" { 22 << 20 } else { 0 }])?;
