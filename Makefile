@@ -7,6 +7,7 @@ help:
 	@echo 'make corpus  26 real packages on kernels of all flavours, by us and by Debian (an hour or two)'
 	@echo 'make bench   how fast ours and Debian'"'"'s are, row by row: ROW=name for one, LIST=1 says which there are'
 	@echo 'make torture commands that are killed, or fail, at each of their system calls: MINUTES=60 of it, SCENE= and FAULT= choose'
+	@echo 'make powercut a machine whose power goes while dkms works: CUTS=100 times'
 	@echo 'make fuzz    foreign bytes against all that reads them: RUNS=10000000 of each'
 	@echo 'make lint    rustfmt, clippy, rustdoc and shellcheck'
 	@echo 'make clean   remove what all of these made'
@@ -50,6 +51,11 @@ torture:
 	@$(MAKE) --no-print-directory deb
 	cargo test --locked --test main -- --ignored --nocapture torture::whole crowd::eight_at_once_for_long
 
+powercut:
+	@tests/needs demo
+	@$(MAKE) --no-print-directory deb
+	cargo test --locked --test main -- --ignored --nocapture powercut::many
+
 fuzz:
 	@RUNS='$(RUNS)' tests/fuzz/run
 
@@ -82,4 +88,4 @@ target/deb/built: $(sources)
 clean:
 	rm -rf target 2>/dev/null || sudo rm -rf target
 
-.PHONY: help demo check corpus bench torture fuzz lint deb clean
+.PHONY: help demo check corpus bench torture powercut fuzz lint deb clean

@@ -29,6 +29,7 @@ mod matching;
 mod packaging;
 mod parallel;
 mod postinst;
+mod powercut;
 mod progress;
 mod rebuild;
 mod same_ko;
