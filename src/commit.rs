@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Doing, Error, Result, cannot};
@@ -59,26 +60,37 @@ impl<'a> Commit<'a> {
     /// Installs what is built; what is installed already goes first, in words: its files stay until ours replace them.
     pub fn install(&mut self, work: &Work) -> Result<()> {
         let Work { site, id, kernel, say, .. } = work;
-        if site.tree.state(id, &kernel.target) == State::Installed {
-            let options = Options { supersede: true, ..work.options.clone() };
-            self.uninstall(&Work { options: &options, ..*work })?;
-            say.say("");
+        if site.tree.state(id, &kernel.target) != State::Installed {
+            return self.put_in(work);
         }
-        self.put_in(work)
+        let options = Options { supersede: true, ..work.options.clone() };
+        self.uninstall(&Work { options: &options, ..*work })?;
+        say.say("");
+        self.put_in_again(work)
     }
 
     /// Installs what was built anew in place of itself. That it goes was told before.
     pub fn replace(&mut self, work: &Work) -> Result<()> {
         let Work { site, id, kernel, .. } = work;
-        if site.tree.state(id, &kernel.target) == State::Installed {
-            let quiet = site.output.errors_only_block();
-            let options = Options { supersede: true, ..work.options.clone() };
-            let quietly = Work { options: &options, say: &quiet, ..*work };
-            let unfinished = self.mark(&quietly);
-            install::withdraw(&quietly, unfinished)?;
-            scripts::run(work, Script::PostRemove);
+        if site.tree.state(id, &kernel.target) != State::Installed {
+            return self.put_in(work);
         }
-        self.put_in(work)
+        let quiet = site.output.errors_only_block();
+        let options = Options { supersede: true, ..work.options.clone() };
+        let quietly = Work { options: &options, say: &quiet, ..*work };
+        let unfinished = self.mark(&quietly)?;
+        install::withdraw(&quietly, unfinished)?;
+        scripts::run(work, Script::PostRemove);
+        self.put_in_again(work)
+    }
+
+    /// Installs what is recorded as superseded by itself. Where that fails, what is in place still counts again.
+    fn put_in_again(&mut self, work: &Work) -> Result<()> {
+        let Work { site, id, kernel, .. } = work;
+        self.put_in(work).inspect_err(|_| {
+            let back = install::flip_link(work).and_then(|()| superseded::forget(site, &id.name, &kernel.target));
+            back.unwrap_or_else(|error| work.say.warn(error.to_string()));
+        })
     }
 
     /// Installs what is built and was not installed, or is recorded as superseded.
@@ -148,24 +160,28 @@ impl<'a> Commit<'a> {
     }
 
     /// Marks a change that begins with taking a module away; whether an earlier one had not ended.
-    fn mark(&mut self, work: &Work) -> bool {
+    fn mark(&mut self, work: &Work) -> Result<bool> {
         let Work { site, id, kernel, .. } = work;
         let mark = site.tree.pending_mark(&id.name, &kernel.target);
         let unfinished = mark.exists();
-        // A full disk is no reason to keep what would make room on it.
-        if let Err(error) = site.tree.note(&mark, &format!("{id}\n")) {
-            log::warn!("{}: {error}", mark.display());
+        match site.tree.note(&mark, &format!("{id}\n")) {
+            // A full disk is no reason to keep what would make room on it.
+            Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                log::warn!("{}: {error}", mark.display());
+            }
+            // One that cannot be written is: what goes could not be told from what is there.
+            noted => noted.doing(cannot("write", &mark))?,
         }
         let touched = self.touched(&kernel.target);
         touched.changed |= unfinished || !work.options.supersede;
         touched.withdrawn = true;
         touched.marks.push(mark);
-        unfinished
+        Ok(unfinished)
     }
 
     /// Takes a module out of its kernel's directory.
     fn uninstall(&mut self, work: &Work) -> Result<()> {
-        let unfinished = self.mark(work);
+        let unfinished = self.mark(work)?;
         let Withdrawn { restored, leaving } = install::withdraw(work, unfinished)?;
         scripts::run(work, Script::PostRemove);
         self.tell_depmod(work);

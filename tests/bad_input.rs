@@ -9,7 +9,7 @@ const TRACE: &str = "find /var/lib/dkms /lib/modules/*/updates /tmp -printf '%M 
                      \\( -type f -printf '%s\\n' -o -printf '\\n' \\) | sort";
 
 /// Like a [`TRACE`], without what a failed build leaves for people to look at.
-const STATE: &str = "find /var/lib/dkms /lib/modules/*/updates -not -path '*/build' -not -path '*/build/*' \
+pub const STATE: &str = "find /var/lib/dkms /lib/modules/*/updates -not -path '*/build' -not -path '*/build/*' \
                      -type f 2>/dev/null | sort | xargs md5sum; find /var/lib/dkms -type l -not -path '*/build/*' | sort";
 
 fn root() -> Root {

@@ -490,11 +490,18 @@ fn what_a_log_says_does_nothing_to_a_terminal() {
 #[test]
 fn a_machine_that_was_short_of_something_is_tried_again() {
     let mut root = root();
-    root.quick("bad", "MAKE='echo fatal error: x: No space left on device; false'\nAUTOINSTALL=yes");
     let hook = "/etc/kernel/postinst.d/dkms $K 2>&1";
+    for (make, code) in [("echo fatal error: x: No space left on device; false", 1), ("kill -9 $$", 137)] {
+        root.quick("bad", &format!("MAKE='{make}'\nAUTOINSTALL=yes"));
+        root.sh(&format!("dkms add bad/1; {hook}"));
+        let said = root.sh(hook);
+        assert!(said.contains(&format!("Building module(s)...(bad exit status: {code})")), "{said}");
+        root.sh("dkms remove bad/1 --all");
+    }
+    root.quick("bad", "MAKE='kill -9 $$'\nAUTOINSTALL=yes");
     root.sh(&format!("dkms add bad/1; {hook}"));
-    let said = root.sh(hook);
-    assert!(said.contains("Building module(s)...(bad exit status: 1)"), "{said}");
+    let reason = root.sh("dkms status --failed | sed -n 2p");
+    assert!(reason.ends_with(" was killed, as it happens when memory runs out\n"), "{reason:?}");
     // And what cannot write its state says so, and holds nothing up.
     root.sh("mount -t tmpfs -o mode=755,size=4k,nr_inodes=1 full /var/lib/dkms; true");
     let output = root.run(hook);

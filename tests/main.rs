@@ -38,6 +38,7 @@ mod settings;
 mod signing;
 mod status;
 mod support;
+mod surroundings;
 mod takeover;
 mod tarball;
 mod tarball_safety;

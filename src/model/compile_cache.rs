@@ -11,6 +11,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use memchr::memmem;
 
@@ -62,6 +63,7 @@ impl CompileCache {
         let programs = site.paths.system("/usr/lib/ccache");
         let ccache = find_program("ccache").filter(|_| programs.is_dir())?;
         let look = || -> io::Result<(String, OsString)> {
+            check(&ccache)?;
             let headers = Headers::of(&kernel.build_dir)?;
             let mut digest = Digest::new("objects 1");
             digest.add(headers.frame()?);
@@ -198,6 +200,25 @@ impl CompileCache {
     }
 }
 
+/// The first version of ccache that keeps apart what has different namespaces.
+const OLDEST: (u32, u32) = (4, 5);
+
+/// Refuses a ccache that does not run, or does not know what it is to do: every compiler would fail with it, or find what
+/// is not for it.
+fn check(ccache: &Path) -> io::Result<()> {
+    let output = Command::new(ccache).arg("--version").stdin(Stdio::null()).output()?;
+    match version(&String::from_utf8_lossy(&output.stdout)).filter(|_| output.status.success()) {
+        Some(version) if version >= OLDEST => Ok(()),
+        found => Err(io::Error::other(format!("{} is of no use: {found:?}, {}", ccache.display(), output.status))),
+    }
+}
+
+/// In `ccache version 4.7.5`.
+fn version(text: &str) -> Option<(u32, u32)> {
+    let mut parts = text.lines().next()?.strip_prefix("ccache version ")?.split(['.', '-', '+', '_']);
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
 /// What the programs are that [`CompileCache::wrap`] makes. No compiler is called so.
 const WRAPPER: &str = ".dkms-wrapper";
 
@@ -220,5 +241,26 @@ fn keep_newest(place: &Path, most: usize, used: &Path) {
     let dirs = by_age(place);
     for dir in dirs.iter().take(dirs.len().saturating_sub(most)).filter(|dir| *dir != used) {
         let _ = remove_any(dir);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_ccache_is_known_by_its_version() {
+        for (text, expected) in [
+            ("ccache version 4.7.5\nFeatures: file-storage\n", Some((4, 7))),
+            ("ccache version 4.10\n", Some((4, 10))),
+            ("ccache version 3.7.7", Some((3, 7))),
+            ("ccache version 5-dirty", None),
+            ("sccache 0.8.2", None),
+            ("", None),
+        ] {
+            assert_eq!(version(text), expected, "{text}");
+        }
+        assert!((4, 10) >= OLDEST && (3, 7) < OLDEST);
+        assert!(check(Path::new("/bin/false")).is_err() && check(Path::new("/nonexistent")).is_err());
     }
 }

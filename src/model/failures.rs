@@ -38,8 +38,17 @@ const LONGEST_LOG: u64 = 16 << 20;
 const LONGEST_REASON: usize = 160;
 
 /// What a log says where the machine is to blame: the same may work the next time.
-const PASSING: [&str; 4] =
-    ["No space left on device", "Disk quota exceeded", "Cannot allocate memory", "Killed signal terminated"];
+const PASSING: [&str; 8] = [
+    "No space left on device",
+    "Disk quota exceeded",
+    "Cannot allocate memory",
+    "Killed signal terminated",
+    "] Killed",
+    "Error 137",
+    // By SIGKILL, as when memory runs out, and by us when the last of a disk is taken.
+    "# exit code: 137",
+    "# exit code: 153",
+];
 
 /// Why a module is not installed for a kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -217,7 +226,10 @@ pub fn first_error(log: &str) -> Option<String> {
     }
     let code = log.lines().rev().find_map(|line| line.strip_prefix("# exit code: "))?;
     let command = lines.rfind(|line| line.starts_with("# command: "))?.trim_start_matches("# command: ");
-    Some(format!("`{command}` ended with exit code {code}"))
+    Some(match code {
+        "137" => format!("`{command}` was killed, as it happens when memory runs out"),
+        _ => format!("`{command}` ended with exit code {code}"),
+    })
 }
 
 /// Without what a terminal would do something with, and not too long: a stranger wrote it.

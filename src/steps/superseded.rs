@@ -56,6 +56,11 @@ pub fn settle(site: &Site, name: &str, target: &Target, kept: &[PathBuf]) -> Res
         remove_any(file).doing(cannot("delete", file))?;
         remove_empty_up_to(file.parent().unwrap_or(file), &site.modules(&target.release));
     }
+    forget(site, name, target)
+}
+
+/// Ends a record; the files that are on it stay.
+pub fn forget(site: &Site, name: &str, target: &Target) -> Result<()> {
     let place = site.tree.superseded_record(name, target);
     site.tree.forget(&place).doing(cannot("remove", &place))
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -164,8 +165,12 @@ fn ask(all: &[Evaluation], command: &mut Command) -> io::Result<(Vec<u8>, Vec<u8
         let errors = scope.spawn(|| read_all(errors));
         (read_all(records), errors.join().unwrap_or_else(|_| Ok(Vec::new())))
     });
-    child.wait()?;
-    Ok((records?, errors?))
+    let status = child.wait()?;
+    // What it said until then is not what the files say, and must not be kept for that.
+    match status.signal() {
+        Some(signal) => Err(io::Error::other(format!("it was ended by signal {signal}"))),
+        None => Ok((records?, errors?)),
+    }
 }
 
 /// The questions as the driver reads them. There may be more than arguments have room for.
@@ -238,10 +243,28 @@ mod tests {
             let (alone, _) = evaluation.run(&mut bash()).expect("bash runs");
             assert!(answer.as_ref().is_none_or(|answer| *answer == alone), "{:?}: {answer:?}", evaluation.files);
         }
-        // Without bash nobody can tell who did it.
-        std::fs::write(&evaluations[1].files[0], "NAME=e; kill -9 $$").expect("written");
-        let answers = Evaluation::run_all(&evaluations, &mut bash()).expect("bash runs");
-        assert!(answers.iter().all(Option::is_none));
+    }
+
+    #[test]
+    fn what_was_killed_says_nothing() {
+        for victim in ["$$", "$BASHPID", "0"] {
+            let dir = tempfile::tempdir().expect("a directory");
+            let file = |name: &str, text: &str| {
+                let file = dir.path().join(name);
+                std::fs::write(&file, text).expect("written");
+                Evaluation { names: &["NAME"], files: vec![file], ..Evaluation::default() }
+            };
+            let both = [file("a", "NAME=a"), file("b", &format!("NAME=b; kill -9 {victim}"))];
+            let bash = || {
+                let mut bash = Command::new("bash");
+                std::os::unix::process::CommandExt::process_group(&mut bash, 0);
+                bash
+            };
+            let answers = Evaluation::run_all(&both, &mut bash()).unwrap_or_else(|_| vec![None, None]);
+            assert_eq!(answers[1], None, "{victim}");
+            let alone = both[1].run(&mut bash());
+            assert!(alone.as_ref().map_or(true, |(_, said)| !said.is_empty()), "{victim}: {alone:?}");
+        }
     }
 
     fn evaluate(files: &[&str], last: &[&str]) -> (Values, String) {

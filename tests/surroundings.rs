@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Disks and programs that do not do their part: one clear error, and what there was is there.
+
+use crate::bad_input::STATE;
+use crate::support::{Layer, Root};
+
+/// A root with one module installed, one only registered.
+fn root() -> Root {
+    let mut root = Root::with(Layer::Ours, &[]);
+    root.same_key();
+    for name in ["here", "coming"] {
+        root.quick(name, "AUTOINSTALL=yes");
+        root.sh(&format!("dkms add {name}/1"));
+    }
+    root.sh("dkms install here/1 -k $K; mkdir -p /var/cache/dkms");
+    root
+}
+
+/// Runs commands that fail with this code and one error, which says why; nothing of state or modules changes.
+#[track_caller]
+fn fail(root: &mut Root, commands: &[(&str, i32)], why: &str) {
+    let before = root.sh(STATE);
+    for (command, code) in commands {
+        let output = root.run(command);
+        assert_eq!(output.code, *code, "{command}: {output:?}");
+        assert_eq!(output.text.matches(why).count(), 1, "{command}: {output:?}");
+        root.sh("modprobe --set-version $K --show-depends here");
+        root.unchanged(STATE, &before);
+    }
+}
+
+#[test]
+fn a_read_only_directory_of_modules_stays_as_it_is() {
+    let mut root = root();
+    root.sh("dkms build coming/1 -k $K; mount --bind -o ro /lib/modules /lib/modules");
+    fail(
+        &mut root,
+        &[
+            ("dkms install coming/1 -k $K", 1),
+            ("dkms install here/1 -k $K --force", 1),
+            ("dkms uninstall here/1 -k $K", 1),
+            ("dkms unbuild here/1 -k $K", 1),
+            ("dkms remove here/1 --all", 1),
+            ("dkms autoinstall -k $K", 11),
+        ],
+        ": Read-only file system",
+    );
+    root.sh("umount /lib/modules; dkms autoinstall -k $K; modprobe --set-version $K --show-depends coming");
+}
+
+#[test]
+fn a_read_only_tree_stays_as_it_is() {
+    let mut root = root();
+    root.sh("mount --bind -o ro /var/lib/dkms /var/lib/dkms");
+    fail(
+        &mut root,
+        &[
+            ("dkms install coming/1 -k $K", 1),
+            ("dkms install here/1 -k $K --force", 1),
+            ("dkms uninstall here/1 -k $K", 1),
+            ("dkms kernel_prerm -k $K", 14),
+        ],
+        ": Read-only file system",
+    );
+    fail(
+        &mut root,
+        &[("dkms build coming/1 -k $K", 1), ("dkms unbuild here/1 -k $K", 1), ("dkms remove here/1 --all", 1)],
+        "Error! No write access to DKMS tree at /var/lib/dkms\n",
+    );
+    root.sh("dkms status here/1 -k $K | grep ': installed$'");
+}
+
+#[test]
+fn a_directory_of_caches_that_cannot_be_written_is_done_without() {
+    let mut root = root();
+    let install = "dkms install coming/1 -k $K";
+    let said = root.sh(install);
+    for how in
+        ["-t tmpfs -o size=4k,nr_inodes=2,mode=755 x", "-t tmpfs -o ro,mode=755 x", "--bind -o ro /var/cache/dkms"]
+    {
+        root.sh(&format!("dkms unbuild coming/1 -k $K; rm -rf /var/cache/dkms/*; mount {how} /var/cache/dkms"));
+        root.says(install, &said);
+        root.says("dkms status coming", "coming/1, $K, $A: installed\n");
+        root.sh("umount /var/cache/dkms");
+    }
+}
+
+#[test]
+fn a_ccache_that_does_not_work_is_done_without() {
+    let mut root = root();
+    root.source("hello-0.1");
+    for ccache in ["exit 1", "kill -9 $$", "echo ccache version 3.7.7"] {
+        root.write("/usr/local/bin/ccache", &format!("#!/bin/sh\n{ccache}"));
+        root.sh("chmod 755 /usr/local/bin/ccache; dkms build hello/0.1 -k $K --force; rm -rf /var/cache/dkms/*");
+    }
+}
+
+#[test]
+fn a_shell_that_is_killed_fails_what_needs_it_and_nothing_else() {
+    let mut root = root();
+    root.quick("asks", "AUTOINSTALL=yes\nX=$(echo x)");
+    root.sh("dkms add asks/1");
+    let status = root.sh("dkms status");
+    root.write("/srv/bin/bash", "#!/bin/sh\nkill -9 $$");
+    root.sh("chmod 755 /srv/bin/bash");
+    let killed = "PATH=/srv/bin:$PATH dkms";
+    let build = format!("{killed} build asks/1 -k $K");
+    let autoinstall = format!("{killed} autoinstall -k $K");
+    let why = "Error! Cannot run bash to read /var/lib/dkms/asks/1/source/dkms.conf: it was ended by signal 9";
+    fail(&mut root, &[(&build, 1), (&autoinstall, 11)], why);
+    root.says(&format!("{killed} status"), &status);
+    root.sh(&format!(
+        "{killed} uninstall here/1 -k $K && {killed} remove here/1 --all && {killed} remove asks/1 --all"
+    ));
+    root.sh("dkms autoinstall -k $K");
+    root.says("dkms status", "coming/1, $K, $A: installed\n");
+}
+
+#[test]
+fn a_program_that_signs_and_dies_leaves_a_module_without_a_signature() {
+    let mut root = root();
+    root.write("/srv/sign", "#!/bin/sh\nkill -9 $$");
+    root.sh("chmod 755 /srv/sign; echo sign_file=/srv/sign >/etc/dkms/framework.conf.d/sign.conf");
+    let said = root.sh("dkms install coming/1 -k $K");
+    let told = "Warning: Failed to sign module '/var/lib/dkms/coming/1/build/coming.ko'!\n";
+    assert_eq!(said.matches(told).count(), 1, "{said}");
+    root.says("dkms status coming", "coming/1, $K, $A: installed\n");
+}
