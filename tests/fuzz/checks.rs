@@ -33,6 +33,9 @@ pub const ALL: [(&str, Check); 8] = [
     ("version", version),
 ];
 
+/// Directives with a value for each module.
+const NAMES: [&str; 4] = ["BUILT_MODULE_NAME", "BUILT_MODULE_LOCATION", "DEST_MODULE_NAME", "DEST_MODULE_LOCATION"];
+
 fn two(bytes: &[u8]) -> (String, String) {
     let mut parts = bytes.splitn(2, |byte| *byte == 0);
     let mut next = || String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
@@ -44,6 +47,10 @@ pub fn answer(bytes: &[u8]) {
     for values in Values::parse(bytes) {
         if let Some(text) = values.to_text() {
             assert_eq!(Values::from_text(&text).as_ref(), Some(&values));
+        }
+        // Many modules take their time, which here would be all of it.
+        if values.last_index(&NAMES) > Some(1000) {
+            continue;
         }
         let conf = Conf::new(values, Vec::new(), None);
         assert!(conf.modules.len() <= 1 << 16);
