@@ -4,6 +4,7 @@
 //! An installation is marked as pending first and unmarked last, after depmod: what a kill leaves in between counts
 //! as not installed, so the same command mends it.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
@@ -241,6 +242,10 @@ impl<'a> Commit<'a> {
         if names(&dir).iter().any(is_kernel) {
             return Ok(());
         }
+        // Who forgot it could not end that any more.
+        if let Some(target) = self.site.tree.unfinished(id).first() {
+            return Err(Error::Unfinished { id: id.to_string(), kernel: target.to_string() });
+        }
         say.say(format!("Deleting module {id} completely from the DKMS tree."));
         self.site.tree.discard(&dir, self.site.tree.root()).doing(cannot("delete", &dir))?;
         self.site.memory.forget(id);
@@ -298,15 +303,21 @@ impl<'a> Commit<'a> {
         failed.is_none()
     }
 
-    /// Ends the changes made to one kernel: depmod, then what it does not name any more goes, then the marks.
-    pub fn finish(&mut self, release: &str, say: &Block) {
+    /// Ends the changes made to one kernel: depmod, then what it does not name any more goes, then the marks. Whether that
+    /// could be done; errors are told, and the marks stay, so that the same command ends it. (That depmod fails has always
+    /// been no error.)
+    pub fn finish(&mut self, release: &str, say: &Block) -> bool {
         let Some(touched) = self.touched.remove(release) else {
-            return;
+            return true;
         };
         if self.options.depmod_later && touched.withdrawn {
             depmod::tell(self.site, release, say);
         }
-        let tell = |error: Error| say.error(&error);
+        let done = Cell::new(true);
+        let tell = |error: Error| {
+            say.error(&error);
+            done.set(false);
+        };
         let modules = self.site.modules(release);
         let successors: Vec<PathBuf> =
             touched.placed.iter().flat_map(|(.., placed)| &placed.files).chain(&touched.restored).cloned().collect();
@@ -330,7 +341,7 @@ impl<'a> Commit<'a> {
             leaving.drain(..).for_each(|file| delete(&file));
         }
         if touched.changed && !self.depmod(release, &preference, say) {
-            return;
+            return done.get();
         }
         leaving.iter().for_each(delete);
         for (name, target, placed) in &touched.placed {
@@ -341,13 +352,13 @@ impl<'a> Commit<'a> {
         // Of those that are left depmod may prefer another one by itself.
         let again = !preference.is_none() && !preferred.iter().all(|file| install::stands_alone(file, &modules));
         if again && !self.depmod(release, &Preference::default(), say) {
-            return;
+            return done.get();
         }
         for (name, target) in &touched.gone {
             archive::let_go(self.site, name, target, None).unwrap_or_else(tell);
             superseded::settle(self.site, name, target, &[]).unwrap_or_else(tell);
         }
-        for mark in &touched.marks {
+        for mark in touched.marks.iter().filter(|_| done.get()) {
             self.site.tree.forget(mark).doing(cannot("remove", mark)).unwrap_or_else(tell);
         }
         if touched.changed && !self.options.initramfs_follows {
@@ -357,5 +368,6 @@ impl<'a> Commit<'a> {
         {
             crate::steps::load::modules();
         }
+        done.get()
     }
 }

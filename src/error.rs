@@ -63,6 +63,16 @@ pub enum Error {
         "{0} is broken!\nMissing the source directory or the symbolic link pointing to it.\nManual intervention is required!"
     )]
     Broken(String),
+    /// A removal that depmod prevented; what it said was told.
+    #[error(
+        "Module {id} stays in the DKMS tree, for its removal from kernel {kernel} has not ended.\nTry again: dkms remove {id} --all"
+    )]
+    Unfinished {
+        /// The module.
+        id: String,
+        /// Kernel and architecture.
+        kernel: String,
+    },
     /// Nothing is there to be built.
     #[error("The directory {0} does not appear to have module source located within it.\nBuild halted.")]
     EmptySource(PathBuf),
@@ -248,6 +258,7 @@ impl Error {
             | Self::NotRoot
             | Self::NoWriteAccess(_)
             | Self::HalfPair(_)
+            | Self::Unfinished { .. }
             | Self::Io { .. } => 1,
             Self::NoSource(_) => 2,
             Self::AlreadyAdded(_) | Self::NotAdded(_) => 3,

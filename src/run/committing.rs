@@ -28,7 +28,8 @@ impl Shared<'_> {
     /// Commits all steps, each as soon as those before it are.
     pub(super) fn commit_all(&self) -> Result<Vec<Outcome>> {
         let mut commit = Commit::new(self.site, &self.request.options);
-        let mut outcomes = Vec::with_capacity(self.steps.len());
+        let mut outcomes: Vec<Outcome> = Vec::with_capacity(self.steps.len());
+        let mut unfinished = Vec::new();
         for (index, step) in self.steps.iter().enumerate() {
             let say = &self.blocks[index];
             let last =
@@ -49,7 +50,9 @@ impl Shared<'_> {
             }
             if last {
                 say.phase("running depmod");
-                commit.finish(&step.kernel.target.release, say);
+                if !commit.finish(&step.kernel.target.release, say) {
+                    unfinished.push(&step.kernel.target.release);
+                }
             }
             say.end();
             // Whoever builds upon a module that is not meant for this kernel is tried, and says what it lacks.
@@ -61,6 +64,8 @@ impl Shared<'_> {
             }
             outcomes.push(Outcome { id: step.id.clone(), target: step.kernel.target.clone(), result, failure });
         }
+        let of_these = |outcome: &&mut Outcome| outcome.result.is_ok() && unfinished.contains(&&outcome.target.release);
+        outcomes.iter_mut().filter(of_these).for_each(|outcome| outcome.result = Err(Error::silent(1)));
         let gone = self.request.goal == Goal::Absent && outcomes.iter().all(|outcome| outcome.result.is_ok());
         if let (true, Modules::Named(ids)) = (gone, &self.request.modules) {
             for id in ids {

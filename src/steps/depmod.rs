@@ -2,6 +2,7 @@
 //! depmod(8), once for each kernel and command.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -10,7 +11,7 @@ use crate::model::site::Site;
 use crate::system::directories::names;
 use crate::system::output::Block;
 use crate::system::process;
-use crate::system::scratch::Scratch;
+use crate::system::scratch::{self, Scratch};
 
 /// Brings modules.dep of `release` up to date; a kernel that has none is left alone. Says why that failed.
 pub fn run(site: &Site, release: &str, preference: &Preference) -> std::result::Result<(), String> {
@@ -19,6 +20,7 @@ pub fn run(site: &Site, release: &str, preference: &Preference) -> std::result::
         return Ok(());
     }
     sweep(&modules);
+    let before = Before::of(&modules);
     let mut command = process::program("depmod");
     preference.tell(site, &mut command);
     if let Some(base) = base_of(&modules) {
@@ -29,14 +31,45 @@ pub fn run(site: &Site, release: &str, preference: &Preference) -> std::result::
     if map.exists() {
         command.arg("-F").arg(map);
     }
-    let ended = process::merged_output(&mut command);
+    let why = match process::merged_output(&mut command) {
+        Ok((0, _)) => None,
+        Ok((code, said)) => Some(format!("exit status {code}: {}", String::from_utf8_lossy(&said).trim())),
+        Err(error) => Some(error.to_string()),
+    };
+    if why.is_some() {
+        sweep(&modules);
+        before.restore(&modules);
+    }
+    drop(before);
     if fs::metadata(modules.join("modules.dep")).is_ok_and(|meta| meta.len() == 0) {
         forget(&modules);
     }
-    match ended {
-        Ok((0, _)) => Ok(()),
-        Ok((code, said)) => Err(format!("exit status {code}: {}", String::from_utf8_lossy(&said).trim())),
-        Err(error) => Err(error.to_string()),
+    why.map_or(Ok(()), Err)
+}
+
+/// What depmod wrote for a kernel the last time: where it fails it leaves files that it could not write to their end in
+/// place of these.
+struct Before(Option<Scratch>);
+
+impl Before {
+    /// Keeps what is there by another name. Where that cannot be, depmod has to do without.
+    fn of(modules: &Path) -> Self {
+        let keep = || -> io::Result<Scratch> {
+            let scratch = Scratch::new(modules)?;
+            for name in depmods(modules) {
+                fs::hard_link(modules.join(&name), scratch.path().join(&name))?;
+            }
+            Ok(scratch)
+        };
+        Self(keep().inspect_err(|error| log::info!("{}: {error}", modules.display())).ok())
+    }
+
+    fn restore(&self, modules: &Path) {
+        let Some(scratch) = &self.0 else { return };
+        for name in depmods(scratch.path()) {
+            let restored = fs::rename(scratch.path().join(&name), modules.join(&name));
+            restored.unwrap_or_else(|error| log::warn!("{}: {error}", modules.join(&name).display()));
+        }
     }
 }
 
@@ -87,8 +120,10 @@ impl Preference {
     }
 }
 
-/// Removes what a depmod that was killed had begun to write: `modules.dep.PID.MICROSECONDS.SECONDS`.
+/// Removes what was kept here when we were killed, and what a depmod that was had begun to write:
+/// `modules.dep.PID.MICROSECONDS.SECONDS`.
 fn sweep(modules: &Path) {
+    scratch::sweep(modules, scratch::PREFIX);
     for name in names(modules) {
         let mut parts = name.rsplit('.');
         let numbers: Vec<&str> = parts.by_ref().take(3).collect();
@@ -124,10 +159,14 @@ fn base_of(modules: &Path) -> Option<&Path> {
 const THE_KERNELS: [&str; 4] =
     ["modules.builtin", "modules.builtin.modinfo", "modules.builtin.ranges", "modules.order"];
 
+/// The files there that depmod wrote.
+fn depmods(modules: &Path) -> impl Iterator<Item = String> {
+    names(modules).into_iter().filter(|name| name.starts_with("modules.") && !THE_KERNELS.contains(&name.as_str()))
+}
+
 /// A kernel without modules has gone: what depmod wrote for it goes too.
 fn forget(modules: &Path) {
-    let names = names(modules);
-    for name in names.iter().filter(|name| name.starts_with("modules.") && !THE_KERNELS.contains(&name.as_str())) {
+    for name in depmods(modules) {
         let _ = fs::remove_file(modules.join(name));
     }
     let _ = fs::remove_dir(modules);
