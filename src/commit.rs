@@ -330,11 +330,18 @@ impl<'a> Commit<'a> {
 
         let mut preferred: Vec<PathBuf> = leaving.iter().filter_map(of).cloned().collect();
         preferred.extend(touched.placed.iter().flat_map(|(.., placed)| placed.contested(&modules)).cloned());
-        let preference = Preference::new(self.site, release, &preferred).unwrap_or_else(|error| {
-            // A removal has to make room on a full disk, if need be with nothing for a moment.
-            log::warn!("{error}");
+        let preference = if self.options.no_depmod {
             Preference::default()
-        });
+        } else {
+            match Preference::new(self.site, release, &preferred) {
+                Ok(preference) => preference,
+                Err(error) => {
+                    // Deleting first would be to delete what depmod may not find a successor of.
+                    say.warn(format!("depmod was not run for kernel {release}: {error}"));
+                    return done.get();
+                }
+            }
+        };
         let delete = |file: &PathBuf| install::delete(file, &successors, &modules).unwrap_or_else(tell);
         gone.iter().for_each(delete);
         if preference.is_none() {

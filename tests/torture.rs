@@ -188,7 +188,7 @@ impl Sweep {
             }
             let said = victim.point(&format!("{fault} {number}{from_then_on}"));
             let calls = said.lines().next_back().and_then(|line| line.split(' ').next()?.parse().ok());
-            let calls: usize = calls.expect("the last line says how many calls there were");
+            let calls: usize = calls.unwrap_or_else(|| panic!("the last line says how many calls there were:\n{said}"));
             if calls < number {
                 self.calls = calls;
                 break;

@@ -2,7 +2,7 @@
 //! depmod(8), once for each kernel and command.
 
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -20,7 +20,7 @@ pub fn run(site: &Site, release: &str, preference: &Preference) -> std::result::
         return Ok(());
     }
     sweep(&modules);
-    let before = Before::of(&modules);
+    let before = Before::of(&modules).map_err(|error| format!("{}: {error}", modules.display()))?;
     let mut command = process::program("depmod");
     preference.tell(site, &mut command);
     if let Some(base) = base_of(&modules) {
@@ -41,10 +41,13 @@ pub fn run(site: &Site, release: &str, preference: &Preference) -> std::result::
         before.restore(&modules);
     }
     drop(before);
+    if let Some(why) = why {
+        return Err(why);
+    }
     if fs::metadata(modules.join("modules.dep")).is_ok_and(|meta| meta.len() == 0) {
         forget(&modules);
     }
-    why.map_or(Ok(()), Err)
+    Ok(())
 }
 
 /// What depmod wrote for a kernel the last time: where it fails it leaves files that it could not write to their end in
@@ -52,16 +55,19 @@ pub fn run(site: &Site, release: &str, preference: &Preference) -> std::result::
 struct Before(Option<Scratch>);
 
 impl Before {
-    /// Keeps what is there by another name. Where that cannot be, depmod has to do without.
-    fn of(modules: &Path) -> Self {
-        let keep = || -> io::Result<Scratch> {
-            let scratch = Scratch::new(modules)?;
-            for name in depmods(modules) {
-                fs::hard_link(modules.join(&name), scratch.path().join(&name))?;
+    /// Keeps what is there by another name. Where there is no room for that depmod would find none either; some file
+    /// systems know no second name, and depmod has to do without.
+    fn of(modules: &Path) -> io::Result<Self> {
+        let scratch = Scratch::new(modules)?;
+        for name in depmods(modules) {
+            match fs::hard_link(modules.join(&name), scratch.path().join(&name)) {
+                Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) => {
+                    return Ok(Self(None));
+                }
+                linked => linked?,
             }
-            Ok(scratch)
-        };
-        Self(keep().inspect_err(|error| log::info!("{}: {error}", modules.display())).ok())
+        }
+        Ok(Self(Some(scratch)))
     }
 
     fn restore(&self, modules: &Path) {

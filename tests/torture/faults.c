@@ -5,15 +5,15 @@
 //
 //   faults REPORT count COMMAND...          nothing
 //   faults REPORT kill N COMMAND...         all processes are killed before the N-th
-//   faults REPORT ERROR N COMMAND...        the N-th fails: ENOSPC, EIO, EROFS
+//   faults REPORT ERROR N COMMAND...        the N-th fails: EIO, EROFS; or with ENOSPC the N-th that takes room
 //   faults REPORT ERROR N+ COMMAND...       and so do all after it
 //   faults REPORT EMFILE N COMMAND...       the N-th that opens a file does, changing or not
 //   faults REPORT short N COMMAND...        the N-th that writes, writes half
 //
 // REPORT gets a line: how many calls there were, and what the N-th was. The exit code is the command's, or 137.
 //
-// Changes through mappings are not seen, nor what is written to pipes, sockets and devices, which changes no file. A
-// seccomp filter picks the calls, so that all others run at full speed.
+// Changes through mappings are not seen, nor what is written to pipes, sockets and devices, which changes no file, nor
+// what is written beside REPORT. A seccomp filter picks the calls, so that all others run at full speed.
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -45,43 +45,45 @@ static const struct call {
 	enum kind kind;
 	// Which argument names a file, if one does; for writes the descriptor.
 	int path;
+	// Whether it takes room on a disk.
+	int room;
 } calls[] = {
-	{SYS_open, "open", OPENS, 0},
-	{SYS_openat, "openat", OPENS, 1},
-	{SYS_creat, "creat", CHANGES, 0},
-	{SYS_write, "write", WRITES, 0},
-	{SYS_writev, "writev", WRITES, 0},
-	{SYS_pwrite64, "pwrite64", WRITES, 0},
-	{SYS_pwritev, "pwritev", WRITES, 0},
-	{SYS_pwritev2, "pwritev2", WRITES, 0},
-	{SYS_sendfile, "sendfile", WRITES, 0},
-	{SYS_ftruncate, "ftruncate", WRITES, 0},
-	{SYS_fallocate, "fallocate", WRITES, 0},
-	{SYS_fchmod, "fchmod", WRITES, 0},
-	{SYS_fchown, "fchown", WRITES, 0},
-	{SYS_copy_file_range, "copy_file_range", CHANGES, -1},
-	{SYS_truncate, "truncate", CHANGES, 0},
-	{SYS_rename, "rename", CHANGES, 1},
-	{SYS_renameat, "renameat", CHANGES, 3},
-	{SYS_renameat2, "renameat2", CHANGES, 3},
-	{SYS_link, "link", CHANGES, 1},
-	{SYS_linkat, "linkat", CHANGES, 3},
-	{SYS_symlink, "symlink", CHANGES, 1},
-	{SYS_symlinkat, "symlinkat", CHANGES, 2},
-	{SYS_unlink, "unlink", CHANGES, 0},
-	{SYS_unlinkat, "unlinkat", CHANGES, 1},
-	{SYS_mkdir, "mkdir", CHANGES, 0},
-	{SYS_mkdirat, "mkdirat", CHANGES, 1},
-	{SYS_rmdir, "rmdir", CHANGES, 0},
-	{SYS_mknod, "mknod", CHANGES, 0},
-	{SYS_mknodat, "mknodat", CHANGES, 1},
-	{SYS_chmod, "chmod", CHANGES, 0},
-	{SYS_fchmodat, "fchmodat", CHANGES, 1},
-	{SYS_chown, "chown", CHANGES, 0},
-	{SYS_lchown, "lchown", CHANGES, 0},
-	{SYS_fchownat, "fchownat", CHANGES, 1},
-	{SYS_utimensat, "utimensat", CHANGES, 1},
-	{SYS_setxattr, "setxattr", CHANGES, 0},
+	{SYS_open, "open", OPENS, 0, 1},
+	{SYS_openat, "openat", OPENS, 1, 1},
+	{SYS_creat, "creat", CHANGES, 0, 1},
+	{SYS_write, "write", WRITES, 0, 1},
+	{SYS_writev, "writev", WRITES, 0, 1},
+	{SYS_pwrite64, "pwrite64", WRITES, 0, 1},
+	{SYS_pwritev, "pwritev", WRITES, 0, 1},
+	{SYS_pwritev2, "pwritev2", WRITES, 0, 1},
+	{SYS_sendfile, "sendfile", WRITES, 0, 1},
+	{SYS_ftruncate, "ftruncate", WRITES, 0, 0},
+	{SYS_fallocate, "fallocate", WRITES, 0, 1},
+	{SYS_fchmod, "fchmod", WRITES, 0, 0},
+	{SYS_fchown, "fchown", WRITES, 0, 0},
+	{SYS_copy_file_range, "copy_file_range", CHANGES, -1, 1},
+	{SYS_truncate, "truncate", CHANGES, 0, 0},
+	{SYS_rename, "rename", CHANGES, 1, 0},
+	{SYS_renameat, "renameat", CHANGES, 3, 0},
+	{SYS_renameat2, "renameat2", CHANGES, 3, 0},
+	{SYS_link, "link", CHANGES, 1, 1},
+	{SYS_linkat, "linkat", CHANGES, 3, 1},
+	{SYS_symlink, "symlink", CHANGES, 1, 1},
+	{SYS_symlinkat, "symlinkat", CHANGES, 2, 1},
+	{SYS_unlink, "unlink", CHANGES, 0, 0},
+	{SYS_unlinkat, "unlinkat", CHANGES, 1, 0},
+	{SYS_mkdir, "mkdir", CHANGES, 0, 1},
+	{SYS_mkdirat, "mkdirat", CHANGES, 1, 1},
+	{SYS_rmdir, "rmdir", CHANGES, 0, 0},
+	{SYS_mknod, "mknod", CHANGES, 0, 1},
+	{SYS_mknodat, "mknodat", CHANGES, 1, 1},
+	{SYS_chmod, "chmod", CHANGES, 0, 0},
+	{SYS_fchmodat, "fchmodat", CHANGES, 1, 0},
+	{SYS_chown, "chown", CHANGES, 0, 0},
+	{SYS_lchown, "lchown", CHANGES, 0, 0},
+	{SYS_fchownat, "fchownat", CHANGES, 1, 0},
+	{SYS_utimensat, "utimensat", CHANGES, 1, 0},
+	{SYS_setxattr, "setxattr", CHANGES, 0, 1},
 };
 enum { CALLS = sizeof(calls) / sizeof(calls[0]) };
 
@@ -171,16 +173,24 @@ static const char *text_at(pid_t pid, unsigned long long address)
 	return text;
 }
 
+// Where the report goes, and what the command says.
+static char beside[PATH_MAX];
+
 static int is_file(const char *path)
 {
-	return path[0] == '/' && strncmp(path, "/dev/", 5) && strncmp(path, "/proc/", 6);
+	if (!strncmp(path, beside, strlen(beside)))
+		return 0;
+	// One in memory is none.
+	return path[0] == '/' && strncmp(path, "/dev/", 5) && strncmp(path, "/proc/", 6) && strncmp(path, "/memfd:", 7);
 }
 
 // Whether a call is one of those that are counted.
-static int counts(pid_t pid, const struct call *call, const struct user_regs_struct *regs, int open, int only_writes)
+static int counts(pid_t pid, const struct call *call, const struct user_regs_struct *regs, int error, int only_writes)
 {
-	int flags;
+	int flags, open = error == EMFILE;
 
+	if (error == ENOSPC && !call->room)
+		return 0;
 	switch (call->kind) {
 	case WRITES:
 		return !open && is_file(behind(pid, argument(regs, 0)));
@@ -212,6 +222,10 @@ int main(int argc, char **argv)
 		return 125;
 	}
 
+	snprintf(beside, sizeof(beside), "%s", argv[1]);
+	if (strrchr(beside, '/'))
+		strrchr(beside, '/')[1] = 0;
+
 	pid_t child = fork();
 	if (child < 0)
 		die("fork");
@@ -230,6 +244,9 @@ int main(int argc, char **argv)
 	known(child);
 
 	long seen = 0;
+	// Whose write is cut short right now, and how long it was.
+	pid_t cut = 0;
+	unsigned long long whole = 0;
 	int code = 137, status;
 	char hit[2 * PATH_MAX] = "";
 
@@ -244,6 +261,15 @@ int main(int argc, char **argv)
 			continue;
 		known(pid);
 		int event = status >> 16, signal = WSTOPSIG(status);
+		if (pid == cut && signal == SIGTRAP && !event) {
+			struct user_regs_struct regs;
+
+			if (!ptrace(PTRACE_GETREGS, pid, 0, &regs)) {
+				regs.rdx = whole;
+				ptrace(PTRACE_SETREGS, pid, 0, &regs);
+			}
+			cut = 0;
+		}
 		if (event == PTRACE_EVENT_SECCOMP) {
 			struct user_regs_struct regs;
 			const struct call *call = NULL;
@@ -253,7 +279,7 @@ int main(int argc, char **argv)
 			for (int i = 0; i < CALLS; i++)
 				if (calls[i].nr == (int)regs.orig_rax)
 					call = &calls[i];
-			if (call && counts(pid, call, &regs, error == EMFILE, shortly)) {
+			if (call && counts(pid, call, &regs, error, shortly)) {
 				seen++;
 				if (seen == number) {
 					char comm[64] = "", name[64];
@@ -283,8 +309,13 @@ int main(int argc, char **argv)
 					ptrace(PTRACE_SETREGS, pid, 0, &regs);
 				}
 				if (shortly && seen == number && regs.rdx > 1 && call->nr == SYS_write) {
+					whole = regs.rdx;
 					regs.rdx /= 2;
 					ptrace(PTRACE_SETREGS, pid, 0, &regs);
+					// A call leaves that register as it was, and its caller may count on it.
+					ptrace(PTRACE_SYSCALL, pid, 0, 0);
+					cut = pid;
+					continue;
 				}
 			}
 			ptrace(PTRACE_CONT, pid, 0, 0);
