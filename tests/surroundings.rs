@@ -127,3 +127,22 @@ fn a_program_that_signs_and_dies_leaves_a_module_without_a_signature() {
     assert_eq!(said.matches(told).count(), 1, "{said}");
     root.says("dkms status coming", "coming/1, $K, $A: installed\n");
 }
+
+#[test]
+fn a_program_that_strips_and_fails_leaves_the_module_whole() {
+    let mut root = root();
+    // It leaves half a file where it was to write: beside the module, or, called otherwise, in its place.
+    let half =
+        "case \"$*\" in *' -o '*) out=$3 ;; *) out=$2 ;; esac; echo half >$out; echo 'strip: no room' >&2; exit 1";
+    root.write("/usr/local/bin/strip", &format!("#!/bin/sh\n{half}"));
+    root.sh("chmod 755 /usr/local/bin/strip");
+    let said = root.sh("dkms install coming/1 -k $K");
+    assert_eq!(said.matches("strip: no room\n").count(), 1, "{said}");
+    root.sh("cp /lib/modules/$K/updates/dkms/coming.ko /tmp && rm /usr/local/bin/strip");
+    root.sh("strip -g -o /tmp/it /tmp/coming.ko && strip -g -o /tmp/original /usr/src/coming-1/coming.ko");
+    root.sh("cmp /tmp/it /tmp/original");
+    // It is not kept for the next time; what is as it should be is.
+    root.says("ls /var/cache/dkms/results | wc -l", "1\n");
+    root.sh("dkms unbuild coming/1 -k $K && dkms install coming/1 -k $K");
+    root.says("ls /var/cache/dkms/results | wc -l", "2\n");
+}

@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::finish;
@@ -46,6 +47,8 @@ pub struct Build<'a> {
     compile_cache: Option<&'a CompileCache>,
     /// What was done so far.
     made: Mutex<Made>,
+    /// It is good enough, but another time it may be better.
+    spoilt: AtomicBool,
 }
 
 impl<'a> Build<'a> {
@@ -58,7 +61,16 @@ impl<'a> Build<'a> {
         compile_cache: Option<&'a CompileCache>,
     ) -> Result<Self> {
         let toolchain = work.kernel.toolchain();
-        let build = Self { work, workshop, token, toolchain, environment, compile_cache, made: Mutex::default() };
+        let build = Self {
+            work,
+            workshop,
+            token,
+            toolchain,
+            environment,
+            compile_cache,
+            made: Mutex::default(),
+            spoilt: AtomicBool::new(false),
+        };
         logged::begin(&work, &workshop.log)?;
         Ok(build)
     }
@@ -67,8 +79,11 @@ impl<'a> Build<'a> {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What was made, with the log.
+    /// What was made, with the log; an error where it shall not be kept.
     pub fn into_made(self) -> io::Result<Made> {
+        if self.spoilt.into_inner() {
+            return Err(io::Error::other(format!("{} is not kept: its modules are not stripped", self.work.id)));
+        }
         let mut made = self.made.into_inner().unwrap_or_else(PoisonError::into_inner);
         made.files.insert(PathBuf::from(finish::LOG), fs::read(&self.workshop.log)?);
         Ok(made)

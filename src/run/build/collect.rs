@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::Ordering;
 
 use super::{Build, finish};
 use crate::error::{Doing, Error, Result};
@@ -11,6 +12,9 @@ use crate::model::conf::Module;
 use crate::steps::sign::Signing;
 use crate::system::files::{open_foreign, read_foreign};
 use crate::system::{process, side_by_side};
+
+/// `$0` strips each of the files. In their places: where it fails it leaves those half written, or not at all.
+const STRIP: &str = r#"failed=0; for file; do "$0" -g -o "$file.stripped" "$file" && mv -f "$file.stripped" "$file" || failed=1; done; exit $failed"#;
 
 impl Build<'_> {
     /// Brings the modules out of the build directory: ours are copies, of regular files only, signed and compressed.
@@ -55,16 +59,22 @@ impl Build<'_> {
         let share = files.len().div_ceil(self.token.at_most()).max(8);
         let shares: Vec<&[String]> = files.chunks(share).collect();
         let run = |files: &&[String]| {
-            let mut command = Command::new(strip);
-            command.arg("-g").args(files.iter().map(|file| build_dir.join(file)));
+            let mut command = Command::new("sh");
+            command.args(["-c", STRIP, strip]).args(files.iter().map(|file| build_dir.join(file)));
             self.workshop.confine(&self.work, None, &[], &mut command)?;
             Ok(process::merged_output(&mut command))
         };
         side_by_side::each(&shares, self.token, run, |ended: Result<_>| {
-            // Unstripped modules work as well.
+            // Unstripped modules work as well, but the next time they shall be.
             match ended? {
-                Ok((_, said)) => self.work.say.complain(said),
-                Err(error) => self.work.say.warn(format!("Cannot run {strip}: {error}")),
+                Ok((code, said)) => {
+                    self.work.say.complain(said);
+                    self.spoilt.fetch_or(code != 0, Ordering::Relaxed);
+                }
+                Err(error) => {
+                    self.work.say.warn(format!("Cannot run {strip}: {error}"));
+                    self.spoilt.store(true, Ordering::Relaxed);
+                }
             }
             Ok(())
         })
