@@ -40,6 +40,7 @@ pub(crate) const DIRECTIVES: &[&str] = &[
     "BUILD_EXCLUSIVE_ARCH",
     "BUILD_EXCLUSIVE_CONFIG",
     "OBSOLETE_BY",
+    EXCLUDE,
     "CLEAN",
     "REMAKE_INITRD",
     "MODULES_CONF",
@@ -47,6 +48,10 @@ pub(crate) const DIRECTIVES: &[&str] = &[
     "MODULES_CONF_ALIAS_TYPE",
     "MODULES_CONF_OBSOLETE_ONLY",
 ];
+
+/// What dkms itself calls its verdict on the directives before this one. Confs set it where these do not suffice: nvidia's
+/// on real-time kernels.
+const EXCLUDE: &str = "build_exclude";
 
 const PER_MODULE: [&str; 4] =
     ["BUILT_MODULE_NAME", "BUILT_MODULE_LOCATION", "DEST_MODULE_NAME", "DEST_MODULE_LOCATION"];

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::{Conf, MOST_MODULES, Module, PER_MODULE};
+use super::{Conf, EXCLUDE, MOST_MODULES, Module, PER_MODULE};
 use crate::model::kernel::{Kernel, is_set};
 use crate::model::module::Target;
 use crate::system::regex::{self, Match};
@@ -117,7 +117,9 @@ impl Conf {
 
     /// Whether it says anything about which kernels it is for.
     pub fn is_exclusive(&self) -> bool {
-        EXCLUSIVE.iter().any(|name| !self.values.list(name).is_empty()) || !self.get("OBSOLETE_BY").is_empty()
+        EXCLUSIVE.iter().any(|name| !self.values.list(name).is_empty())
+            || !self.get("OBSOLETE_BY").is_empty()
+            || !self.get(EXCLUDE).is_empty()
     }
 
     /// OBSOLETE_BY, where that is older than this kernel.
@@ -130,6 +132,9 @@ impl Conf {
     pub fn included(&self, kernel: &Kernel) -> Option<Vec<&Module>> {
         if !self.is_exclusive() {
             return Some(self.modules.iter().collect());
+        }
+        if !self.get(EXCLUDE).is_empty() {
+            return None;
         }
         let config = kernel.config_text();
         let included: Vec<_> =

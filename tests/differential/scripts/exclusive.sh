@@ -4,7 +4,8 @@
 
 for line in 'BUILD_EXCLUSIVE_KERNEL="^5\."' 'BUILD_EXCLUSIVE_ARCH="i686"' BUILD_EXCLUSIVE_KERNEL_MIN=99.2 \
     BUILD_EXCLUSIVE_KERNEL_MAX=5.10 'BUILD_EXCLUSIVE_CONFIG="CONFIG_NOPE"' \
-    'BUILD_EXCLUSIVE_CONFIG="!CONFIG_MODULES"' OBSOLETE_BY=5.10; do
+    'BUILD_EXCLUSIVE_CONFIG="!CONFIG_MODULES"' OBSOLETE_BY=5.10 build_exclude=no \
+    '[[ "$kernelver" =~ "-amd64" ]] && build_exclude="yes"'; do
     scene "not for this one: $line"
     module hello 1.0 "$line"
     try dkms add hello/1.0
