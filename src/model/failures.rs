@@ -46,8 +46,8 @@ const PASSING: [&str; 8] = [
     "] Killed",
     "Error 137",
     // By SIGKILL, as when memory runs out, and by us when the last of a disk is taken.
-    "# exit code: 137",
-    "# exit code: 153",
+    "code: 137",
+    "code: 153",
 ];
 
 /// Why a module is not installed for a kernel.
