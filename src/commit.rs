@@ -39,7 +39,7 @@ struct Touched {
     leaving: Vec<PathBuf>,
     /// Of these modules nothing is left then: no archive, no record of what is superseded.
     gone: Vec<(String, Target)>,
-    marks: Vec<PathBuf>,
+    marks: Vec<(PathBuf, Id)>,
     /// Whether something was uninstalled, in words at least.
     withdrawn: bool,
 }
@@ -50,12 +50,14 @@ pub struct Commit<'a> {
     site: &'a Site,
     options: &'a Options,
     touched: BTreeMap<String, Touched>,
+    /// The last kernel whose changes depmod has not taken in.
+    stuck: Option<String>,
 }
 
 impl<'a> Commit<'a> {
     /// Nothing changed yet.
     pub fn new(site: &'a Site, options: &'a Options) -> Self {
-        Self { site, options, touched: BTreeMap::new() }
+        Self { site, options, touched: BTreeMap::new(), stuck: None }
     }
 
     /// Installs what is built; what is installed already goes first, in words: its files stay until ours replace them.
@@ -89,6 +91,10 @@ impl<'a> Commit<'a> {
     fn put_in_again(&mut self, work: &Work) -> Result<()> {
         let Work { site, id, kernel, .. } = work;
         self.put_in(work).inspect_err(|_| {
+            if !superseded::is_recorded(site, &id.name, &kernel.target) {
+                // There was nothing in place.
+                return;
+            }
             let back = install::flip_link(work).and_then(|()| superseded::forget(site, &id.name, &kernel.target));
             back.unwrap_or_else(|error| work.say.warn(error.to_string()));
         })
@@ -128,7 +134,7 @@ impl<'a> Commit<'a> {
         touched.restored.extend(restored);
         touched.changed = true;
         touched.placed.push((id.name.clone(), kernel.target.clone(), placed));
-        touched.marks.push(mark);
+        touched.marks.push((mark, (*id).clone()));
         scripts::run(work, Script::PostInstall);
         self.tell_depmod(work);
         Ok(())
@@ -176,7 +182,7 @@ impl<'a> Commit<'a> {
         let touched = self.touched(&kernel.target);
         touched.changed |= unfinished || !work.options.supersede;
         touched.withdrawn = true;
-        touched.marks.push(mark);
+        touched.marks.push((mark, (*id).clone()));
         Ok(unfinished)
     }
 
@@ -243,8 +249,9 @@ impl<'a> Commit<'a> {
             return Ok(());
         }
         // Who forgot it could not end that any more.
-        if let Some(target) = self.site.tree.unfinished(id).first() {
-            return Err(Error::Unfinished { id: id.to_string(), kernel: target.to_string() });
+        let unfinished = self.site.tree.unfinished(id).first().map(Target::to_string);
+        if let Some(kernel) = unfinished.or_else(|| self.stuck.clone()) {
+            return Err(Error::Unfinished { id: id.to_string(), kernel });
         }
         say.say(format!("Deleting module {id} completely from the DKMS tree."));
         self.site.tree.discard(&dir, self.site.tree.root()).doing(cannot("delete", &dir))?;
@@ -303,6 +310,16 @@ impl<'a> Commit<'a> {
         failed.is_none()
     }
 
+    /// Leaves the changes made to one kernel to the next command. On a full disk there was no room for all of the marks;
+    /// what went made some.
+    fn put_off(&mut self, release: &str, marks: &[(PathBuf, Id)]) {
+        self.stuck = Some(release.to_owned());
+        for (mark, id) in marks.iter().filter(|(mark, _)| !mark.exists()) {
+            let noted = self.site.tree.note(mark, &format!("{id}\n"));
+            noted.unwrap_or_else(|error| log::warn!("{}: {error}", mark.display()));
+        }
+    }
+
     /// Ends the changes made to one kernel: depmod, then what it does not name any more goes, then the marks. Whether that
     /// could be done; errors are told, and the marks stay, so that the same command ends it. (That depmod fails has always
     /// been no error.)
@@ -338,6 +355,7 @@ impl<'a> Commit<'a> {
                 Err(error) => {
                     // Deleting first would be to delete what depmod may not find a successor of.
                     say.warn(format!("depmod was not run for kernel {release}: {error}"));
+                    self.put_off(release, &touched.marks);
                     return done.get();
                 }
             }
@@ -348,6 +366,7 @@ impl<'a> Commit<'a> {
             leaving.drain(..).for_each(|file| delete(&file));
         }
         if touched.changed && !self.depmod(release, &preference, say) {
+            self.put_off(release, &touched.marks);
             return done.get();
         }
         leaving.iter().for_each(delete);
@@ -359,13 +378,14 @@ impl<'a> Commit<'a> {
         // Of those that are left depmod may prefer another one by itself.
         let again = !preference.is_none() && !preferred.iter().all(|file| install::stands_alone(file, &modules));
         if again && !self.depmod(release, &Preference::default(), say) {
+            self.put_off(release, &touched.marks);
             return done.get();
         }
         for (name, target) in &touched.gone {
             archive::let_go(self.site, name, target, None).unwrap_or_else(tell);
             superseded::settle(self.site, name, target, &[]).unwrap_or_else(tell);
         }
-        for mark in touched.marks.iter().filter(|_| done.get()) {
+        for (mark, _) in touched.marks.iter().filter(|_| done.get()) {
             self.site.tree.forget(mark).doing(cannot("remove", mark)).unwrap_or_else(tell);
         }
         if touched.changed && !self.options.initramfs_follows {
