@@ -188,6 +188,9 @@ impl<'a> Commit<'a> {
 
     /// Takes a module out of its kernel's directory.
     fn uninstall(&mut self, work: &Work) -> Result<()> {
+        if !work.options.supersede {
+            install::check_removable(work)?;
+        }
         let unfinished = self.mark(work)?;
         let Withdrawn { restored, leaving } = install::withdraw(work, unfinished)?;
         scripts::run(work, Script::PostRemove);

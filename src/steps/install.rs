@@ -339,6 +339,18 @@ pub fn withdraw(work: &Work, unfinished: bool) -> Result<Withdrawn> {
     remove_any(&link).doing(cannot("remove", &link)).map(|()| withdrawn)
 }
 
+/// Whether modules can be taken out of the kernel's directory, as far as that can be told before: not where that is
+/// read-only.
+pub fn check_removable(work: &Work) -> Result<()> {
+    for file in modules_of(work).iter().filter_map(|module| installed_file(work, module)) {
+        let dir = file.parent().unwrap_or(&file);
+        rustix::fs::access(dir, rustix::fs::Access::WRITE_OK)
+            .map_err(std::io::Error::from)
+            .doing(cannot("delete", &file))?;
+    }
+    Ok(())
+}
+
 /// Says of a module that goes where it lies; gives that place.
 pub fn tell_deletion(work: &Work, module: &Module) -> Option<PathBuf> {
     let found = installed_file(work, module);
