@@ -4,7 +4,7 @@ help:
 	@echo 'make demo    build the package and show it at work: a kernel, its hook, modules, a boot'
 	@echo 'make check   everything: lints, unit tests, tests in throwaway roots, a boot'
 	@echo 'make deb     build the package, into target/deb'
-	@echo 'make corpus  26 real packages on kernels of all flavours, by us and by Debian (an hour or two)'
+	@echo 'make corpus  26 real packages on kernels of all flavours, by us and by Debian (some hours)'
 	@echo 'make bench   how fast ours and Debian'"'"'s are, row by row: ROW=name for one, LIST=1 says which there are'
 	@echo 'make torture commands that are killed, or fail, at each of their system calls: MINUTES=60 of it, SCENE= and FAULT= choose'
 	@echo 'make powercut a machine whose power goes while dkms works: CUTS=100 times'

@@ -81,8 +81,9 @@ impl<'a> Commit<'a> {
         let quiet = site.output.errors_only_block();
         let options = Options { supersede: true, ..work.options.clone() };
         let quietly = Work { options: &options, say: &quiet, ..*work };
+        let found = install::find_installed(&quietly)?;
         let unfinished = self.mark(&quietly)?;
-        install::withdraw(&quietly, unfinished)?;
+        install::withdraw(&quietly, &found, unfinished)?;
         scripts::run(work, Script::PostRemove);
         self.put_in_again(work)
     }
@@ -188,11 +189,9 @@ impl<'a> Commit<'a> {
 
     /// Takes a module out of its kernel's directory.
     fn uninstall(&mut self, work: &Work) -> Result<()> {
-        if !work.options.supersede {
-            install::check_removable(work)?;
-        }
+        let found = install::find_installed(work)?;
         let unfinished = self.mark(work)?;
-        let Withdrawn { restored, leaving } = install::withdraw(work, unfinished)?;
+        let Withdrawn { restored, leaving } = install::withdraw(work, &found, unfinished)?;
         scripts::run(work, Script::PostRemove);
         self.tell_depmod(work);
         if work.options.supersede {
@@ -305,10 +304,11 @@ impl<'a> Commit<'a> {
 
     /// Runs depmod unless that is not wanted. Where it fails the marks stay: nothing counts as installed that modprobe
     /// does not know, and the same command again ends it.
-    fn depmod(&self, release: &str, preference: &Preference, say: &Block) -> bool {
+    fn depmod(&mut self, release: &str, preference: &Preference, marks: &[(PathBuf, Id)], say: &Block) -> bool {
         let failed = if self.options.no_depmod { None } else { depmod::run(self.site, release, preference).err() };
         if let Some(why) = &failed {
             say.warn(format!("depmod failed for kernel {release}: {why}"));
+            self.put_off(release, marks);
         }
         failed.is_none()
     }
@@ -368,8 +368,7 @@ impl<'a> Commit<'a> {
         if preference.is_none() {
             leaving.drain(..).for_each(|file| delete(&file));
         }
-        if touched.changed && !self.depmod(release, &preference, say) {
-            self.put_off(release, &touched.marks);
+        if touched.changed && !self.depmod(release, &preference, &touched.marks, say) {
             return done.get();
         }
         leaving.iter().for_each(delete);
@@ -380,8 +379,7 @@ impl<'a> Commit<'a> {
         }
         // Of those that are left depmod may prefer another one by itself.
         let again = !preference.is_none() && !preferred.iter().all(|file| install::stands_alone(file, &modules));
-        if again && !self.depmod(release, &Preference::default(), say) {
-            self.put_off(release, &touched.marks);
+        if again && !self.depmod(release, &Preference::default(), &touched.marks, say) {
             return done.get();
         }
         for (name, target) in &touched.gone {

@@ -3,7 +3,7 @@
 //! Packages of Debian that bring modules, by apt and with their own maintainer scripts, on kernels of all flavours: for
 //! each Debian's dkms and ours end alike and install the same modules.
 //!
-//! `make corpus` tries all of them, which takes an hour or two on two cores, and renews tests/corpus/table. What one
+//! `make corpus` tries all of them, which takes some hours on two cores, and renews tests/corpus/table. What one
 //! side did stands in target/corpus and is not done again, ours until the package in target/deb is another.
 
 use std::fmt::Write as _;
@@ -258,7 +258,7 @@ fn flavours(kernel: &str) -> [String; 3] {
 }
 
 #[test]
-#[ignore = "takes an hour or two: make corpus"]
+#[ignore = "takes some hours: make corpus"]
 fn whole() {
     let sides = [Layer::Peer, Layer::Ours].map(Notes::new);
     let mut root = Root::with(Layer::Ours, &[]);

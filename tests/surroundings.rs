@@ -17,6 +17,12 @@ fn root() -> Root {
     root
 }
 
+/// Puts a shell script on root's PATH, or where it is said.
+fn program(root: &mut Root, path: &str, script: &str) {
+    root.write(path, &format!("#!/bin/sh\n{script}"));
+    root.sh(&format!("chmod 755 {path}"));
+}
+
 /// Runs commands that fail with this code and one error, which says why; nothing of state or modules changes.
 #[track_caller]
 fn fail(root: &mut Root, commands: &[(&str, i32)], why: &str) {
@@ -94,8 +100,8 @@ fn a_ccache_that_does_not_work_is_done_without() {
     let mut root = root();
     root.source("hello-0.1");
     for ccache in ["exit 1", "kill -9 $$", "echo ccache version 3.7.7"] {
-        root.write("/usr/local/bin/ccache", &format!("#!/bin/sh\n{ccache}"));
-        root.sh("chmod 755 /usr/local/bin/ccache; dkms build hello/0.1 -k $K --force; rm -rf /var/cache/dkms/*");
+        program(&mut root, "/usr/local/bin/ccache", ccache);
+        root.sh("dkms build hello/0.1 -k $K --force; rm -rf /var/cache/dkms/*");
     }
 }
 
@@ -105,8 +111,7 @@ fn a_shell_that_is_killed_fails_what_needs_it_and_nothing_else() {
     root.quick("asks", "AUTOINSTALL=yes\nX=$(echo x)");
     root.sh("dkms add asks/1");
     let status = root.sh("dkms status");
-    root.write("/srv/bin/bash", "#!/bin/sh\nkill -9 $$");
-    root.sh("chmod 755 /srv/bin/bash");
+    program(&mut root, "/srv/bin/bash", "kill -9 $$");
     let killed = "PATH=/srv/bin:$PATH dkms";
     let build = format!("{killed} build asks/1 -k $K");
     let autoinstall = format!("{killed} autoinstall -k $K");
@@ -121,14 +126,26 @@ fn a_shell_that_is_killed_fails_what_needs_it_and_nothing_else() {
 }
 
 #[test]
-fn a_program_that_signs_and_dies_leaves_a_module_without_a_signature() {
+fn a_program_that_does_not_sign_leaves_the_module_whole() {
     let mut root = root();
-    root.write("/srv/sign", "#!/bin/sh\nkill -9 $$");
-    root.sh("chmod 755 /srv/sign; echo sign_file=/srv/sign >/etc/dkms/framework.conf.d/sign.conf");
-    let said = root.sh("dkms install coming/1 -k $K");
-    let told = "Warning: Failed to sign module '/var/lib/dkms/coming/1/build/coming.ko'!\n";
-    assert_eq!(said.matches(told).count(), 1, "{said}");
-    root.says("dkms status coming", "coming/1, $K, $A: installed\n");
+    root.sh("echo sign_file=/srv/sign >/etc/dkms/framework.conf.d/sign.conf");
+    root.sh("echo result_store=no >/etc/dkms/framework.conf.d/store.conf; strip -g -o /tmp/original /usr/src/coming-1/coming.ko");
+    for sign in [
+        "kill -9 $$",
+        // As the kernel's does on a full disk.
+        "head -c 1000 $4 >$4.~signed~; mv $4.~signed~ $4",
+        "cp $4 $4.~signed~; exit 1",
+        "head -c 100 $4 >>$4",
+        "rm $4",
+    ] {
+        program(&mut root, "/srv/sign", sign);
+        let said = root.sh("dkms install coming/1 -k $K --force");
+        let told = "Warning: Failed to sign module '/var/lib/dkms/coming/1/build/coming.ko'!\n";
+        assert_eq!(said.matches(told).count(), 1, "{sign}: {said}");
+        root.says("dkms status coming", "coming/1, $K, $A: installed\n");
+        root.sh("cmp /tmp/original /lib/modules/$K/updates/dkms/coming.ko");
+        root.says("ls /var/lib/dkms/coming/1/$K/$A/module; dkms unbuild coming/1 -k $K >/dev/null", "coming.ko\n");
+    }
 }
 
 #[test]
@@ -137,8 +154,7 @@ fn a_program_that_strips_and_fails_leaves_the_module_whole() {
     // It leaves half a file where it was to write: beside the module, or, called otherwise, in its place.
     let half =
         "case \"$*\" in *' -o '*) out=$3 ;; *) out=$2 ;; esac; echo half >$out; echo 'strip: no room' >&2; exit 1";
-    root.write("/usr/local/bin/strip", &format!("#!/bin/sh\n{half}"));
-    root.sh("chmod 755 /usr/local/bin/strip");
+    program(&mut root, "/usr/local/bin/strip", half);
     let said = root.sh("dkms install coming/1 -k $K");
     assert_eq!(said.matches("strip: no room\n").count(), 1, "{said}");
     root.sh("cp /lib/modules/$K/updates/dkms/coming.ko /tmp && rm /usr/local/bin/strip");

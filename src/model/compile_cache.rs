@@ -12,6 +12,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use memchr::memmem;
 
@@ -61,9 +62,8 @@ impl CompileCache {
     pub fn for_kernel(site: &Site, kernel: &Kernel, notes: &Notes) -> Option<Self> {
         let user = site.build_user().filter(|_| Self::is_wanted(site))?;
         let programs = site.paths.system("/usr/lib/ccache");
-        let ccache = find_program("ccache").filter(|_| programs.is_dir())?;
+        let ccache = find_program("ccache").filter(|ccache| programs.is_dir() && is_of_use(ccache))?;
         let look = || -> io::Result<(String, OsString)> {
-            check(&ccache)?;
             let headers = Headers::of(&kernel.build_dir)?;
             let mut digest = Digest::new("objects 1");
             digest.add(headers.frame()?);
@@ -202,6 +202,12 @@ impl CompileCache {
 
 /// The first version of ccache that keeps apart what has different namespaces.
 const OLDEST: (u32, u32) = (4, 5);
+
+/// [`check`], for all kernels at once.
+fn is_of_use(ccache: &Path) -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| check(ccache).inspect_err(|error| log::info!("no compile cache: {error}")).is_ok())
+}
 
 /// Refuses a ccache that does not run, or does not know what it is to do: every compiler would fail with it, or find what
 /// is not for it.

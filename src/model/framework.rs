@@ -248,7 +248,7 @@ fn misspelt(values: &Values) -> String {
     wrong.map(words).collect()
 }
 
-/// A number of bytes, possibly in units of 1024: `20M`, `1G`.
+/// A number of bytes, possibly in units of 1024: `20M`, `1.5G`.
 fn size(text: &str) -> Option<u64> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match text[digits.len()..].to_ascii_uppercase().trim_end_matches('B').trim_end_matches('I') {
@@ -259,7 +259,9 @@ fn size(text: &str) -> Option<u64> {
         "T" => 40,
         _ => return None,
     };
-    digits.parse::<u64>().ok()?.checked_mul(1 << unit)
+    let plain = digits.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let bytes = digits.parse::<f64>().ok().filter(|_| plain)? * (1_u64 << unit) as f64;
+    (bytes < u64::MAX as f64).then_some(bytes as u64)
 }
 
 /// A time in seconds, or in units: `90s`, `30m`, `2h`.
@@ -329,10 +331,10 @@ mod tests {
 
     #[test]
     fn sizes_are_said_in_units() {
-        for (text, bytes) in [("7", Some(7)), ("2k", Some(2048)), ("3MiB", Some(3 << 20)), ("1G", Some(1 << 30))] {
+        for (text, bytes) in [("7", Some(7)), ("2k", Some(2048)), ("3MiB", Some(3 << 20)), ("1.5G", Some(3 << 29))] {
             assert_eq!(size(text), bytes, "{text}");
         }
-        assert_eq!([size(""), size("G"), size("1X"), size("-1")], [None; 4]);
+        assert_eq!([size(""), size("G"), size("1X"), size("-1"), size("1e3"), size("9999999999T")], [None; 6]);
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub fn modules(
         let Some(bytes) = files.get(&place(module)) else { return Ok((None, words)) };
         let file = workshop.result.join(place(module));
         put(&file, bytes)?;
-        signing.sign(&file, &build_dir.join(module.built_file()), &mut words);
+        signing.sign(&file, bytes, &build_dir.join(module.built_file()), &mut words)?;
         compress::compress(&file, suffix, &site.framework.compress_opts, &mut words);
         Ok((problem(work, &module.built_file(), bytes), words))
     };

@@ -54,7 +54,7 @@ pub fn tell_removal(work: &Work) {
     if site.tree.state(id, &kernel.target) == State::Installed {
         say.say("Before uninstall, this module version was ACTIVE on this kernel.");
         for module in install::modules_of(work) {
-            install::tell_deletion(work, &module);
+            install::tell_deletion(work, &module, install::installed_file(work, &module).as_deref());
             if let Some((_, place)) = archive::kept(work, &format!("{}.ko", module.dest_name)) {
                 say.say(format!("Restoring archived original module {}", place.display()));
             }

@@ -299,11 +299,26 @@ pub struct Withdrawn {
     pub leaving: Vec<PathBuf>,
 }
 
+/// The modules of what is installed, and where each lies. An error where one cannot be deleted, as far as that can be
+/// told before: its directory is read-only.
+pub fn find_installed(work: &Work) -> Result<Vec<(Module, Option<PathBuf>)>> {
+    let look = |module| {
+        let file = installed_file(work, &module);
+        (module, file)
+    };
+    let found: Vec<_> = modules_of(work).into_iter().map(look).collect();
+    for file in found.iter().filter_map(|(_, file)| file.as_ref()).filter(|_| !work.options.supersede) {
+        let writable = rustix::fs::access(file.parent().unwrap_or(file), rustix::fs::Access::WRITE_OK);
+        writable.map_err(std::io::Error::from).doing(cannot("delete", file))?;
+    }
+    Ok(found)
+}
+
 /// Takes the modules out of the kernel's directory and puts the originals back.
 ///
-/// Which those are is read from what was built, so that it works without the source. `unfinished`: an earlier run was cut
-/// off here.
-pub fn withdraw(work: &Work, unfinished: bool) -> Result<Withdrawn> {
+/// Which those are, `found`, is read from what was built, so that it works without the source. `unfinished`: an earlier
+/// run was cut off here.
+pub fn withdraw(work: &Work, found: &[(Module, Option<PathBuf>)], unfinished: bool) -> Result<Withdrawn> {
     let Work { site, options, id, kernel, say, .. } = work;
     say.say(format!(
         "Module {id} for kernel {}:\nBefore uninstall, this module version was ACTIVE on this kernel.",
@@ -311,18 +326,17 @@ pub fn withdraw(work: &Work, unfinished: bool) -> Result<Withdrawn> {
     ));
     let mut gone = Vec::new();
     let mut withdrawn = Withdrawn::default();
-    let modules = modules_of(work);
     // Whatever was cut off may have deleted the file, and not yet its directory.
-    let places = modules.iter().filter(|_| unfinished).map(|module| below(&kernel.modules, &module.dest_location));
-    for module in &modules {
-        let file = tell_deletion(work, module);
+    let places = found.iter().filter(|_| unfinished).map(|(module, _)| below(&kernel.modules, &module.dest_location));
+    for (module, file) in found {
+        tell_deletion(work, module, file.as_deref());
         let restored = archive::restore(work, &format!("{}.ko", module.dest_name))?;
         match file.as_deref().filter(|_| !options.supersede) {
             Some(file) if restored.is_some() => withdrawn.leaving.push(file.to_owned()),
             Some(file) => delete(file, &[], &kernel.modules)?,
             None => {}
         }
-        gone.extend(file);
+        gone.extend(file.clone());
         withdrawn.restored.extend(restored);
     }
     if options.supersede {
@@ -339,26 +353,12 @@ pub fn withdraw(work: &Work, unfinished: bool) -> Result<Withdrawn> {
     remove_any(&link).doing(cannot("remove", &link)).map(|()| withdrawn)
 }
 
-/// Whether modules can be taken out of the kernel's directory, as far as that can be told before: not where that is
-/// read-only.
-pub fn check_removable(work: &Work) -> Result<()> {
-    for file in modules_of(work).iter().filter_map(|module| installed_file(work, module)) {
-        let dir = file.parent().unwrap_or(&file);
-        rustix::fs::access(dir, rustix::fs::Access::WRITE_OK)
-            .map_err(std::io::Error::from)
-            .doing(cannot("delete", &file))?;
-    }
-    Ok(())
-}
-
-/// Says of a module that goes where it lies; gives that place.
-pub fn tell_deletion(work: &Work, module: &Module) -> Option<PathBuf> {
-    let found = installed_file(work, module);
-    work.say.say(match &found {
+/// Says of a module that goes where it lies.
+pub fn tell_deletion(work: &Work, module: &Module, found: Option<&Path>) {
+    work.say.say(match found {
         Some(file) => format!("Deleting {}", file.display()),
         None => format!("Module {}.ko was not found within {}/", module.dest_name, work.kernel.modules.display()),
     });
-    found
 }
 
 /// Puts back every original that is archived for this kernel, but for those that are `back` already; gives their places.

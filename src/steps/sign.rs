@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
-use crate::error::{Doing, Result};
+use crate::error::{Doing, Result, cannot};
 use crate::model::framework::Framework;
 use crate::model::kernel::{Kernel, setting};
 use crate::model::site::Site;
@@ -15,7 +15,7 @@ use crate::system::output::Words;
 use crate::system::process::{self, find_program, is_executable};
 use crate::system::scratch::{self, Scratch};
 use crate::system::trust;
-use crate::system::{directories, files};
+use crate::system::{directories, files, paths};
 
 /// How a kernel's modules are signed, and what is told of it before the first of them is built.
 #[derive(Debug, Clone, Default)]
@@ -54,9 +54,10 @@ impl Signing {
         Ok(Self { prologue: said, signer })
     }
 
-    /// Signs `file`, which the build knows as `told`. A failure is told, and the module stays unsigned.
-    pub fn sign(&self, file: &Path, told: &Path, words: &mut Words) {
-        let Some(signer) = &self.signer else { return };
+    /// Signs `file`, which holds `module` and is known to the build as `told`. A failure is told, and the module stays
+    /// unsigned.
+    pub fn sign(&self, file: &Path, module: &[u8], told: &Path, words: &mut Words) -> Result<()> {
+        let Some(signer) = &self.signer else { return Ok(()) };
         words.say(format!("Signing module {}", told.display()));
         let mut command = Command::new(&signer.tool);
         // A command line is for everybody to read. The kernel's own sign-file takes the PIN from there.
@@ -68,13 +69,29 @@ impl Signing {
         let turn = signer.key.starts_with("pkcs11:").then(|| HARDWARE.lock());
         let ended = process::merged_output(&mut command);
         drop(turn);
-        let (code, said) = ended.unwrap_or_else(|error| (126, error.to_string().into_bytes()));
-        if code != 0 {
+        let (code, mut said) = ended.unwrap_or_else(|error| (126, error.to_string().into_bytes()));
+        // sign-file ends well when it could not write, and what it has of the module is in its place by then.
+        let whole = fs::read(file).is_ok_and(|bytes| is_signed(&bytes, module));
+        if code != 0 || !whole {
+            if code == 0 {
+                said = b"What it wrote is not that module with a signature.".to_vec();
+            }
             let said = String::from_utf8_lossy(&said);
             let said = said.trim_end_matches('\n');
             words.warn(format!("Failed to sign module '{}'!\n{said}", told.display()));
         }
+        let left = paths::with_suffix(file, ".~signed~");
+        directories::remove_any(&left).doing(cannot("remove", &left))?;
+        if whole { Ok(()) } else { fs::write(file, module).doing(cannot("write", file)) }
     }
+}
+
+/// What ends a signed module; see scripts/sign-file.c of the kernel.
+const APPENDED: &[u8] = b"~Module signature appended~\n";
+
+/// Whether these are the bytes of a module with or without a signature behind it.
+fn is_signed(bytes: &[u8], module: &[u8]) -> bool {
+    bytes.strip_prefix(module).is_some_and(|signature| signature.is_empty() || signature.ends_with(APPENDED))
 }
 
 fn decide(site: &Site, framework: &Framework, kernel: &Kernel, said: &mut String) -> Option<Signer> {
