@@ -12,12 +12,14 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use self::spelling::{Met, Said, normalize};
-use crate::commands::{self, Action, Content, Invocation};
+use crate::commands::{self, Action, Invocation};
 use crate::entry::{self, Reader};
 use crate::error::{Error, Result};
 use crate::model::module::Target;
 use crate::model::options::Options;
 use crate::model::site::{Site, Trees};
+use crate::steps::package::about::Stated;
+use crate::steps::tarball::Content;
 use crate::system::output::Output;
 
 /// Build, sign and install kernel modules from registered sources, for every kernel.
@@ -126,12 +128,33 @@ pub struct Arguments {
     templatekernel: Option<String>,
     #[arg(long = "rpm_safe_upgrade", hide = true)]
     rpm_safe_upgrade: bool,
-    /// A tarball without the source
+    /// A tarball or package without the source
     #[arg(long)]
     binaries_only: bool,
-    /// A tarball without what was built
+    /// A tarball or package without what was built
     #[arg(long)]
     source_only: bool,
+    /// Whose package it is [default: DEBFULLNAME and DEBEMAIL]
+    ///
+    /// What the source says in `debian/control`, or in dkms.conf as PACKAGE_MAINTAINER, comes before the default; likewise
+    /// for what follows.
+    #[arg(long, value_name = "NAME <ADDRESS>")]
+    maintainer: Option<String>,
+    /// What a package is, in one line; more of it in further lines
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// The section that a package belongs to [default: kernel]
+    #[arg(long, value_name = "SECTION")]
+    section: Option<String>,
+    /// Where the module comes from
+    #[arg(long, value_name = "URL")]
+    homepage: Option<String>,
+    /// The licence of the source, by its short name
+    #[arg(long, value_name = "NAME")]
+    license: Option<String>,
+    /// A package's version [default: the module's]
+    #[arg(long, value_name = "VERSION")]
+    package_version: Option<String>,
     /// The status of what hooks could not install, and nothing else
     #[arg(long)]
     failed: bool,
@@ -150,6 +173,9 @@ Actions:
   match           install for a kernel what is installed for --templatekernel
   mktarball       put source and built modules into a tarball
   ldtarball       register what is in a tarball
+  mkdeb           put the source into a package, with what is built for -k
+  mkdsc           the same as a source package
+  mkbmdeb         put what is built for -k into a package without the source
   generate_mok    make the key pair that modules are signed with
   kernel_postinst, kernel_preinst, kernel_prerm
                   what the kernel packages' hooks do, for the kernel given by -k
@@ -164,7 +190,9 @@ See dkms(8) for dkms.conf, framework.conf and exit codes.";
 
 /// The usage, below an error.
 fn usage() -> String {
-    let names: Vec<&str> = Action::ALL.iter().map(|action| action.name()).collect();
+    // The list that programs know; what it does not have is in --help.
+    let known = |action: &&Action| !action.is_new();
+    let names: Vec<&str> = Action::ALL.iter().filter(known).map(|action| action.name()).collect();
     format!("Usage: dkms [action] [options]\n  [action]  = {{ {} }}\n  [options]: see dkms --help\n", names.join(" | "))
 }
 
@@ -304,6 +332,14 @@ impl Arguments {
                 (_, true) => Content::SourceOnly,
                 _ => Content::Everything,
             },
+            about: Stated {
+                maintainer: self.maintainer.take(),
+                description: self.description.take(),
+                section: self.section.take(),
+                homepage: self.homepage.take(),
+                license: self.license.take(),
+                version: self.package_version.take(),
+            },
             all: self.all,
             failed: self.failed,
             ..Invocation::new(action)
@@ -382,6 +418,11 @@ impl Arguments {
         }
         let several = kernels.len() > 1;
         let running = Target::running();
+        // A package of the source is for all kernels alike, and has modules in it only where somebody wants that.
+        let packs_source = matches!(invocation.action, Action::Mkdeb | Action::Mkdsc);
+        if kernels.is_empty() && packs_source && invocation.content != Content::BinariesOnly {
+            return Ok(());
+        }
         if kernels.is_empty() {
             kernels.push(running.release);
         }

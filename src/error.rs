@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What can go wrong, in the words and with the exit codes that callers of dkms rely on.
 
+pub mod package;
 pub mod tarball;
 
 use std::io;
@@ -225,6 +226,9 @@ pub enum Error {
     /// Something is wrong with a tarball.
     #[error(transparent)]
     Tarball(#[from] tarball::Problem),
+    /// Something is wrong with a package.
+    #[error(transparent)]
+    Package(#[from] package::Problem),
     /// Something of the operating system's.
     #[error("{}", io_text(what, source))]
     Io {
@@ -276,6 +280,7 @@ impl Error {
             Self::PreInstallFailed => 101,
             Self::BuildScriptFailed { code, .. } | Self::ScriptFailed { code, .. } => u8::try_from(*code).unwrap_or(1),
             Self::Tarball(problem) => problem.code(),
+            Self::Package(problem) => problem.code(),
             Self::Usage { code, .. }
             | Self::Said { code, .. }
             | Self::FailedBefore { code }

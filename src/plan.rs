@@ -127,11 +127,12 @@ impl Plan {
         let options = &request.options;
         let enough = if request.goal == Goal::Built { State::Built } else { State::Installed };
         let done = |id: &Id| site.tree.state(id, target) >= enough && !options.force;
+        let ids = named(site, request, target);
+        let built = ids.iter().all(|id| site.tree.state(id, target) >= State::Built);
         let words = match request.announced {
-            Announced::Initial => passed_over(&Kernel::new(site, target, None, None)),
+            Announced::Initial => passed_over(&Kernel::new(site, target, None, None), built),
             _ => None,
         };
-        let ids = named(site, request, target);
         let read: Vec<Id> = ids.iter().filter(|id| words.is_none() && !done(id)).cloned().collect();
         let mut readings = Reading::all_for(site, options, &read, target).into_iter();
         for id in ids {
@@ -291,14 +292,14 @@ fn leftovers(site: &Site, request: &Request) -> Vec<(String, Target)> {
     left
 }
 
-/// Why a package that is being configured does not build for a kernel.
-fn passed_over(kernel: &Kernel) -> Option<String> {
+/// Why a package that is being configured does not build for a kernel. What came with it, built already, takes no headers.
+fn passed_over(kernel: &Kernel, built: bool) -> Option<String> {
     let release = &kernel.target.release;
     if release.contains("BOOT") {
         return Some(format!("Module build and install for {release} was skipped as \nit is a BOOT variant"));
     }
     let words = "was skipped since the\nkernel headers for this kernel do not seem to be installed.";
-    (!kernel.has_headers()).then(|| format!("Module build for kernel {release} {words}"))
+    (!built && !kernel.has_headers()).then(|| format!("Module build for kernel {release} {words}"))
 }
 
 /// The checks before a build, in the order in which they are made.

@@ -26,6 +26,7 @@ mod hooks;
 mod installed;
 mod interrupt;
 mod matching;
+mod packages;
 mod packaging;
 mod parallel;
 mod postinst;

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # fish completion for dkms(8). Everything is looked up in the trees, dkms itself is not asked.
 
-set -g __dkms_actions add build unbuild install uninstall remove status autoinstall match mktarball ldtarball generate_mok
+set -g __dkms_actions add build unbuild install uninstall remove status autoinstall match mktarball ldtarball mkdeb mkdsc mkbmdeb generate_mok
 
 # Sets what the words before the cursor say, for the functions below.
 function __dkms_said
@@ -19,7 +19,7 @@ function __dkms_said
         if string match -q -- '--*=*' $word
             set value (string split -m 1 = -- $word)[2]
             set word (string split -m 1 = -- $word)[1]
-        else if string match -qr -- '^(-[mvkacj]|--(module|kernelver|arch|config|directive|archive|templatekernel|kernelsourcedir|.*tree))$' $word
+        else if string match -qr -- '^(-[mvkacj]|--(module|kernelver|arch|config|directive|archive|templatekernel|kernelsourcedir|maintainer|description|section|homepage|license|package-version|.*tree))$' $word
             set -e words[1]
         end
         switch $word
@@ -84,9 +84,9 @@ function __dkms_modules
             __dkms_sources
         case uninstall match
             __dkms_installed
-        case unbuild
+        case unbuild mkbmdeb
             __dkms_built
-        case remove status mktarball
+        case remove status mktarball mkdeb mkdsc
             __dkms_added
         case '*'
             __dkms_added
@@ -101,7 +101,7 @@ function __dkms_kernels
     switch "$__dkms_action"
         case uninstall
             set found (__dkms_installed)
-        case install remove unbuild status mktarball
+        case install remove unbuild status mktarball mkdeb mkdsc mkbmdeb
             set found (__dkms_built)
     end
     set -q __dkms_module[1]; or set __dkms_module '*'
@@ -109,7 +109,7 @@ function __dkms_kernels
     string match -- "$__dkms_module/$__dkms_version/*" $found | string replace -r '.*/' ''
     set -l kernels
     switch "$__dkms_action"
-        case uninstall remove unbuild status mktarball
+        case uninstall remove unbuild status mktarball mkdeb mkdsc mkbmdeb
         case build install autoinstall match
             set kernels $__dkms_install/*/build/include
         case '*'
@@ -186,8 +186,14 @@ complete -c dkms -l sourcetree -x -a '(__fish_complete_directories)' -d Sources
 complete -c dkms -l installtree -x -a '(__fish_complete_directories)' -d 'Module directories of kernels'
 complete -c dkms -l templatekernel -x -a '(__dkms_templates)' -d 'Kernel to take as the pattern'
 complete -c dkms -l archive -rF -d 'Tarball to read or write'
-complete -c dkms -l source-only -d 'A tarball without what was built'
-complete -c dkms -l binaries-only -d 'A tarball without the source'
+complete -c dkms -l source-only -d 'A tarball or package without what was built'
+complete -c dkms -l binaries-only -d 'A tarball or package without the source'
+complete -c dkms -l maintainer -x -d 'NAME <ADDRESS>: whose package it is'
+complete -c dkms -l description -x -d 'What a package is'
+complete -c dkms -l section -x -d 'The section of a package'
+complete -c dkms -l homepage -x -d 'Where the module comes from'
+complete -c dkms -l license -x -d 'The licence of the source'
+complete -c dkms -l package-version -x -d 'Version of a package'
 complete -c dkms -l failed -d 'The status of what hooks could not install'
 complete -c dkms -l symlink-modules -d 'Install links in place of copies'
 complete -c dkms -s j -x -a '0 1 (nproc 2>/dev/null)' -d 'Jobs of make'

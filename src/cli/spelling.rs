@@ -7,7 +7,7 @@
 use crate::error::Result;
 
 /// Long options that take a value, longest match first where one begins as another does.
-const LONG_VALUES: [&str; 11] = [
+const LONG_VALUES: [&str; 17] = [
     "--module",
     "--kernelver",
     "--templatekernel",
@@ -19,6 +19,12 @@ const LONG_VALUES: [&str; 11] = [
     "--dkmstree",
     "--sourcetree",
     "--installtree",
+    "--maintainer",
+    "--description",
+    "--section",
+    "--homepage",
+    "--license",
+    "--package-version",
 ];
 
 const SHORT_VALUES: [&str; 6] = ["-m", "-v", "-k", "-a", "-c", "-j"];

@@ -9,6 +9,7 @@ pub mod kernel;
 pub mod ldtarball;
 pub mod matching;
 pub mod mktarball;
+pub mod packages;
 pub mod postinst;
 pub mod remove;
 pub mod status;
@@ -22,6 +23,8 @@ use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::request::{Announced, Goal, Modules, Request};
 use crate::steps::logged::{self, Told};
+use crate::steps::package::about::Stated;
+use crate::steps::tarball::Content;
 use crate::system::directories;
 use crate::system::interrupt;
 use crate::system::lock::{self, Lock};
@@ -42,6 +45,9 @@ pub enum Action {
     Autoinstall,
     Mktarball,
     Ldtarball,
+    Mkdeb,
+    Mkdsc,
+    Mkbmdeb,
     Status,
     GenerateMok,
     KernelPreinst,
@@ -51,7 +57,7 @@ pub enum Action {
 
 impl Action {
     /// All of them, in the order in which they are listed.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::Add,
         Self::Remove,
         Self::Build,
@@ -62,6 +68,9 @@ impl Action {
         Self::Autoinstall,
         Self::Mktarball,
         Self::Ldtarball,
+        Self::Mkdeb,
+        Self::Mkdsc,
+        Self::Mkbmdeb,
         Self::Status,
         Self::GenerateMok,
         Self::KernelPreinst,
@@ -82,6 +91,9 @@ impl Action {
             Self::Autoinstall => "autoinstall",
             Self::Mktarball => "mktarball",
             Self::Ldtarball => "ldtarball",
+            Self::Mkdeb => "mkdeb",
+            Self::Mkdsc => "mkdsc",
+            Self::Mkbmdeb => "mkbmdeb",
             Self::Status => "status",
             Self::GenerateMok => "generate_mok",
             Self::KernelPreinst => "kernel_preinst",
@@ -95,22 +107,15 @@ impl Action {
         Self::ALL.into_iter().find(|action| action.name() == word)
     }
 
+    /// Whether dkms 3.4.3 does not have it.
+    pub fn is_new(self) -> bool {
+        matches!(self, Self::Mkdeb | Self::Mkdsc | Self::Mkbmdeb)
+    }
+
     /// Whether it is one of the three that the kernel's own hooks call.
     pub fn is_kernels(self) -> bool {
         matches!(self, Self::KernelPreinst | Self::KernelPostinst | Self::KernelPrerm)
     }
-}
-
-/// What goes into a tarball.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Content {
-    /// Source and built modules.
-    #[default]
-    Everything,
-    /// `--binaries-only`
-    BinariesOnly,
-    /// `--source-only`
-    SourceOnly,
 }
 
 /// An action and all that was said with it.
@@ -132,6 +137,8 @@ pub struct Invocation {
     pub content: Content,
     /// The kernels; none for `status` and with `--all`.
     pub targets: Vec<Target>,
+    /// What a package says of itself.
+    pub about: Stated,
     /// Whether all kernels are meant for which something is built.
     pub all: bool,
     /// `--failed`: `status` tells only of what could not be installed.
@@ -156,6 +163,7 @@ impl Invocation {
             template: None,
             content: Content::default(),
             targets: Vec::new(),
+            about: Stated::default(),
             all: false,
             failed: false,
             kernels: Vec::new(),
@@ -211,6 +219,9 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
         Action::Match => matching::run(site, invocation),
         Action::Mktarball => mktarball::run(site, invocation),
         Action::Ldtarball => ldtarball::run(site, invocation),
+        Action::Mkdeb => packages::mkdeb(site, invocation),
+        Action::Mkdsc => packages::mkdsc(site, invocation),
+        Action::Mkbmdeb => packages::mkbmdeb(site, invocation),
     }
 }
 

@@ -95,7 +95,7 @@ fn configure(site: &Site, arguments: &Arguments, id: &Id, options: &Options) -> 
         "" => Target::running().arch,
         arch => arch.to_owned(),
     };
-    let releases = releases(site, !arguments.upgrade_from.is_empty(), &say);
+    let releases = releases(site, id, &arch, !arguments.upgrade_from.is_empty(), &say);
     if releases.is_empty() {
         tell_no_headers(&say);
         return Ok(());
@@ -179,10 +179,14 @@ fn wants_autoinstall(site: &Site, id: &Id) -> bool {
     question.answer().is_ok_and(|conf| !conf.get("AUTOINSTALL").is_empty())
 }
 
-/// The kernels to build for: all that have a build directory, or the running one and the newest.
-fn releases(site: &Site, upgrade: bool, say: &Block) -> Vec<String> {
+/// The kernels to build for: all that have a build directory, or the running one and the newest. What came with the
+/// package, built already, needs no such directory.
+fn releases(site: &Site, id: &Id, arch: &str, upgrade: bool, say: &Block) -> Vec<String> {
     let tree = &site.framework.install_tree;
-    let all = || names(tree).into_iter().filter(|name| tree.join(name).join("build").exists()).collect::<Vec<_>>();
+    let can_be_had = |name: &String| {
+        tree.join(name).join("build").exists() || site.tree.module_dir(id, &Target::new(name, arch)).is_dir()
+    };
+    let all = || names(tree).into_iter().filter(can_be_had).collect::<Vec<_>>();
     if site.framework.autoinstall_all_kernels {
         return all();
     }

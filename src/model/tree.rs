@@ -337,7 +337,7 @@ fn listed(dir: &Path, wanted: impl Fn(fs::FileType, &str) -> bool) -> Vec<String
 }
 
 /// Directories below `TREE/M/V` that are no kernel's.
-pub const NOT_KERNELS: [&str; 6] = ["build", "tarball", "driver_disk", "rpm", "deb", "source"];
+pub const NOT_KERNELS: [&str; 8] = ["build", "tarball", "driver_disk", "rpm", "deb", "source", "dsc", "bmdeb"];
 
 /// Digits, a dot, and anything: `6.1.0-56-amd64`.
 pub fn looks_like_release(name: &str) -> bool {

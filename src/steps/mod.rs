@@ -14,11 +14,13 @@ pub mod install;
 pub mod load;
 pub mod logged;
 pub mod pack;
+pub mod package;
 pub mod prepare;
 pub mod probes;
 pub mod scripts;
 pub mod sign;
 pub mod superseded;
+pub mod tarball;
 pub mod unpack;
 
 use crate::model::conf::Conf;

@@ -16,42 +16,56 @@ use crate::system::scratch::{self, Scratch};
 /// A name or target of a link that is longer has an entry of its own in front.
 const LONGEST_IN_HEADER: usize = 100;
 
-/// What it is called before it is complete.
-const NEW: &str = "tarball";
-
-/// A tarball on its way to its place.
+/// A tar archive that is written to `writer`.
 #[derive(Debug)]
-pub struct Pack {
-    /// Beside its place.
-    new: Scratch,
-    writer: Writer,
+pub struct Pack<W: Write> {
+    writer: W,
     /// The time of every entry.
     time: u64,
 }
 
-impl Pack {
-    /// Begins the tarball at `place`, compressed as its name says. `time` stands at all that is in it.
-    pub fn begin(place: &Path, time: u64) -> io::Result<Self> {
+impl Pack<Writer> {
+    /// Makes the tarball at `place`, compressed as its name says, of what `fill` puts into it: all of it, in one step, or
+    /// nothing. `time` stands at all that is in it.
+    pub fn at<T>(place: &Path, time: u64, fill: impl FnOnce(&mut Self) -> io::Result<T>) -> io::Result<T> {
         let dir = place.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         scratch::sweep(dir, scratch::PREFIX);
-        let new = Scratch::new(dir)?;
-        let file = new.path().join(NEW);
-        let writer = Writer::new(File::create(&file).at(&file)?, Format::of_name(place))?;
-        let mut pack = Self { new, writer, time };
+        let scratch = Scratch::new(dir)?;
+        let new = scratch.path().join("tarball");
+        let writer = Writer::new(File::create(&new).at(&new)?, Format::of_name(place))?;
+        let mut pack = Self::begin(writer, time)?;
+        let filled = fill(&mut pack)?;
+        pack.finish()?.finish()?;
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o644)).at(&new)?;
+        sync(&new)?;
+        rename(&new, place)?;
+        Ok(filled)
+    }
+}
+
+impl<W: Write> Pack<W> {
+    /// Begins an archive; `time` stands at all that is in it.
+    pub fn begin(writer: W, time: u64) -> io::Result<Self> {
+        let mut pack = Self { writer, time };
         pack.dir("./")?;
         Ok(pack)
     }
 
     /// Adds a directory; its name ends in a slash.
-    pub fn dir(&mut self, name: &str) -> io::Result<()> {
+    pub fn dir(&mut self, name: impl AsRef<[u8]>) -> io::Result<()> {
         let header = self.header(EntryType::Directory, 0o755, 0);
-        self.entry(header, name.as_bytes(), io::empty())
+        self.entry(header, name.as_ref(), io::empty())
     }
 
     /// Adds a file with this text.
     pub fn text(&mut self, name: &str, text: &str) -> io::Result<()> {
-        let header = self.header(EntryType::Regular, 0o644, text.len() as u64);
-        self.entry(header, name.as_bytes(), text.as_bytes())
+        self.bytes(name.as_bytes(), 0o644, text.as_bytes())
+    }
+
+    /// Adds a file of these bytes, with this mode.
+    pub fn bytes(&mut self, name: &[u8], mode: u32, bytes: &[u8]) -> io::Result<()> {
+        let header = self.header(EntryType::Regular, mode, bytes.len() as u64);
+        self.entry(header, name, bytes)
     }
 
     /// Adds the file at `path`.
@@ -101,7 +115,8 @@ impl Pack {
         self.entry(header, name, file).at(path)
     }
 
-    fn link(&mut self, name: &[u8], target: &[u8]) -> io::Result<()> {
+    /// Adds a symbolic link.
+    pub fn link(&mut self, name: &[u8], target: &[u8]) -> io::Result<()> {
         let mut header = self.header(EntryType::Symlink, 0o777, 0);
         if target.len() > LONGEST_IN_HEADER {
             self.long(b'K', target)?;
@@ -148,15 +163,20 @@ impl Pack {
         self.writer.write_all(&[0; 512][..padding as usize])
     }
 
-    /// Ends the tarball and puts it in its place, in one step.
-    pub fn finish(mut self, place: &Path) -> io::Result<()> {
+    /// Ends the archive; gives back what it was written to.
+    pub fn finish(mut self) -> io::Result<W> {
         self.writer.write_all(&[0; 1024])?;
-        self.writer.finish()?;
-        let file = self.new.path().join(NEW);
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).at(&file)?;
-        sync(&file)?;
-        rename(&file, place)
+        Ok(self.writer)
     }
+}
+
+/// The time of all that is packed of a source: SOURCE_DATE_EPOCH, or else how old its dkms.conf is.
+///
+/// One for all: that a build directory was made later than another says nothing of what is in it.
+pub fn time(source: &Path) -> u64 {
+    let epoch = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok());
+    let conf = || fs::metadata(source.join("dkms.conf")).ok().and_then(|meta| u64::try_from(meta.mtime()).ok());
+    epoch.or_else(conf).unwrap_or_default()
 }
 
 /// Whether a link at this depth says of itself that it leads out of the tree.
@@ -202,9 +222,7 @@ mod tests {
         std::os::unix::fs::symlink("x".repeat(120), source.join("link"))?;
         let pack = |name: &str| {
             let place = dir.path().join(name);
-            let mut pack = Pack::begin(&place, 7)?;
-            assert_eq!(pack.tree("./tree", &source)?, [""; 0]);
-            pack.finish(&place)?;
+            assert_eq!(Pack::at(&place, 7, |pack| pack.tree("./tree", &source))?, [""; 0]);
             fs::read(place)
         };
         let first = pack("1.tar")?;

@@ -100,6 +100,28 @@ pub fn parse_versions(lines: &str) -> BTreeSet<(String, String)> {
     lines.lines().filter_map(package).collect()
 }
 
+/// Why dpkg takes no package of this version; `None` if it does.
+pub fn refuses_version(version: &str) -> Option<String> {
+    match Command::new("dpkg").args(["--validate-version", version]).env("LC_ALL", "C").output() {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            Some(said.trim().rsplit(": ").next().unwrap_or_default().to_owned())
+        }
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+/// The files that an installed package has, by dpkg's list; empty for one that is not installed.
+pub fn files(package: &str) -> Vec<String> {
+    if !is_installed(package) {
+        return Vec::new();
+    }
+    let output = Command::new("dpkg-query").args(["--listfiles", package]).stderr(Stdio::null()).output();
+    let listed = output.map(|output| output.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&listed).lines().map(str::to_owned).collect()
+}
+
 fn quiet(command: &mut Command) -> std::io::Result<std::process::ExitStatus> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()
 }

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Maintainer scripts.
+
+use crate::model::module::{Id, Target};
+
+/// Registers and installs the package's module, as dh_dkms(1) has packages do it: whichever dkms is installed serves it.
+pub fn dkms_postinst(package: &str, id: &Id) -> String {
+    let (name, version) = (quoted(&id.name), quoted(&id.version));
+    format!(
+        r#"#!/bin/sh
+set -e
+
+case "$1" in
+    configure)
+        if [ ! -f /usr/lib/dkms/common.postinst ]; then
+            echo "{package}: there is no /usr/lib/dkms/common.postinst; try: apt install --reinstall dkms" >&2
+            exit 1
+        fi
+        /usr/lib/dkms/common.postinst {name} {version} /usr/share/{package} "" "$2"
+        ;;
+esac
+"#
+    )
+}
+
+/// Takes the module out of all kernels before its source goes.
+pub fn dkms_prerm(id: &Id) -> String {
+    let (name, version) = (quoted(&id.name), quoted(&id.version));
+    format!(
+        r#"#!/bin/sh
+set -e
+
+case "$1" in
+    remove|upgrade|deconfigure)
+        if [ "$(dkms status -m {name} -v {version})" ]; then
+            dkms remove -m {name} -v {version} --all
+        fi
+        ;;
+esac
+"#
+    )
+}
+
+/// What is done when modules have come to a kernel or gone: depmod, and the kernel's initramfs if it has one.
+const REFRESH: &str = r#"refresh() {
+    depmod "$kernel"
+    if [ -e "/boot/initrd.img-$kernel" ] && command -v update-initramfs >/dev/null; then
+        update-initramfs -u -k "$kernel"
+    fi
+}
+"#;
+
+/// Makes built modules in these directories, written from the kernel's own on, known to their kernel.
+///
+/// Once for all packages that brought some, and not at all where the kernel itself has come after them: whoever runs
+/// depmod takes in all that is there. dash's -nt compares whole seconds, so what is as old counts as older.
+pub fn modules_postinst(target: &Target, dirs: &[&str]) -> String {
+    let release = quoted(&target.release);
+    let dirs: Vec<String> = dirs.iter().map(|dir| quoted(dir)).collect();
+    format!(
+        r#"#!/bin/sh
+set -e
+
+kernel={release}
+modules=/lib/modules/$kernel
+
+{REFRESH}
+case "$1" in
+    configure|triggered)
+        for dir in {}; do
+            if ! [ "$modules/modules.dep" -nt "$modules/$dir" ]; then
+                refresh
+                break
+            fi
+        done
+        ;;
+esac
+"#,
+        dirs.join(" ")
+    )
+}
+
+/// Makes it known that these modules went, unless somebody has, or the kernel went too.
+pub fn modules_postrm(target: &Target, modules: &[&str]) -> String {
+    let release = quoted(&target.release);
+    let modules: Vec<String> = modules.iter().map(|module| quoted(module)).collect();
+    format!(
+        r#"#!/bin/sh
+set -e
+
+kernel={release}
+modules=/lib/modules/$kernel
+
+{REFRESH}
+if [ "$1" = remove ] && [ -e "$modules/modules.order" ]; then
+    for module in {}; do
+        if [ ! -e "$modules/$module" ] && grep -qF "$module:" "$modules/modules.dep"; then
+            refresh
+            break
+        fi
+    done
+fi
+"#,
+        modules.join(" ")
+    )
+}
+
+/// For a shell, in quotes where a word needs them.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.+~/:=@".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_quoted_where_a_shell_would_see_something_in_them() {
+        assert_eq!(quoted("0~1.2+x"), "0~1.2+x");
+        assert_eq!(quoted("a b's"), r"'a b'\''s'");
+        assert_eq!(quoted(""), "''");
+    }
+}
