@@ -93,12 +93,12 @@ impl CompileCache {
     pub fn share(&self, id: &Id, build: &Path, compilers: &Path) -> io::Result<Option<Share>> {
         let tree = Tree::walk(build)?;
         let mut includes_bytes = false;
-        tree.content(|_, bytes| includes_bytes |= memmem::find(bytes, b"incbin").is_some())?;
+        tree.content_seen(|_, bytes| includes_bytes |= memmem::find(bytes, b"incbin").is_some())?;
         if includes_bytes {
             return Ok(None);
         }
         let place = self.root.join("ccache").join(&id.name);
-        let shelf = place.join(&tree.names(is_header)[..16]);
+        let shelf = place.join(&tree.names(is_header)?[..16]);
         self.open(&shelf)?;
         keep_newest(&place, MOST_SHELVES, &shelf);
         let probes = Some(self.probes()).filter(|probes| probes.is_dir());

@@ -78,7 +78,7 @@ impl Headers {
     fn tree(&self) -> io::Result<Tree> {
         let mut tree = Tree::walk(&self.flavour)?;
         if let Some(common) = &self.common {
-            tree.add(common, COMMON)?;
+            tree.add(common, COMMON);
         }
         Ok(tree)
     }
@@ -92,7 +92,7 @@ impl Headers {
     /// that comes can be found before another, and the configuration without what names the version.
     pub fn frame(&self) -> io::Result<String> {
         let mut digest = Digest::new("frame");
-        digest.add(self.tree()?.names(is_header));
+        digest.add(self.tree()?.names(is_header)?);
         let autoconf = fs::read(self.autoconf()).unwrap_or_default();
         digest.add(digest::of(settings(&String::from_utf8_lossy(&autoconf)).as_bytes()));
         Ok(digest.finish())

@@ -49,6 +49,11 @@ const CALLERS_PREFIXES: [&str; 10] =
 /// Variables that matter to a script that looks at the system, not to make and the compiler.
 const AROUND: [&str; 5] = ["PATH", "HOME", "USER", "LOGNAME", "LANG"];
 
+/// Where digests of headers and tools are noted. Who is not root uses no cache of the system.
+pub fn notes(site: &Site) -> Notes {
+    Notes::new(site.root.then(|| site.framework.cache_tree.join("digests")))
+}
+
 /// What is the same for all modules of a kernel.
 #[derive(Debug, Clone)]
 pub struct Inputs {
@@ -104,14 +109,14 @@ impl Inputs {
         }
         let mut around = looks_around(conf, release);
         let source = Tree::walk(&fs::canonicalize(site.tree.source_link(id))?)?;
-        key.add(source.content(|name, text| around |= is_makefile(name) && runs_programs(text))?);
+        key.add(source.content_seen(|name, text| around |= is_makefile(name) && runs_programs(text))?);
         let ours = site.paths.etc().join(&id.name);
         if ours.is_dir() {
-            key.add(Tree::walk(&ours)?.content(|_, _| {})?);
+            key.add(Tree::walk(&ours)?.content()?);
         }
         for depended in self.depends(recipe) {
             for dir in [site.tree.module_dir(&depended, &kernel.target), site.tree.source_link(&depended)] {
-                key.add(Tree::walk(&fs::canonicalize(dir)?)?.content(|_, _| {})?);
+                key.add(Tree::walk(&fs::canonicalize(dir)?)?.content()?);
             }
         }
         let variables: BTreeMap<String, String> = std::env::vars_os()

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Digests (SHA-256, in hexadecimal) of what things are made from, and notes of those of large directories.
 
-use std::collections::BTreeMap;
-use std::fs::{self, Metadata};
-use std::io;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,24 @@ impl Digest {
         self
     }
 
+    /// Adds a file's content as one part, without holding all of it.
+    fn add_file(&mut self, path: &Path) -> io::Result<()> {
+        let mut file = File::open(path).at(path)?;
+        let size = file.metadata().at(path)?.len();
+        self.0.update(size.to_le_bytes());
+        let mut buffer = [0; 1 << 15];
+        let mut left = size;
+        loop {
+            let read = file.read(&mut buffer).at(path)?;
+            left = match left.checked_sub(read as u64) {
+                Some(0) if read == 0 => return Ok(()),
+                Some(left) if read > 0 => left,
+                _ => return Err(io::Error::other(format!("{}: it changed while it was read", path.display()))),
+            };
+            self.0.update(&buffer[..read]);
+        }
+    }
+
     /// The digest, 64 digits.
     pub fn finish(self) -> String {
         hex(&self.0.finalize())
@@ -50,86 +69,99 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Files below a directory, by their names relative to it.
+/// Files below a directory, by their names relative to it. They are looked at anew for each question: of the headers of
+/// a kernel there are more than is good to keep.
 #[derive(Debug, Default)]
-pub struct Tree(BTreeMap<PathBuf, (PathBuf, Metadata)>);
+pub struct Tree(BTreeMap<OsString, Top>);
+
+/// What stands at the top of a tree.
+#[derive(Debug)]
+struct Top {
+    path: PathBuf,
+    /// Whether links in it are entered as links at the top are.
+    is_top_too: bool,
+}
 
 /// More files than the headers of a kernel have. Who points at more does not mean headers.
 const MOST_FILES: usize = 200_000;
+
+/// What is done with each file or link: its name, its path, and what it is.
+type Each<'a> = dyn FnMut(&Path, &Path, &Metadata) -> io::Result<()> + 'a;
 
 impl Tree {
     /// All files and links below `dir`. Links to directories that stand in `dir` itself are entered, as kernel packages
     /// share directories by these; all others are what they say.
     pub fn walk(dir: &Path) -> io::Result<Self> {
         let mut tree = Self::default();
-        tree.enter(dir, Path::new(""), true)?;
+        for entry in fs::read_dir(dir).at(dir)? {
+            let entry = entry.at(dir)?;
+            tree.0.insert(entry.file_name(), Top { path: entry.path(), is_top_too: false });
+        }
         Ok(tree)
     }
 
     /// Adds what is below another directory, under the name `name`.
-    pub fn add(&mut self, dir: &Path, name: &str) -> io::Result<()> {
-        self.enter(dir, Path::new(name), true)
+    pub fn add(&mut self, dir: &Path, name: &str) {
+        self.0.insert(name.into(), Top { path: dir.to_owned(), is_top_too: true });
     }
 
-    /// Adds one file, if it is there.
-    pub fn add_file(&mut self, file: &Path, name: &str) -> io::Result<()> {
-        match fs::metadata(file) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            meta => drop(self.0.insert(name.into(), (file.to_owned(), meta.at(file)?))),
-        }
-        Ok(())
-    }
-
-    fn enter(&mut self, dir: &Path, name: &Path, top: bool) -> io::Result<()> {
-        for entry in fs::read_dir(dir).at(dir)? {
-            let entry = entry.at(dir)?;
-            let (path, name) = (entry.path(), name.join(entry.file_name()));
-            let kind = entry.file_type().at(&path)?;
-            if kind.is_dir() || top && kind.is_symlink() && path.is_dir() {
-                self.enter(&path, &name, false)?;
-            } else if kind.is_file() || kind.is_symlink() {
-                if self.0.len() == MOST_FILES {
-                    return Err(io::Error::other(format!("{}: too many files", dir.display())));
-                }
-                let meta = entry.metadata().at(&path)?;
-                self.0.insert(name, (path, meta));
-            }
+    /// Goes through all of them, sorted by their names.
+    fn each(&self, each: &mut Each) -> io::Result<()> {
+        let mut count = 0;
+        for (name, Top { path, is_top_too }) in &self.0 {
+            look_at(Path::new(name), path, true, *is_top_too, &mut count, each)?;
         }
         Ok(())
     }
 
     /// The digest of the names that `wanted` accepts.
-    pub fn names(&self, wanted: impl Fn(&Path) -> bool) -> String {
+    pub fn names(&self, wanted: impl Fn(&Path) -> bool) -> io::Result<String> {
         let mut digest = Digest::new("names");
-        for name in self.0.keys().filter(|name| wanted(name)) {
-            digest.add(name.as_os_str().as_bytes());
-        }
-        digest.finish()
+        self.each(&mut |name, _, _| {
+            if wanted(name) {
+                digest.add(name.as_os_str().as_bytes());
+            }
+            Ok(())
+        })?;
+        Ok(digest.finish())
     }
 
-    /// The digest of names and contents, links by what they say and by what a file behind them holds. `look` sees each
-    /// file's name and content.
-    pub fn content(&self, mut look: impl FnMut(&Path, &[u8])) -> io::Result<String> {
+    /// The digest of names and contents, links by what they say and by what a file behind them holds.
+    pub fn content(&self) -> io::Result<String> {
+        self.content_by(&mut |digest, _, path| digest.add_file(path))
+    }
+
+    /// The same; `look` sees each file's name and content.
+    pub fn content_seen(&self, mut look: impl FnMut(&Path, &[u8])) -> io::Result<String> {
+        self.content_by(&mut |digest, name, path| {
+            let bytes = fs::read(path).at(path)?;
+            look(name, &bytes);
+            digest.add(bytes);
+            Ok(())
+        })
+    }
+
+    fn content_by(&self, add: &mut dyn FnMut(&mut Digest, &Path, &Path) -> io::Result<()>) -> io::Result<String> {
         let mut digest = Digest::new("content");
-        for (name, (path, meta)) in &self.0 {
+        self.each(&mut |name, path, meta| {
             digest.add(name.as_os_str().as_bytes());
             if meta.is_symlink() {
                 digest.add(fs::read_link(path).at(path)?.as_os_str().as_bytes());
             }
             if path.is_file() {
-                let bytes = fs::read(path).at(path)?;
-                look(name, &bytes);
-                digest.add(if meta.mode() & 0o111 == 0 { "file" } else { "program" }).add(bytes);
+                digest.add(if meta.mode() & 0o111 == 0 { "file" } else { "program" });
+                add(&mut digest, name, path)?;
             }
-        }
+            Ok(())
+        })?;
         Ok(digest.finish())
     }
 
     /// What changes whenever a file does, without a look into any; and when the last of them changed.
-    fn signature(&self) -> (String, SystemTime) {
+    fn signature(&self) -> io::Result<(String, SystemTime)> {
         let mut digest = Digest::new("signature");
         let mut newest = 0;
-        for (name, (path, meta)) in &self.0 {
+        self.each(&mut |name, path, meta| {
             let numbers = [
                 meta.dev() as i64,
                 meta.ino() as i64,
@@ -145,9 +177,37 @@ impl Tree {
                 digest.add(number.to_le_bytes());
             }
             newest = newest.max(meta.ctime());
-        }
-        (digest.finish(), SystemTime::UNIX_EPOCH + Duration::from_secs(newest.unsigned_abs()))
+            Ok(())
+        })?;
+        Ok((digest.finish(), SystemTime::UNIX_EPOCH + Duration::from_secs(newest.unsigned_abs())))
     }
+}
+
+/// Goes through what is at `path`: itself, or all that is below it. `enter` says whether a link to a directory counts as
+/// one, here and for what is in it.
+fn look_at(
+    name: &Path,
+    path: &Path,
+    enter: bool,
+    enter_below: bool,
+    count: &mut usize,
+    each: &mut Each,
+) -> io::Result<()> {
+    let meta = fs::symlink_metadata(path).at(path)?;
+    if meta.is_dir() || enter && meta.is_symlink() && path.is_dir() {
+        let names =
+            fs::read_dir(path).at(path)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<BTreeSet<_>>>();
+        for below in names.at(path)? {
+            look_at(&name.join(&below), &path.join(&below), enter_below, false, count, each)?;
+        }
+    } else if meta.is_file() || meta.is_symlink() {
+        *count += 1;
+        if *count > MOST_FILES {
+            return Err(io::Error::other(format!("{}: too many files", path.display())));
+        }
+        each(name, path, &meta)?;
+    }
+    Ok(())
 }
 
 /// How old a change must be to be sure that none came after it with the same time.
@@ -171,9 +231,9 @@ impl Notes {
     /// The digest of a tree's content, read only if it is not known.
     pub fn content(&self, tree: &Tree) -> io::Result<String> {
         let Some(dir) = &self.dir else {
-            return tree.content(|_, _| {});
+            return tree.content();
         };
-        let (signature, changed) = tree.signature();
+        let (signature, changed) = tree.signature()?;
         let note = dir.join(&signature);
         if let Ok(known) = fs::read_to_string(&note) {
             // What was cut off or is nobody's digest is not believed.
@@ -182,7 +242,7 @@ impl Notes {
             }
         }
         let looked = SystemTime::now();
-        let content = tree.content(|_, _| {})?;
+        let content = tree.content()?;
         if looked.duration_since(changed).is_ok_and(|age| age > SETTLED) {
             // Whoever cannot remember reads again.
             let kept = scratch::write(dir.parent().unwrap_or(dir), &note, content.as_bytes());
@@ -195,7 +255,10 @@ impl Notes {
     /// The digest of one file's content; of none where there is no such file.
     pub fn file(&self, file: &Path) -> io::Result<String> {
         let mut tree = Tree::default();
-        tree.add_file(file, "file")?;
+        match fs::canonicalize(file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            real => tree.add(&real.at(file)?, "file"),
+        }
         self.content(&tree)
     }
 }
@@ -235,7 +298,7 @@ mod tests {
             fs::write(dir.path().join(place).join("sub/x.h"), "one")?;
             symlink("sub/x.h", dir.path().join(place).join("y.h"))?;
         }
-        let content = |place: &str| Tree::walk(&dir.path().join(place)).and_then(|tree| tree.content(|_, _| {}));
+        let content = |place: &str| Tree::walk(&dir.path().join(place)).and_then(|tree| tree.content());
         let before = content("a")?;
         assert_eq!(before, content("b")?);
         fs::write(dir.path().join("b/sub/x.h"), "two")?;
@@ -244,7 +307,8 @@ mod tests {
         fs::write(dir.path().join("b/sub/new.h"), "")?;
         assert_ne!(before, content("b")?);
         let names = |place: &str, end: &str| {
-            Tree::walk(&dir.path().join(place)).map(|tree| tree.names(|name| name.to_string_lossy().ends_with(end)))
+            Tree::walk(&dir.path().join(place))
+                .and_then(|tree| tree.names(|name| name.to_string_lossy().ends_with(end)))
         };
         assert_ne!(names("a", ".h")?, names("b", ".h")?);
         assert_eq!(names("a", ".c")?, names("b", ".c")?);

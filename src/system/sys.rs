@@ -41,6 +41,16 @@ pub fn regex(pattern: &CStr, text: &CStr) -> Match {
     }
 }
 
+/// Has all threads allocate from one heap: they mostly wait for programs, and a heap for each would hold what it has let
+/// go of. Other C libraries than glibc have no such setting, and no such heaps.
+pub fn share_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt(3) takes two numbers. That it takes them or not changes nothing but the memory in use.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
 /// Runs `hook` in the new process before it executes the program. `hook` must not allocate or take a lock.
 pub fn before_exec(command: &mut Command, hook: impl FnMut() -> io::Result<()> + Send + Sync + 'static) {
     // SAFETY: the hooks of all callers work on memory prepared beforehand and make system calls only.
