@@ -12,15 +12,17 @@ use super::build::Build;
 use super::{Shared, finish};
 use crate::model::compile_cache::CompileCache;
 use crate::model::failures::Failure;
-use crate::model::inputs::{Inputs, Recipe};
+use crate::model::inputs::{self, Inputs, Recipe};
 use crate::model::kernel::Kernel;
 use crate::model::module::{Id, Target};
 use crate::model::site::Site;
 use crate::model::store::{Made, Store};
-use crate::plan::Step;
+use crate::model::tree::State;
+use crate::plan::{Step, Verdict};
 use crate::steps::{Work, probes};
 use crate::system::digest::Notes;
 use crate::system::process::find_program;
+use crate::system::tokens::JobToken;
 
 /// What is looked at once for each kernel, and only when something is built for it.
 #[derive(Debug, Default)]
@@ -28,6 +30,17 @@ struct OfKernel {
     inputs: OnceLock<Option<Inputs>>,
     compile_cache: OnceLock<Option<CompileCache>>,
     asked: AtomicBool,
+}
+
+/// Whom the answers to a kernel's probes serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Serve {
+    /// Other builds, of this run or to come.
+    Many,
+    /// This build, which is not the first for its kernel, and those to come.
+    This,
+    /// No build that is known of, while others need the cores.
+    Nobody,
 }
 
 /// The store, and what is known of kernels.
@@ -43,7 +56,7 @@ impl Known {
     pub fn new(site: &Site, steps: &[Step]) -> Self {
         Self {
             store: Store::of(site),
-            notes: Notes::new(site.root.then(|| site.framework.cache_tree.join("digests"))),
+            notes: inputs::notes(site),
             kernels: steps.iter().map(|step| (step.kernel.target.clone(), OfKernel::default())).collect(),
         }
     }
@@ -61,8 +74,8 @@ impl Shared<'_> {
             let looked = Inputs::of(kernel, &known.notes);
             looked.inspect_err(|error| log::info!("nothing is kept for {}: {error}", kernel.target.release)).ok()
         };
-        let inputs = known.kernels.get(&kernel.target)?.inputs.get_or_init(look).as_ref()?;
-        let key = inputs.key(&Recipe { site, options, id, kernel, conf, environment });
+        let of_kernel = known.kernels.get(&kernel.target)?.inputs.get_or_init(look).as_ref()?;
+        let key = of_kernel.key(&Recipe { site, options, id, kernel, conf, environment });
         key.inspect_err(|error| log::info!("{id} is not kept: {error}")).ok()
     }
 
@@ -102,15 +115,39 @@ impl Shared<'_> {
         self.known.kernels.get(&kernel.target)?.compile_cache.get_or_init(look).as_ref()
     }
 
-    /// Answers for all modules what kbuild asks the compiler before it builds one, as one of the jobs, unless that was
-    /// done. To be called beside a build.
-    pub(super) fn ask_probes(&self, kernel: &Kernel, cache: &CompileCache) {
+    /// For whom it pays to have the compiler's answers to kbuild's probes, when this step is built.
+    ///
+    /// To have them takes longer than to do without them once, so for the first module of a kernel they are asked for where
+    /// a core has nothing else to do.
+    pub(super) fn probes_serve(&self, step: &Step) -> Serve {
+        let target = &step.kernel.target;
+        let also = |other: &&Step| other.kernel.target == *target && matches!(other.verdict, Verdict::Build);
+        if self.steps.iter().filter(also).count() > 1 {
+            return Serve::Many;
+        }
+        let tree = &self.site.tree;
+        let built = |id: &Id| *id != step.id && tree.state(id, target) >= State::Built;
+        if tree.all().iter().any(built) {
+            Serve::This
+        } else if self.builds_left() < self.pool.at_most() {
+            Serve::Many
+        } else {
+            Serve::Nobody
+        }
+    }
+
+    /// Answers for all modules what kbuild asks the compiler before it builds one, unless that was done: with the token of
+    /// a build that waits for it, or as a job of its own beside one.
+    pub(super) fn ask_probes(&self, kernel: &Kernel, cache: &CompileCache, token: Option<&JobToken>) {
         let done = self.known.kernels.get(&kernel.target).is_none_or(|known| known.asked.swap(true, Ordering::Relaxed));
         if done || cache.probes().is_dir() {
             return;
         }
-        // Those who wait meanwhile profit most.
-        let asked = self.start(self.pool.queue(Duration::MAX)).and_then(|_token| probes::ask(self.site, kernel, cache));
+        let asked = match token {
+            Some(_) => probes::ask(self.site, kernel, cache),
+            // Those who wait meanwhile profit most.
+            None => self.start(self.pool.queue(Duration::MAX)).and_then(|_token| probes::ask(self.site, kernel, cache)),
+        };
         // Every build asks for itself then.
         asked.unwrap_or_else(|error| log::warn!("{error}"));
     }

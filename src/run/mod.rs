@@ -12,8 +12,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use build::{Build, build_environment};
-use known::Known;
+pub use build::build_environment;
+
+use build::Build;
+use known::{Known, Serve};
 use order::Times;
 
 use crate::error::{Error, Result};
@@ -175,6 +177,14 @@ impl Shared<'_> {
         self.site.output.total(done, order::left(&left, self.pool.at_most()));
     }
 
+    /// Builds that have not ended.
+    fn builds_left(&self) -> usize {
+        let progress = self.lock();
+        let left = |progress: &Progress| matches!(progress, Progress::Waiting | Progress::Running);
+        let builds = |step: &Step| matches!(step.verdict, Verdict::Build);
+        self.steps.iter().zip(&*progress).filter(|(step, progress)| builds(step) && left(progress)).count()
+    }
+
     /// Keeps for the next time how long the builds took.
     fn remember(&self) {
         let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
@@ -214,16 +224,16 @@ impl Shared<'_> {
                             && !self.is_in_use(&step.id);
                     // One job at a time is one thing after the other, installations included.
                     if met && (self.site.framework.parallel_jobs != 1 || earlier_committed) {
-                        // The first of those that are equally urgent.
-                        let urgency = self.times.urgency[index];
-                        if most_urgent.is_none_or(|(most, _)| urgency > most) {
-                            most_urgent = Some((urgency, index));
+                        // The first of those that are equally urgent and gain nothing by waiting.
+                        let rank = (self.times.urgency[index], !self.is_beside_its_like(index, &progress));
+                        if most_urgent.is_none_or(|(most, _)| rank > most) {
+                            most_urgent = Some((rank, index));
                         }
                     }
                 }
                 earlier_committed &= matches!(progress[index], Progress::Committed { .. });
             }
-            if let Some((urgency, index)) = most_urgent {
+            if let Some(((urgency, _), index)) = most_urgent {
                 progress[index] = Progress::Running;
                 return Some((index, self.pool.queue(urgency)));
             }
@@ -232,6 +242,15 @@ impl Shared<'_> {
             }
             progress = self.changed.wait(progress).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Whether the same module is being built for the kernel that comes before or after this one: their headers are likely
+    /// to be the same, and then what one has compiled need not be compiled for the other.
+    fn is_beside_its_like(&self, index: usize, progress: &[Progress]) -> bool {
+        [index.wrapping_sub(1), index + 1].into_iter().any(|other| {
+            let like = self.steps.get(other).is_some_and(|step| step.id == self.steps[index].id);
+            like && matches!(progress[other], Progress::Running)
+        })
     }
 
     fn announce(&self, step: &Step, say: &Block) {
@@ -308,7 +327,13 @@ impl Shared<'_> {
         self.show_total();
         let (build, after) = std::thread::scope(|scope| {
             let token = token;
-            cache.map(|cache| scope.spawn(|| self.ask_probes(&step.kernel, cache)));
+            if let Some(cache) = cache {
+                match self.probes_serve(step) {
+                    Serve::Many => drop(scope.spawn(|| self.ask_probes(&step.kernel, cache, None))),
+                    Serve::This => self.ask_probes(&step.kernel, cache, Some(&token)),
+                    Serve::Nobody => {}
+                }
+            }
             let build = Build::new(work, &workshop, &token, environment, cache)?;
             let built = build.run(signing);
             let after = if built.is_ok() { build.post_build() } else { Ok(()) };
