@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use self::spelling::{Met, Said, normalize};
+use crate::commands::plan::Job;
 use crate::commands::{self, Action, Invocation};
 use crate::entry::{self, Reader};
 use crate::error::{Error, Result};
@@ -155,6 +156,14 @@ pub struct Arguments {
     /// A package's version [default: the module's]
     #[arg(long, value_name = "VERSION")]
     package_version: Option<String>,
+    /// Tell a plan as JSON
+    ///
+    /// An object whose `jobs` are objects with `module`, `version`, `kernel`, `arch` and `key`.
+    #[arg(long)]
+    json: bool,
+    /// Build what a job of a plan says; - for standard input
+    #[arg(long, value_name = "FILE")]
+    from_plan: Option<PathBuf>,
     /// The status of what hooks could not install, and nothing else
     #[arg(long)]
     failed: bool,
@@ -176,6 +185,7 @@ Actions:
   mkdeb           put the source into a package, with what is built for -k
   mkdsc           the same as a source package
   mkbmdeb         put what is built for -k into a package without the source
+  plan            what is not built yet, as jobs for build --from-plan
   generate_mok    make the key pair that modules are signed with
   kernel_postinst, kernel_preinst, kernel_prerm
                   what the kernel packages' hooks do, for the kernel given by -k
@@ -318,6 +328,10 @@ impl Arguments {
                 .map_err(|_| Error::Usage { text: format!("-j needs a number of jobs, not {jobs}."), code: 1 })?;
         }
         let directives = self.directives(site);
+        let job = self.from_plan.take().map(|file| Job::read(&file)).transpose()?;
+        if let Some(job) = &job {
+            self.take_job(action, job)?;
+        }
         let (name, version) = (self.module.take(), self.module_version.take());
         let named = name.is_some();
         let mut invocation = Invocation {
@@ -342,6 +356,8 @@ impl Arguments {
             },
             all: self.all,
             failed: self.failed,
+            json: self.json,
+            job,
             ..Invocation::new(action)
         };
         invocation.options = Options {
@@ -356,6 +372,22 @@ impl Arguments {
         };
         self.choose_kernels(&mut invocation)?;
         commands::run(site, &invocation)
+    }
+
+    /// The job says which module and which kernel; nothing else may.
+    fn take_job(&mut self, action: Action, job: &Job) -> Result<()> {
+        let text = if action != Action::Build {
+            format!("The action {} does not support the --from-plan parameter.", action.name())
+        } else if self.module.is_some() || !self.kernelver.is_empty() || !self.arch.is_empty() {
+            "You cannot name a module or a kernel and also specify\n--from-plan on the command line.".into()
+        } else {
+            self.module = Some(job.id.name.clone());
+            self.module_version = Some(job.id.version.clone());
+            self.kernelver = vec![job.target.release.clone()];
+            self.arch = vec![job.target.arch.clone()];
+            return Ok(());
+        };
+        Err(Error::Usage { text, code: 5 })
     }
 
     /// What contradicts itself, in the order in which it is looked for.
@@ -420,7 +452,8 @@ impl Arguments {
         let running = Target::running();
         // A package of the source is for all kernels alike, and has modules in it only where somebody wants that.
         let packs_source = matches!(invocation.action, Action::Mkdeb | Action::Mkdsc);
-        if kernels.is_empty() && packs_source && invocation.content != Content::BinariesOnly {
+        let packs_source = packs_source && invocation.content != Content::BinariesOnly;
+        if kernels.is_empty() && (packs_source || invocation.action == Action::Plan) {
             return Ok(());
         }
         if kernels.is_empty() {

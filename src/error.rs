@@ -223,6 +223,17 @@ pub enum Error {
         /// Their names and the exit codes: `hello/1.0(4)`.
         modules: String,
     },
+    /// A job of another machine's plan.
+    #[error(
+        "{id} for kernel {kernel} would not come out as it was planned: source, settings, headers or tools are others here.\nMake \
+         them the same, or plan again: dkms plan --json"
+    )]
+    OtherJob {
+        /// Module and version.
+        id: String,
+        /// Kernel and architecture.
+        kernel: String,
+    },
     /// Something is wrong with a tarball.
     #[error(transparent)]
     Tarball(#[from] tarball::Problem),
@@ -263,6 +274,7 @@ impl Error {
             | Self::NoWriteAccess(_)
             | Self::HalfPair(_)
             | Self::Unfinished { .. }
+            | Self::OtherJob { .. }
             | Self::Io { .. } => 1,
             Self::NoSource(_) => 2,
             Self::AlreadyAdded(_) | Self::NotAdded(_) => 3,

@@ -29,6 +29,7 @@ mod matching;
 mod packages;
 mod packaging;
 mod parallel;
+mod plan;
 mod postinst;
 mod powercut;
 mod progress;

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # fish completion for dkms(8). Everything is looked up in the trees, dkms itself is not asked.
 
-set -g __dkms_actions add build unbuild install uninstall remove status autoinstall match mktarball ldtarball mkdeb mkdsc mkbmdeb generate_mok
+set -g __dkms_actions add build unbuild install uninstall remove status autoinstall match mktarball ldtarball mkdeb mkdsc mkbmdeb plan generate_mok
 
 # Sets what the words before the cursor say, for the functions below.
 function __dkms_said
@@ -19,7 +19,7 @@ function __dkms_said
         if string match -q -- '--*=*' $word
             set value (string split -m 1 = -- $word)[2]
             set word (string split -m 1 = -- $word)[1]
-        else if string match -qr -- '^(-[mvkacj]|--(module|kernelver|arch|config|directive|archive|templatekernel|kernelsourcedir|maintainer|description|section|homepage|license|package-version|.*tree))$' $word
+        else if string match -qr -- '^(-[mvkacj]|--(module|kernelver|arch|config|directive|archive|templatekernel|kernelsourcedir|maintainer|description|section|homepage|license|package-version|from-plan|.*tree))$' $word
             set -e words[1]
         end
         switch $word
@@ -86,7 +86,7 @@ function __dkms_modules
             __dkms_installed
         case unbuild mkbmdeb
             __dkms_built
-        case remove status mktarball mkdeb mkdsc
+        case remove status mktarball mkdeb mkdsc plan
             __dkms_added
         case '*'
             __dkms_added
@@ -110,7 +110,7 @@ function __dkms_kernels
     set -l kernels
     switch "$__dkms_action"
         case uninstall remove unbuild status mktarball mkdeb mkdsc mkbmdeb
-        case build install autoinstall match
+        case build install autoinstall match plan
             set kernels $__dkms_install/*/build/include
         case '*'
             set kernels $__dkms_install/*
@@ -194,6 +194,8 @@ complete -c dkms -l section -x -d 'The section of a package'
 complete -c dkms -l homepage -x -d 'Where the module comes from'
 complete -c dkms -l license -x -d 'The licence of the source'
 complete -c dkms -l package-version -x -d 'Version of a package'
+complete -c dkms -l json -d 'Tell a plan as JSON'
+complete -c dkms -l from-plan -rF -d 'Build what a job of a plan says'
 complete -c dkms -l failed -d 'The status of what hooks could not install'
 complete -c dkms -l symlink-modules -d 'Install links in place of copies'
 complete -c dkms -s j -x -a '0 1 (nproc 2>/dev/null)' -d 'Jobs of make'

@@ -7,7 +7,7 @@
 use crate::error::Result;
 
 /// Long options that take a value, longest match first where one begins as another does.
-const LONG_VALUES: [&str; 17] = [
+const LONG_VALUES: [&str; 18] = [
     "--module",
     "--kernelver",
     "--templatekernel",
@@ -25,11 +25,12 @@ const LONG_VALUES: [&str; 17] = [
     "--homepage",
     "--license",
     "--package-version",
+    "--from-plan",
 ];
 
 const SHORT_VALUES: [&str; 6] = ["-m", "-v", "-k", "-a", "-c", "-j"];
 
-const FLAGS: [&str; 13] = [
+const FLAGS: [&str; 14] = [
     "--force",
     "--force-version-override",
     "--all",
@@ -42,6 +43,7 @@ const FLAGS: [&str; 13] = [
     "--binaries-only",
     "--source-only",
     "--failed",
+    "--json",
     "--quiet",
 ];
 

@@ -10,6 +10,7 @@ pub mod ldtarball;
 pub mod matching;
 pub mod mktarball;
 pub mod packages;
+pub mod plan;
 pub mod postinst;
 pub mod remove;
 pub mod status;
@@ -48,6 +49,7 @@ pub enum Action {
     Mkdeb,
     Mkdsc,
     Mkbmdeb,
+    Plan,
     Status,
     GenerateMok,
     KernelPreinst,
@@ -57,7 +59,7 @@ pub enum Action {
 
 impl Action {
     /// All of them, in the order in which they are listed.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Add,
         Self::Remove,
         Self::Build,
@@ -71,6 +73,7 @@ impl Action {
         Self::Mkdeb,
         Self::Mkdsc,
         Self::Mkbmdeb,
+        Self::Plan,
         Self::Status,
         Self::GenerateMok,
         Self::KernelPreinst,
@@ -94,6 +97,7 @@ impl Action {
             Self::Mkdeb => "mkdeb",
             Self::Mkdsc => "mkdsc",
             Self::Mkbmdeb => "mkbmdeb",
+            Self::Plan => "plan",
             Self::Status => "status",
             Self::GenerateMok => "generate_mok",
             Self::KernelPreinst => "kernel_preinst",
@@ -109,7 +113,7 @@ impl Action {
 
     /// Whether dkms 3.4.3 does not have it.
     pub fn is_new(self) -> bool {
-        matches!(self, Self::Mkdeb | Self::Mkdsc | Self::Mkbmdeb)
+        matches!(self, Self::Mkdeb | Self::Mkdsc | Self::Mkbmdeb | Self::Plan)
     }
 
     /// Whether it is one of the three that the kernel's own hooks call.
@@ -143,6 +147,10 @@ pub struct Invocation {
     pub all: bool,
     /// `--failed`: `status` tells only of what could not be installed.
     pub failed: bool,
+    /// `--json`: for machines.
+    pub json: bool,
+    /// `--from-plan`: the job that is to be done.
+    pub job: Option<plan::Job>,
     /// `-k` and `-a` as they were said: `status` takes them as patterns.
     pub kernels: Vec<String>,
     /// `-a`
@@ -166,6 +174,8 @@ impl Invocation {
             about: Stated::default(),
             all: false,
             failed: false,
+            json: false,
+            job: None,
             kernels: Vec::new(),
             arches: Vec::new(),
             options: Options { action: action.name().into(), ..Options::default() },
@@ -222,6 +232,7 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
         Action::Mkdeb => packages::mkdeb(site, invocation),
         Action::Mkdsc => packages::mkdsc(site, invocation),
         Action::Mkbmdeb => packages::mkbmdeb(site, invocation),
+        Action::Plan => plan::run(site, invocation),
     }
 }
 
