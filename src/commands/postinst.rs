@@ -11,7 +11,7 @@ use crate::model::kernel::Kernel;
 use crate::model::module::{Id, Target};
 use crate::model::options::Options;
 use crate::model::site::Site;
-use crate::plan::Plan;
+use crate::plan::{Plan, Verdict};
 use crate::request::{Announced, Goal, Modules, Request};
 use crate::system::directories::names;
 use crate::system::dpkg;
@@ -141,7 +141,9 @@ fn install(site: &Site, mut request: Request) -> Result<()> {
 /// Names the packages that kernels lack for which nothing could be built.
 fn name_headers(site: &Site, plan: &Plan) {
     let say = site.output.block();
-    for kernel in plan.steps.iter().map(|step| &step.kernel).filter(|kernel| !kernel.has_headers()) {
+    // What was built elsewhere needs none.
+    let lacking = plan.steps.iter().filter(|step| !matches!(step.verdict, Verdict::Install));
+    for kernel in lacking.map(|step| &step.kernel).filter(|kernel| !kernel.has_headers()) {
         let package = dpkg::headers_package(&kernel.target.release);
         say.say(if dpkg::is_coming(&site.paths, &package) {
             format!("They come with {package}, which is about to be installed.")
