@@ -185,6 +185,7 @@ Actions:
   mkdeb           put the source into a package, with what is built for -k
   mkdsc           the same as a source package
   mkbmdeb         put what is built for -k into a package without the source
+  mkrpm           what mkdeb makes, for rpm
   plan            what is not built yet, as jobs for build --from-plan
   generate_mok    make the key pair that modules are signed with
   kernel_postinst, kernel_preinst, kernel_prerm
@@ -451,7 +452,7 @@ impl Arguments {
         let several = kernels.len() > 1;
         let running = Target::running();
         // A package of the source is for all kernels alike, and has modules in it only where somebody wants that.
-        let packs_source = matches!(invocation.action, Action::Mkdeb | Action::Mkdsc);
+        let packs_source = matches!(invocation.action, Action::Mkdeb | Action::Mkdsc | Action::Mkrpm);
         let packs_source = packs_source && invocation.content != Content::BinariesOnly;
         if kernels.is_empty() && (packs_source || invocation.action == Action::Plan) {
             return Ok(());

@@ -447,7 +447,7 @@ fn what_is_gone_is_unknown() {
             &format!("\nError! Unknown option: {option}\n"),
         );
     }
-    for action in ["mkrpm", "mkkmp", "mkdriverdisk"] {
+    for action in ["mkkmp", "mkdriverdisk"] {
         for words in [action.to_owned(), format!("{action} -m quick -v 1")] {
             let output = root.run(&format!("dkms {words} 2>&1 >/dev/null"));
             assert!(

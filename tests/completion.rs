@@ -50,6 +50,7 @@ fn every_shell_offers_what_the_action_can_do_something_with() {
         ("mkdeb", registered, with_headers),
         ("mkdsc", registered, with_headers),
         ("mkbmdeb", built, with_headers),
+        ("mkrpm", registered, with_headers),
         ("plan", registered, with_headers),
         ("match", "installed two-2", with_headers),
         ("ldtarball", "dir", any),

@@ -34,6 +34,7 @@ mod postinst;
 mod powercut;
 mod progress;
 mod rebuild;
+mod rpm;
 mod same_ko;
 mod sandbox;
 mod settings;

@@ -17,15 +17,15 @@ fn built() -> Root {
 }
 
 /// Files of one root for another.
-struct Parcel(String);
+pub struct Parcel(String);
 
 impl Parcel {
-    fn of(root: &mut Root, files: &str) -> Self {
+    pub fn of(root: &mut Root, files: &str) -> Self {
         Self(root.sh(&format!("tar -c --transform 's,.*/,,' {files} 2>/dev/null | base64 -w0")))
     }
 
     /// Puts them into /parcel, where apt may read them.
-    fn unpack(&self, root: &mut Root) {
+    pub fn unpack(&self, root: &mut Root) {
         // A command has no more room than this.
         for part in self.0.as_bytes().chunks(100_000) {
             root.sh(&format!("cat >>/tmp/parcel <<<'{}'", String::from_utf8_lossy(part)));

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # fish completion for dkms(8). Everything is looked up in the trees, dkms itself is not asked.
 
-set -g __dkms_actions add build unbuild install uninstall remove status autoinstall match mktarball ldtarball mkdeb mkdsc mkbmdeb plan generate_mok
+set -g __dkms_actions add build unbuild install uninstall remove status autoinstall match mktarball ldtarball mkdeb mkdsc mkbmdeb mkrpm plan generate_mok
 
 # Sets what the words before the cursor say, for the functions below.
 function __dkms_said
@@ -86,7 +86,7 @@ function __dkms_modules
             __dkms_installed
         case unbuild mkbmdeb
             __dkms_built
-        case remove status mktarball mkdeb mkdsc plan
+        case remove status mktarball mkdeb mkdsc mkrpm plan
             __dkms_added
         case '*'
             __dkms_added
@@ -101,7 +101,7 @@ function __dkms_kernels
     switch "$__dkms_action"
         case uninstall
             set found (__dkms_installed)
-        case install remove unbuild status mktarball mkdeb mkdsc mkbmdeb
+        case install remove unbuild status mktarball mkdeb mkdsc mkbmdeb mkrpm
             set found (__dkms_built)
     end
     set -q __dkms_module[1]; or set __dkms_module '*'
@@ -109,7 +109,7 @@ function __dkms_kernels
     string match -- "$__dkms_module/$__dkms_version/*" $found | string replace -r '.*/' ''
     set -l kernels
     switch "$__dkms_action"
-        case uninstall remove unbuild status mktarball mkdeb mkdsc mkbmdeb
+        case uninstall remove unbuild status mktarball mkdeb mkdsc mkbmdeb mkrpm
         case build install autoinstall match plan
             set kernels $__dkms_install/*/build/include
         case '*'

@@ -49,6 +49,7 @@ pub enum Action {
     Mkdeb,
     Mkdsc,
     Mkbmdeb,
+    Mkrpm,
     Plan,
     Status,
     GenerateMok,
@@ -59,7 +60,7 @@ pub enum Action {
 
 impl Action {
     /// All of them, in the order in which they are listed.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Add,
         Self::Remove,
         Self::Build,
@@ -73,6 +74,7 @@ impl Action {
         Self::Mkdeb,
         Self::Mkdsc,
         Self::Mkbmdeb,
+        Self::Mkrpm,
         Self::Plan,
         Self::Status,
         Self::GenerateMok,
@@ -97,6 +99,7 @@ impl Action {
             Self::Mkdeb => "mkdeb",
             Self::Mkdsc => "mkdsc",
             Self::Mkbmdeb => "mkbmdeb",
+            Self::Mkrpm => "mkrpm",
             Self::Plan => "plan",
             Self::Status => "status",
             Self::GenerateMok => "generate_mok",
@@ -113,7 +116,7 @@ impl Action {
 
     /// Whether dkms 3.4.3 does not have it.
     pub fn is_new(self) -> bool {
-        matches!(self, Self::Mkdeb | Self::Mkdsc | Self::Mkbmdeb | Self::Plan)
+        matches!(self, Self::Mkdeb | Self::Mkdsc | Self::Mkbmdeb | Self::Mkrpm | Self::Plan)
     }
 
     /// Whether it is one of the three that the kernel's own hooks call.
@@ -232,6 +235,7 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
         Action::Mkdeb => packages::mkdeb(site, invocation),
         Action::Mkdsc => packages::mkdsc(site, invocation),
         Action::Mkbmdeb => packages::mkbmdeb(site, invocation),
+        Action::Mkrpm => packages::mkrpm(site, invocation),
         Action::Plan => plan::run(site, invocation),
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `mkdeb`, `mkdsc`, `mkbmdeb`: a module in a package, for machines that get it by apt.
+//! `mkdeb`, `mkdsc`, `mkbmdeb`, `mkrpm`: a module in a package, for machines that get it by apt or by rpm.
 
 use std::fs;
 use std::io;
@@ -13,7 +13,7 @@ use crate::model::module::{Id, Target};
 use crate::model::site::Site;
 use crate::steps::package::deb::{Deb, file_name};
 use crate::steps::package::modules::Meta;
-use crate::steps::package::{Packaging, source};
+use crate::steps::package::{Manager, Packaging, rpm, source};
 use crate::steps::tarball::Content;
 use crate::system::dpkg;
 use crate::system::files::replace_with_text;
@@ -75,6 +75,20 @@ pub fn mkbmdeb(site: &Site, invocation: &Invocation) -> Result<()> {
     Ok(())
 }
 
+/// `mkrpm`: what `mkdeb` makes, for rpm.
+pub fn mkrpm(site: &Site, invocation: &Invocation) -> Result<()> {
+    let (id, targets) = begin(site, invocation)?;
+    let _lock = lock(site)?;
+    let say = site.output.block();
+    let mut package = describe(site, invocation, &id, &targets, "-dkms", &say)?.0;
+    if package.version.contains('-') {
+        package.version = package.version.replace('-', "_");
+        say.say(format!("The package gets version {}, for with rpm a hyphen ends it.", package.version));
+    }
+    let place = Place::find(site, &id, "rpm")?;
+    place.put("Package", &rpm::file_name(&package.name, &package.version), package.dkms_rpm(), &say)
+}
+
 /// What is to be packaged: a registered module, and what was built of it.
 fn begin(site: &Site, invocation: &Invocation) -> Result<(Id, Vec<Target>)> {
     let id = invocation.id(invocation.action.name())?;
@@ -103,7 +117,8 @@ fn describe<'a>(
     let target = targets.first().cloned().unwrap_or_else(Target::running);
     let conf = mktarball::sound_conf(site, invocation, id, &target, say)?;
     let file = invocation.options.conf.clone().unwrap_or_else(|| site.tree.source_link(id).join("dkms.conf"));
-    let package = Packaging::new(site, id, (&conf, &file), (invocation.content, targets), suffix, &invocation.about)?;
+    let kind = (suffix, if invocation.action == Action::Mkrpm { Manager::Rpm } else { Manager::Dpkg });
+    let package = Packaging::new(site, id, (&conf, &file), (invocation.content, targets), kind, &invocation.about)?;
     Ok((package, conf))
 }
 

@@ -31,14 +31,18 @@ pub enum Problem {
          with a letter or digit."
     )]
     BadName(String),
-    /// dpkg does not take the version.
-    #[error("dpkg takes no version {version} of {id}: {why}.\nUse --package-version to give the package another one.")]
+    /// The version is none for the one who would install the package.
+    #[error(
+        "{manager} takes no version {version} of {id}: {why}.\nUse --package-version to give the package another one."
+    )]
     BadVersion {
+        /// dpkg or rpm.
+        manager: &'static str,
         /// Module and version.
         id: String,
         /// What was to be the package's.
         version: String,
-        /// What dpkg says.
+        /// What is wrong with it.
         why: String,
     },
     /// Nothing was built for a kernel.

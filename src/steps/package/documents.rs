@@ -10,7 +10,7 @@ use super::Packaging;
 use super::about::date;
 
 /// Licences whose texts every Debian system has in /usr/share/common-licenses, by how their short names begin.
-const COMMON: [(&str, &str); 9] = [
+pub const COMMON: [(&str, &str); 9] = [
     ("GPL-1", "GPL-1"),
     ("GPL-2", "GPL-2"),
     ("GPL-3", "GPL-3"),
@@ -52,10 +52,11 @@ pub fn compressed(text: &str) -> io::Result<Vec<u8>> {
 }
 
 /// Whose the source is and what others may do with it: the source's own file, the template's, or what the modules say.
+/// Of licences in `common` the text is not repeated.
 ///
 /// # Errors
 /// None but of date(1), which is asked for the year.
-pub fn copyright(package: &Packaging) -> io::Result<String> {
+pub fn copyright(package: &Packaging, common: &[(&str, &str)]) -> io::Result<String> {
     if let Some(text) = package.debian_text("copyright").or_else(|| package.template_text("copyright")) {
         return Ok(text);
     }
@@ -75,7 +76,7 @@ pub fn copyright(package: &Packaging) -> io::Result<String> {
         rights[0] = format!("{} {}", year(package.time)?, rights[0]);
     }
     text += &format!("\nFiles: *\nCopyright: {}\nLicense: {license}\n", rights.join("\n           "));
-    for line in license_text(package, &license).lines() {
+    for line in license_text(package, &license, common).lines() {
         text += &match line.trim_end() {
             "" => " .\n".to_owned(),
             line => format!(" {line}\n"),
@@ -100,9 +101,9 @@ fn short_name(said: &str) -> String {
     }
 }
 
-fn license_text(package: &Packaging, license: &str) -> String {
+fn license_text(package: &Packaging, license: &str, common: &[(&str, &str)]) -> String {
     let known =
-        license.split_whitespace().rev().find_map(|word| COMMON.iter().find(|(name, _)| word.starts_with(name)));
+        license.split_whitespace().rev().find_map(|word| common.iter().find(|(name, _)| word.starts_with(name)));
     if let Some((_, file)) = known {
         return format!("On Debian systems, its text is in /usr/share/common-licenses/{file}.");
     }

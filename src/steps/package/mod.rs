@@ -6,6 +6,7 @@ pub mod contents;
 pub mod deb;
 pub mod documents;
 pub mod modules;
+pub mod rpm;
 pub mod scripts;
 pub mod source;
 
@@ -30,6 +31,32 @@ use crate::system::dpkg;
 
 /// The dkms that a package needs: the first one with /usr/lib/dkms/common.postinst.
 const DKMS: &str = "dkms (>= 2.1.0.0)";
+
+/// Who installs a package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manager {
+    /// dpkg.
+    Dpkg,
+    /// rpm.
+    Rpm,
+}
+
+impl Manager {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Dpkg => "dpkg",
+            Self::Rpm => "rpm",
+        }
+    }
+
+    /// Why it takes no package of this version; `None` if it does.
+    fn refuses_version(self, version: &str) -> Option<String> {
+        match self {
+            Self::Dpkg => dpkg::refuses_version(version),
+            Self::Rpm => rpm::refuses_version(version),
+        }
+    }
+}
 
 /// What a package is made of, and what it says of itself.
 #[derive(Debug, Clone)]
@@ -61,13 +88,13 @@ impl<'a> Packaging<'a> {
     /// Gathers it for a registered module, whose package's name ends in `suffix`.
     ///
     /// # Errors
-    /// Names and versions that dpkg does not take, and a maintainer that nobody named.
+    /// Names that packages cannot have, versions that `manager` does not take, and a maintainer that nobody named.
     pub fn new(
         site: &'a Site,
         id: &'a Id,
         (conf, file): (&Conf, &Path),
         (content, targets): (Content, &'a [Target]),
-        suffix: &str,
+        (suffix, manager): (&str, Manager),
         said: &Stated,
     ) -> Result<Self> {
         let link = site.tree.source_link(id);
@@ -75,7 +102,7 @@ impl<'a> Packaging<'a> {
         let time = pack::time(&source);
         let stem = stem(id)?;
         let name = if stem.ends_with(suffix) { stem.clone() } else { format!("{stem}{suffix}") };
-        let version = version(id, said)?;
+        let version = version(id, said, manager)?;
         let kernels: Vec<&str> = targets.iter().map(|target| target.release.as_str()).collect();
         let template = Template::find(&site.paths, id, &stem, &kernels.join(" "), time);
         let about = About::find(said, id, &name, &source, conf, template.as_ref())?;
@@ -154,13 +181,9 @@ impl<'a> Packaging<'a> {
         format!("{}.dkms.tar.gz", self.id.dashed())
     }
 
-    /// The package that registers the module: `NAME-dkms`.
-    ///
-    /// # Errors
-    /// What cannot be read.
-    pub fn dkms_deb(&self) -> io::Result<Deb> {
+    /// What the package that registers the module installs, whoever installs that; without documents.
+    fn dkms_contents(&self) -> io::Result<Contents> {
         let mut contents = self.source_files(&self.source_path())?;
-        self.add_documents(&mut contents)?;
         if let Some(bytes) = self.prebuilt()? {
             let path = Path::new("usr/share").join(&self.name).join(self.prebuilt_name());
             contents.add(path, Entry::Bytes { bytes, program: false });
@@ -168,6 +191,16 @@ impl<'a> Packaging<'a> {
         if let Some(text) = self.debian_text("modprobe") {
             contents.text(format!("etc/modprobe.d/{}.conf", self.name), &text);
         }
+        Ok(contents)
+    }
+
+    /// The package that registers the module: `NAME-dkms`.
+    ///
+    /// # Errors
+    /// What cannot be read.
+    pub fn dkms_deb(&self) -> io::Result<Deb> {
+        let mut contents = self.dkms_contents()?;
+        self.add_documents(&mut contents)?;
         let script = |name: &str, ours: String| self.template_text(name).map_or(ours, |text| without_debhelper(&text));
         let mut fields = self.fields("all", Some(DKMS.into()));
         fields.push(("Description", self.description(self.dkms_description())));
@@ -198,8 +231,14 @@ impl<'a> Packaging<'a> {
         fields
     }
 
-    /// The description, with what this kind of package has to add.
-    fn description(&self, (kind, more): (&str, String)) -> String {
+    /// The description, as a field of a control file.
+    fn description(&self, kind: (&str, String)) -> String {
+        let (synopsis, extended) = self.described(kind);
+        deb::description(&synopsis, &extended)
+    }
+
+    /// Synopsis and description, with what this kind of package has to add.
+    fn described(&self, (kind, more): (&str, String)) -> (String, Vec<String>) {
         let synopsis = &self.about.synopsis;
         let synopsis = if synopsis.contains(kind) { synopsis.clone() } else { format!("{synopsis} ({kind})") };
         let mut extended = self.about.extended.clone();
@@ -207,7 +246,7 @@ impl<'a> Packaging<'a> {
             extended.push(".".into());
         }
         extended.extend(about::wrapped(&more));
-        deb::description(&synopsis, &extended)
+        (synopsis, extended)
     }
 
     fn dkms_description(&self) -> (&'static str, String) {
@@ -230,7 +269,7 @@ impl<'a> Packaging<'a> {
         let dir = Path::new("usr/share/doc").join(&self.name);
         let changelog = documents::compressed(&documents::changelog(self)?)?;
         contents.add(deb::changelog_path(&self.name, &self.version), Entry::Bytes { bytes: changelog, program: false });
-        contents.text(dir.join("copyright"), &documents::copyright(self)?);
+        contents.text(dir.join("copyright"), &documents::copyright(self, &documents::COMMON)?);
         if let Some(text) = self.template_text("README.Debian") {
             contents.text(dir.join("README.Debian"), &text);
         }
@@ -254,11 +293,14 @@ fn stem(id: &Id) -> Result<String> {
     }
 }
 
-/// The version, if dpkg takes it.
-fn version(id: &Id, said: &Stated) -> Result<String> {
+/// The version, if the manager takes it.
+fn version(id: &Id, said: &Stated, manager: Manager) -> Result<String> {
     let version = said.version.as_ref().unwrap_or(&id.version);
-    match dpkg::refuses_version(version) {
+    match manager.refuses_version(version) {
         None => Ok(version.clone()),
-        Some(why) => Err(Problem::BadVersion { id: id.to_string(), version: version.clone(), why }.into()),
+        Some(why) => {
+            let (id, version) = (id.to_string(), version.clone());
+            Err(Problem::BadVersion { manager: manager.name(), id, version, why }.into())
+        }
     }
 }

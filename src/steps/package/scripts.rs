@@ -41,6 +41,56 @@ esac
     )
 }
 
+/// Registers and installs the module of one of rpm's packages, at the end of rpm's work.
+///
+/// An upgrade runs %post before the %preun of the package that goes: a version that is not newer could not be installed
+/// yet, and the same version would be taken away again. Whichever dkms is installed serves it.
+pub fn rpm_posttrans(package: &str, id: &Id) -> String {
+    let (name, version) = (quoted(&id.name), quoted(&id.version));
+    let tarball = quoted(&format!("/usr/share/{package}/{}.dkms.tar.gz", id.dashed()));
+    format!(
+        r#"if [ -e /usr/lib/dkms/common.postinst ]; then
+    exec /usr/lib/dkms/common.postinst {name} {version} /usr/share/{package}
+fi
+
+if [ "$(dkms status -m {name} -v {version})" ]; then
+    dkms remove -m {name} -v {version} --all
+fi
+if [ -e {tarball} ]; then
+    dkms ldtarball --archive={tarball} || exit
+else
+    dkms add -m {name} -v {version} || exit
+fi
+code=0
+for kernel in /lib/modules/*; do
+    if [ -e "$kernel/build" ] || [ -d /var/lib/dkms/{name}/{version}/"${{kernel##*/}}" ]; then
+        dkms install -m {name} -v {version} -k "${{kernel##*/}}" || case $? in
+            # dkms.conf says that it is not for this kernel.
+            77) ;;
+            *) code=1 ;;
+        esac
+    fi
+done
+exit $code
+"#
+    )
+}
+
+/// Takes the module out of all kernels before its source goes.
+///
+/// It never fails: after an upgrade, a package that cannot go would be there twice. The option is for upgrades to somebody
+/// else's package, which may have registered the same version in its %post.
+pub fn rpm_preun(id: &Id) -> String {
+    let (name, version) = (quoted(&id.name), quoted(&id.version));
+    format!(
+        r#"if [ "$(dkms status -m {name} -v {version})" ]; then
+    dkms remove -m {name} -v {version} --all --rpm_safe_upgrade
+fi
+exit 0
+"#
+    )
+}
+
 /// What is done when modules have come to a kernel or gone: depmod, and the kernel's initramfs if it has one.
 const REFRESH: &str = r#"refresh() {
     depmod "$kernel"

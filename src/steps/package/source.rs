@@ -12,7 +12,7 @@ use super::Packaging;
 use super::about::date;
 use super::contents::{Contents, Entry, hexadecimal, md5};
 use super::deb::{without_epoch, xz};
-use super::documents::{changelog, copyright};
+use super::documents::{COMMON, changelog, copyright};
 
 /// What building the package takes; dh-sequence-dkms brings dh_dkms(1).
 const BUILD_DEPENDS: &str = "debhelper-compat (= 13), dh-sequence-dkms";
@@ -71,7 +71,7 @@ fn contents(package: &Packaging, log: &str) -> io::Result<Contents> {
     let _ = writeln!(control, "Description: {}", package.description(package.dkms_description()));
     contents.text("debian/changelog", log);
     contents.text("debian/control", &control);
-    contents.text("debian/copyright", &copyright(package)?);
+    contents.text("debian/copyright", &copyright(package, &COMMON)?);
     contents.text(format!("debian/{name}.dkms"), &format!("{source}/dkms.conf\n"));
     contents.text(format!("debian/{name}.install"), &install);
     contents.text("debian/source/format", "3.0 (native)\n");
