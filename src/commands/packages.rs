@@ -99,6 +99,9 @@ fn begin(site: &Site, invocation: &Invocation) -> Result<(Id, Vec<Target>)> {
         _ if invocation.all => remove::built_for(site, &id),
         _ => invocation.targets.clone(),
     };
+    if targets.is_empty() && invocation.action == Action::Mkbmdeb {
+        return Err(Problem::nothing_built(&id, &Target::running()).into());
+    }
     match targets.iter().find(|target| !site.tree.module_dir(&id, target).is_dir()) {
         Some(target) => Err(Problem::nothing_built(&id, target).into()),
         None => Ok((id, targets)),

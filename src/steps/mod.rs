@@ -2,7 +2,8 @@
 //! What is done for one module and one kernel, one thing in each file.
 //!
 //! They do not stand on each other, but for `install`, which archives what was there before (`archive`) and knows
-//! what an upgrade left in place (`superseded`), and `dependents`, which tells what these would do.
+//! what an upgrade left in place (`superseded`), `dependents`, which tells what these would do, and `package`, which
+//! holds what a `tarball` does; both are packed by `pack`.
 
 pub mod apport;
 pub mod archive;

@@ -147,7 +147,7 @@ impl<'a> Packaging<'a> {
 
     fn conf_for_kernels(&self) -> io::Result<String> {
         let mut text = fs::read_to_string(&self.conf)?;
-        let mut releases: Vec<String> = self.targets.iter().map(|target| target.release.replace('.', r"\.")).collect();
+        let mut releases: Vec<String> = self.targets.iter().map(|target| literally(&target.release)).collect();
         releases.sort();
         releases.dedup();
         if !text.ends_with('\n') {
@@ -277,6 +277,14 @@ impl<'a> Packaging<'a> {
     }
 }
 
+/// A release as a regular expression that matches it alone. In brackets, for bash evaluates a value twice, and with the
+/// second time a backslash may be gone.
+fn literally(release: &str) -> String {
+    let literal =
+        |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c.to_string() } else { format!("[{c}]") };
+    release.chars().map(literal).collect()
+}
+
 /// A maintainer script without the place where debhelper would put its own.
 fn without_debhelper(text: &str) -> String {
     text.lines().filter(|line| line.trim() != "#DEBHELPER#").map(|line| format!("{line}\n")).collect()
@@ -302,5 +310,20 @@ fn version(id: &Id, said: &Stated, manager: Manager) -> Result<String> {
             let (id, version) = (id.to_string(), version.clone());
             Err(Problem::BadVersion { manager: manager.name(), id, version, why }.into())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::regex::{Match, matches};
+
+    #[test]
+    fn a_release_matches_itself_alone() {
+        let release = "6.12.90+deb12-amd64";
+        let pattern = format!("^({})$", literally(release));
+        assert_eq!(pattern, "^(6[.]12[.]90[+]deb12-amd64)$");
+        assert_eq!(matches(&pattern, release), Match::Yes);
+        assert_eq!(matches(&pattern, "6.12.900deb12-amd64"), Match::No);
     }
 }

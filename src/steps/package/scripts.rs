@@ -91,22 +91,10 @@ exit 0
     )
 }
 
-/// What is done when modules have come to a kernel or gone: depmod, and the kernel's initramfs if it has one.
-const REFRESH: &str = r#"refresh() {
-    depmod "$kernel"
-    if [ -e "/boot/initrd.img-$kernel" ] && command -v update-initramfs >/dev/null; then
-        update-initramfs -u -k "$kernel"
-    fi
-}
-"#;
-
-/// Makes built modules in these directories, written from the kernel's own on, known to their kernel.
-///
-/// Once for all packages that brought some, and not at all where the kernel itself has come after them: whoever runs
-/// depmod takes in all that is there. dash's -nt compares whole seconds, so what is as old counts as older.
-pub fn modules_postinst(target: &Target, dirs: &[&str]) -> String {
+/// A script of a package of built modules: what it does, and before that what is to be done when modules have come to a
+/// kernel or gone: depmod, and the kernel's initramfs if it has one.
+fn modules_script(target: &Target, what: &str) -> String {
     let release = quoted(&target.release);
-    let dirs: Vec<String> = dirs.iter().map(|dir| quoted(dir)).collect();
     format!(
         r#"#!/bin/sh
 set -e
@@ -114,8 +102,24 @@ set -e
 kernel={release}
 modules=/lib/modules/$kernel
 
-{REFRESH}
-case "$1" in
+refresh() {{
+    depmod "$kernel"
+    if [ -e "/boot/initrd.img-$kernel" ] && command -v update-initramfs >/dev/null; then
+        update-initramfs -u -k "$kernel"
+    fi
+}}
+
+{what}"#
+    )
+}
+
+/// Makes built modules in these directories, written from the kernel's own on, known to their kernel.
+///
+/// Once for all packages that brought some, and not at all where the kernel itself has come after them: whoever runs
+/// depmod takes in all that is there. dash's -nt compares whole seconds, so what is as old counts as older.
+pub fn modules_postinst(target: &Target, dirs: &[&str]) -> String {
+    let what = format!(
+        r#"case "$1" in
     configure|triggered)
         for dir in {}; do
             if ! [ "$modules/modules.dep" -nt "$modules/$dir" ]; then
@@ -126,23 +130,15 @@ case "$1" in
         ;;
 esac
 "#,
-        dirs.join(" ")
-    )
+        all_quoted(dirs)
+    );
+    modules_script(target, &what)
 }
 
 /// Makes it known that these modules went, unless somebody has, or the kernel went too.
 pub fn modules_postrm(target: &Target, modules: &[&str]) -> String {
-    let release = quoted(&target.release);
-    let modules: Vec<String> = modules.iter().map(|module| quoted(module)).collect();
-    format!(
-        r#"#!/bin/sh
-set -e
-
-kernel={release}
-modules=/lib/modules/$kernel
-
-{REFRESH}
-if [ "$1" = remove ] && [ -e "$modules/modules.order" ]; then
+    let what = format!(
+        r#"if [ "$1" = remove ] && [ -e "$modules/modules.order" ]; then
     for module in {}; do
         if [ ! -e "$modules/$module" ] && grep -qF "$module:" "$modules/modules.dep"; then
             refresh
@@ -151,8 +147,13 @@ if [ "$1" = remove ] && [ -e "$modules/modules.order" ]; then
     done
 fi
 "#,
-        modules.join(" ")
-    )
+        all_quoted(modules)
+    );
+    modules_script(target, &what)
+}
+
+fn all_quoted(words: &[&str]) -> String {
+    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
 }
 
 /// For a shell, in quotes where a word needs them.
