@@ -151,7 +151,7 @@ pub struct Arguments {
     #[arg(long, value_name = "URL")]
     homepage: Option<String>,
     /// The licence of the source, by its short name
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, alias = "licence", value_name = "NAME")]
     license: Option<String>,
     /// A package's version [default: the module's]
     #[arg(long, value_name = "VERSION")]

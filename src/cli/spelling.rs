@@ -7,7 +7,7 @@
 use crate::error::Result;
 
 /// Long options that take a value, longest match first where one begins as another does.
-const LONG_VALUES: [&str; 18] = [
+const LONG_VALUES: [&str; 19] = [
     "--module",
     "--kernelver",
     "--templatekernel",
@@ -24,6 +24,7 @@ const LONG_VALUES: [&str; 18] = [
     "--section",
     "--homepage",
     "--license",
+    "--licence",
     "--package-version",
     "--from-plan",
 ];
@@ -153,6 +154,7 @@ mod tests {
             ("build --kernelver=6.1 --archive x.tar --arch y", "--kernelver=6.1 --archive=x.tar --arch=y"),
             ("status -m", "-m="),
             ("build -k --config= -c", "-k=--config="),
+            ("mkdeb --licence MIT --license=GPL", "--licence=MIT --license=GPL"),
             ("build --dkmstree= -j", ""),
             ("status -k=1", "Ok(Unknown(\"-k=1\"))"),
             ("status -j4", "Ok(Unknown(\"-j4\"))"),
