@@ -329,10 +329,10 @@ impl Arguments {
                 .map_err(|_| Error::Usage { text: format!("-j needs a number of jobs, not {jobs}."), code: 1 })?;
         }
         let directives = self.directives(site);
-        let job = self.from_plan.take().map(|file| Job::read(&file)).transpose()?;
-        if let Some(job) = &job {
-            self.take_job(action, job)?;
-        }
+        let planned = match self.from_plan.take() {
+            Some(file) => self.take_job(action, Job::read(&file)?)?,
+            None => None,
+        };
         let (name, version) = (self.module.take(), self.module_version.take());
         let named = name.is_some();
         let mut invocation = Invocation {
@@ -358,7 +358,6 @@ impl Arguments {
             all: self.all,
             failed: self.failed,
             json: self.json,
-            job,
             ..Invocation::new(action)
         };
         invocation.options = Options {
@@ -369,24 +368,25 @@ impl Arguments {
             config: self.config.take(),
             directives,
             no_depmod: self.no_depmod,
+            planned,
             ..invocation.options
         };
         self.choose_kernels(&mut invocation)?;
         commands::run(site, &invocation)
     }
 
-    /// The job says which module and which kernel; nothing else may.
-    fn take_job(&mut self, action: Action, job: &Job) -> Result<()> {
+    /// The job says which module and which kernel; nothing else may. Gives the key of what it is to make.
+    fn take_job(&mut self, action: Action, job: Job) -> Result<Option<String>> {
         let text = if action != Action::Build {
             format!("The action {} does not support the --from-plan parameter.", action.name())
         } else if self.module.is_some() || !self.kernelver.is_empty() || !self.arch.is_empty() {
             "You cannot name a module or a kernel and also specify\n--from-plan on the command line.".into()
         } else {
-            self.module = Some(job.id.name.clone());
-            self.module_version = Some(job.id.version.clone());
-            self.kernelver = vec![job.target.release.clone()];
-            self.arch = vec![job.target.arch.clone()];
-            return Ok(());
+            self.module = Some(job.id.name);
+            self.module_version = Some(job.id.version);
+            self.kernelver = vec![job.target.release];
+            self.arch = vec![job.target.arch];
+            return Ok(job.key);
         };
         Err(Error::Usage { text, code: 5 })
     }

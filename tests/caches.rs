@@ -181,6 +181,18 @@ fn a_kernels_probes_are_answered_once_for_all_modules() {
 }
 
 #[test]
+fn probes_are_answered_for_a_second_module_where_cores_were_busy_with_the_first() {
+    let mut root = marked();
+    root.source("hello-0.1");
+    root.sh("sed -i /CLEAN/d /usr/src/hello-0.1/dkms.conf; dkms build marked/1 -j 1");
+    root.says("ls /var/cache/dkms/probes 2>/dev/null | wc -l", "0\n");
+    root.sh("dkms build hello/0.1 -j 1");
+    root.says("ls /var/cache/dkms/probes | wc -l", "1\n");
+    let (hits, misses) = counts(&mut root, "hello");
+    assert!(hits >= 20 && misses <= 3, "{hits} hits, {misses} misses");
+}
+
+#[test]
 fn a_build_sees_no_cache_but_its_own_and_cannot_write_what_others_read() {
     let mut root = marked();
     root.sh("dkms build marked/1");

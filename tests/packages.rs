@@ -127,7 +127,8 @@ fn what_travels_with_a_package_is_not_compiled() {
     for headers in ["true", "rm /lib/modules/$K/{build,source}"] {
         root.sh(headers);
         for deb in ["hello-dkms_0.1_all.deb", "only.deb"] {
-            root.sh(&format!("apt-get -qq -y install /parcel/{deb}"));
+            let said = root.sh(&format!("apt-get -qq -y install /parcel/{deb}"));
+            assert!(!said.contains("linux-headers"), "nothing lacks them: {said}");
             root.says("dkms status; dkms status --failed", "hello/0.1, $K, $A: installed\n");
             root.sh("modprobe -n -S $K hello && [ ! -e /var/lib/dkms/hello/0.1/$K/$A/log ]");
             root.sh("apt-get -qq -y purge hello-dkms");
@@ -328,6 +329,21 @@ fn what_a_package_says_comes_from_options_source_and_environment() {
             "License: GPL-3+\n On Debian systems, its text is in /usr/share/common-licenses/GPL-3.\n",
         );
     }
+    // A changelog counts if it is of this package and version, and says for whom it is.
+    for (version, expected) in [
+        ("0.1", "Distribution: backports\nUrgency: high\n   * Ours.\n"),
+        ("0.2", "Distribution: unstable\nUrgency: medium\n   * Packaged from hello/0.1 by dkms.\n"),
+    ] {
+        root.write(
+            "/usr/src/hello-0.1/debian/changelog",
+            &format!(
+                "hello-dkms ({version}) backports; urgency=high\n\n  * Ours.\n\n \
+                 -- M <m@x.org>  Tue, 14 Nov 2023 22:13:20 +0000"
+            ),
+        );
+        root.sh("dkms mkdsc hello/0.1");
+        root.says("grep -hE '^(Distribution|Urgency):|^   \\*' /var/lib/dkms/hello/0.1/dsc/*.changes", expected);
+    }
     // What is packaging is not in the package; what the source says of itself is.
     root.write("/usr/src/hello-0.1/debian/copyright", "Copyright 1999 Somebody");
     root.write("/usr/src/hello-0.1/debian/hello-dkms.modprobe", "options hello loud=1");
@@ -411,5 +427,29 @@ fn bad_input_gives_one_clear_error_and_no_package() {
         "\nError! dpkg takes no version v_1 of hello/1: version number does not start with digit.\n\
          Use --package-version to give the package another one.\n",
     );
+    // The name is somebody else's, and no place for it.
+    root.sh("mkdir -p /other/DEBIAN && printf 'Package: hello-dkms\\nVersion: 9\\nArchitecture: all\\nMaintainer: x <x@y>\\n\
+             Description: x\\n' >/other/DEBIAN/control && touch /other/x && dpkg-deb -b /other && dpkg -i /other.deb");
+    root.fails(
+        &format!("{WHO}; dkms mkdeb hello/1"),
+        3,
+        "\nError! A package hello-dkms is installed that has nothing of hello/1 in it.\n\
+         Installing one of the same name would remove it: remove it first, or rename the module.\n",
+    );
     assert_eq!(root.sh(state), before);
+    root.sh("dpkg --purge hello-dkms && touch /var/lib/dkms/hello/1/deb");
+    root.fails(
+        &format!("{WHO}; dkms mkdeb hello/1"),
+        9,
+        "\nError! Missing write permissions for /var/lib/dkms/hello/1/deb.\n",
+    );
+    root.sh("rm /var/lib/dkms/hello/1/deb && mkdir /var/lib/dkms/hello/1/deb && mount -t tmpfs -o size=4k none \
+             /var/lib/dkms/hello/1/deb && head -c 4k /dev/zero >/var/lib/dkms/hello/1/deb/full");
+    root.fails(
+        &format!("{WHO}; dkms mkdeb hello/1"),
+        6,
+        "\nError! Failed to make /var/lib/dkms/hello/1/deb/hello-dkms_1_all.deb.\n\
+         /var/lib/dkms/hello/1/deb/hello-dkms_1_all.deb: No space left on device (os error 28).\n",
+    );
+    root.says("ls -A /var/lib/dkms/hello/1/deb", "full\n");
 }

@@ -368,3 +368,18 @@ fn what_took_longest_goes_first_and_is_told_of_in_its_turn() {
         "dkms unbuild long/1 -k $K; rm -r /var/cache/dkms; dkms build long/1 -k $K; ls /var/cache/dkms/build-times",
     );
 }
+
+#[test]
+fn neighbours_among_kernels_are_not_built_for_at_the_same_time() {
+    let mut root = root();
+    root.quick("first", WAITS);
+    root.sh("dkms add first/1; for n in 1 2 3 4; do cp -r /lib/modules/$OLD /lib/modules/6.1.0-$n-x; done");
+    start(&mut root, "dkms build first/1 -j 2 -k 6.1.0-1-x -k 6.1.0-2-x -k 6.1.0-3-x -k 6.1.0-4-x");
+    root.wait_until(&format!("[ $({WAITING} | wc -l) = 2 ]"));
+    root.says(WAITING, "first/6.1.0-1-x\nfirst/6.1.0-3-x\n");
+    root.sh("touch /srv/go-6.1.0-1-x /srv/go-6.1.0-3-x");
+    root.wait_until(&format!("{WAITING} | grep -q 2-x && {WAITING} | grep -q 4-x"));
+    root.sh("touch /srv/go-first");
+    // It is the newest kernel's module that all of them get.
+    root.wait_until("[ -s /srv/code ]");
+}

@@ -47,11 +47,29 @@ fn what_is_missing_is_planned_and_what_was_built_is_not() {
 }
 
 #[test]
+fn what_builds_upon_others_waits_for_these() {
+    let mut root = root();
+    root.quick("upon", "AUTOINSTALL=yes\nBUILD_DEPENDS=wanted");
+    root.sh("dkms add upon/1");
+    root.says("dkms plan -k $K", "newer/1, $K, $A: to be built\nwanted/1, $K, $A: to be built\n");
+    root.sh("dkms install wanted/1 -k $K");
+    root.says("dkms plan -k $K", "newer/1, $K, $A: to be built\nupon/1, $K, $A: to be built\n");
+    // What cannot be planned is told, and the rest is planned.
+    root.sh("echo BUILT_MODULE_NAME=x.ko >>/usr/src/newer-1/dkms.conf");
+    let output = root.run("dkms plan -k $K");
+    assert!(
+        output.code == 8 && output.text.contains("upon/1, ") && output.text.contains("Error! Bad conf"),
+        "{output:?}"
+    );
+}
+
+#[test]
 fn a_job_is_done_where_it_makes_what_was_planned() {
     let mut root = root();
-    root.sh("dkms plan --json >/plan");
-    let jobs = "python3 -c 'import json; [print(json.dumps(job)) for job in json.load(open(\"/plan\"))[\"jobs\"]]'";
-    root.sh(&format!("{jobs} | xargs -d '\\n' -P 2 -I {{}} sh -c 'echo \"$1\" | dkms build --from-plan -' sh {{}}"));
+    // As the manual has it. What is installed counts where MAKE is more than kbuild, so this comes before.
+    root.sh("apt-get -qq -y install jq && dkms plan --json >/plan");
+    let jobs = "jq -c '.jobs[]' /plan";
+    root.sh(&format!("{jobs} | xargs -d '\\n' -P 4 -I {{}} sh -c 'echo \"$1\" | dkms build --from-plan -' sh {{}}"));
     root.says(
         "dkms status",
         "newer/1, $K, $A: built\nunwanted/1: added\nwanted/1, $OLD, $A: built\nwanted/1, $K, $A: built\n",
@@ -65,7 +83,7 @@ fn a_job_is_done_where_it_makes_what_was_planned() {
     root.fails(
         "dkms build --from-plan /job",
         1,
-        "\nError! wanted/1 for kernel $OLD ($A) would not come out as it was planned: source, settings, headers or tools are \
+        "$SIGNING\n\n\nError! wanted/1 for kernel $OLD ($A) would not come out as it was planned: source, settings, headers or tools are \
          others here.\nMake them the same, or plan again: dkms plan --json\n",
     );
     root.says("dkms status wanted/1 -k $OLD", "wanted/1: added\n");

@@ -27,9 +27,6 @@ pub fn run(site: &Site, invocation: &Invocation, goal: Goal) -> Result<()> {
     }
     let _lock = lock(site)?;
     let id = register(site, invocation)?;
-    if let Some(job) = &invocation.job {
-        job.check(site, &invocation.options)?;
-    }
     let request = invocation.request(goal, id);
     let say = site.output.block();
     let plan = Plan::make(site, &request, &say)?;

@@ -25,13 +25,9 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
     need_added(site, &id)?;
     let say = site.output.block();
     let content = invocation.content;
-    let targets = match content {
-        Content::SourceOnly => Vec::new(),
-        _ if invocation.all => remove::built_for(site, &id),
-        _ => invocation.targets.clone(),
-    };
-    let kernel = targets.first().or(invocation.targets.first()).cloned().unwrap_or_else(Target::running);
-    sound_conf(site, invocation, &id, &kernel, &say)?;
+    let targets = chosen(site, invocation, &id);
+    let target = targets.first().or(invocation.targets.first()).cloned().unwrap_or_else(Target::running);
+    sound_conf(site, invocation, &id, &Kernel::new(site, &target, None, None), &say)?;
     for target in &targets {
         if !site.tree.module_dir(&id, target).is_dir() {
             return Err(Problem::NothingBuilt(target.to_string()).into());
@@ -48,12 +44,7 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
     }
     let place = place(site, invocation, &id, &targets);
     say.say(format!("\nTarball location: {place}"));
-    let dir = place.rsplit_once('/').map_or("", |(dir, _)| dir);
-    // Where it cannot be made it cannot be written either, which is told next.
-    let _ = fs::create_dir_all(dir);
-    if !Path::new(dir).is_dir() || rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).is_err() {
-        return Err(Problem::NotWritable(dir.to_owned()).into());
-    }
+    make_writable(place.rsplit_once('/').map_or("", |(dir, _)| dir))?;
     let conf = invocation.options.conf.clone().unwrap_or_else(|| source.join("dkms.conf"));
     let inside = tarball::Inside { site, id: &id, targets: &targets, content, conf: &conf, logs: true };
     let outside = Pack::at(Path::new(&place), pack::time(&source), |pack| inside.write(pack))
@@ -65,11 +56,30 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
 }
 
 /// The module's dkms.conf: what goes out with one that is none would not be loaded anywhere.
-pub(super) fn sound_conf(site: &Site, invocation: &Invocation, id: &Id, target: &Target, say: &Block) -> Result<Conf> {
-    let conf = read_conf(site, &invocation.options, id, &Kernel::new(site, target, None, None))?;
+pub(super) fn sound_conf(site: &Site, invocation: &Invocation, id: &Id, kernel: &Kernel, say: &Block) -> Result<Conf> {
+    let conf = read_conf(site, &invocation.options, id, kernel)?;
     let file = invocation.options.conf.as_ref().map(|file| file.to_string_lossy().into_owned()).unwrap_or_default();
     say.complain(remarks_on(&conf, &file, &invocation.options.action));
     if conf.problems.is_empty() { Ok(conf) } else { Err(Error::BadConf(file)) }
+}
+
+/// The kernels whose modules go out: those that were named, or all that something is built for, or none.
+pub(super) fn chosen(site: &Site, invocation: &Invocation, id: &Id) -> Vec<Target> {
+    match invocation.content {
+        Content::SourceOnly => Vec::new(),
+        _ if invocation.all => remove::built_for(site, id),
+        _ => invocation.targets.clone(),
+    }
+}
+
+/// Makes a directory that files shall go into.
+pub(super) fn make_writable(dir: &str) -> Result<()> {
+    // Where it cannot be made it cannot be written either, which is told next.
+    let _ = fs::create_dir_all(dir);
+    if Path::new(dir).is_dir() && rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).is_ok() {
+        return Ok(());
+    }
+    Err(Problem::NotWritable(dir.to_owned()).into())
 }
 
 /// Where it goes: as it was said, and a bare name or none into the module's own directory.

@@ -152,8 +152,6 @@ pub struct Invocation {
     pub failed: bool,
     /// `--json`: for machines.
     pub json: bool,
-    /// `--from-plan`: the job that is to be done.
-    pub job: Option<plan::Job>,
     /// `-k` and `-a` as they were said: `status` takes them as patterns.
     pub kernels: Vec<String>,
     /// `-a`
@@ -178,7 +176,6 @@ impl Invocation {
             all: false,
             failed: false,
             json: false,
-            job: None,
             kernels: Vec::new(),
             arches: Vec::new(),
             options: Options { action: action.name().into(), ..Options::default() },

@@ -9,85 +9,61 @@ use serde_json::{Value, json};
 
 use crate::commands::{Invocation, need_added};
 use crate::error::{Doing, Error, Result};
-use crate::model::conf::Conf;
-use crate::model::inputs::{self, Inputs, Recipe};
 use crate::model::kernel::Kernel;
 use crate::model::module::{Id, Target};
-use crate::model::options::Options;
 use crate::model::site::Site;
-use crate::model::store::Store;
-use crate::model::tree::State;
-use crate::plan::{read_conf, wanted};
-use crate::run::build_environment;
+use crate::plan::{Plan, Step, Verdict};
+use crate::request::{Announced, Goal, Modules, Request};
+use crate::run;
 use crate::system::directories::names;
+use crate::system::output::Block;
 
-/// A build that is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Job {
-    /// The module.
-    pub id: Id,
-    /// The kernel.
-    pub target: Target,
-    /// Of what it will make, see [`Inputs`]; `None` where no key can be had.
-    pub key: Option<String>,
-}
-
-/// `plan`: the jobs, a line each, or as one object.
+/// `plan`: the builds that an installation would begin with, of the module that was named or of all that want to be
+/// installed by themselves, for the kernels that were named or for all that have headers; a line each, or one object.
 pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
-    let jobs = jobs(site, invocation)?;
-    let say = site.output.block();
-    if invocation.json {
-        let jobs: Vec<Value> = jobs.iter().map(Job::to_json).collect();
-        say.say(json!({ "jobs": jobs }).to_string());
-    } else {
-        for Job { id, target, .. } in &jobs {
-            say.say(format!("{id}, {}, {}: to be built", target.release, target.arch));
+    let modules = match &invocation.name {
+        Some(_) => {
+            let id = invocation.id("plan")?;
+            need_added(site, &id)?;
+            Modules::Named(vec![id])
         }
-    }
-    Ok(())
-}
-
-/// What is not built: of the module that was named, or of all that are installed by themselves, for the kernels that were
-/// named, or for all that have headers.
-fn jobs(site: &Site, invocation: &Invocation) -> Result<Vec<Job>> {
-    let named = invocation.name.as_ref().map(|_| invocation.id("plan")).transpose()?;
-    if let Some(id) = &named {
-        need_added(site, id)?;
-    }
+        None => Modules::Automatic,
+    };
     let targets = match invocation.targets.as_slice() {
         [] => with_headers(site),
         said => said.to_vec(),
     };
-    let options = &invocation.options;
-    let environment = build_environment(&site.framework.build_environment, &site.output.block())?;
-    let notes = inputs::notes(site);
-    let store = Store::of(site);
-    let mut jobs = Vec::new();
-    for target in targets {
-        let kernel = Kernel::new(site, &target, options.headers.as_deref(), options.config.as_deref());
-        let modules: Vec<(Id, Option<Conf>)> = match &named {
-            Some(id) => vec![(id.clone(), Some(read_conf(site, options, id, &kernel)?))],
-            None => wanted(site, options, &target),
-        };
-        let mut inputs = None;
-        for (id, conf) in modules {
-            let Some(conf) = conf.filter(|conf| conf.problems.is_empty() && conf.included(&kernel).is_some()) else {
-                continue;
-            };
-            if site.tree.state(&id, &target) >= State::Built {
-                continue;
-            }
-            kernel.need_headers()?;
-            let inputs = inputs.get_or_insert_with(|| Inputs::of(&kernel, &notes).ok());
-            let recipe = Recipe { site, options, id: &id, kernel: &kernel, conf: &conf, environment: &environment };
-            let key = inputs.as_ref().filter(|_| !site.builds_as_root(&id)).and_then(|it| it.key(&recipe).ok());
-            let kept = store.as_ref().zip(key.as_ref()).is_some_and(|(store, key)| store.get(key).is_some());
-            if !kept {
-                jobs.push(Job { id, target: target.clone(), key });
-            }
+    let options = invocation.options.clone();
+    let request = Request { goal: Goal::Installed, modules, targets, announced: Announced::Not, options };
+    let say = site.output.block();
+    let plan = Plan::make(site, &request, &say)?;
+    let jobs = run::missing(site, &request, &plan.steps)?;
+    if invocation.json {
+        let jobs: Vec<Value> = jobs.iter().map(|(step, key)| to_json(step, key.as_deref())).collect();
+        say.say(json!({ "jobs": jobs }).to_string());
+    } else {
+        for Step { id, kernel, .. } in jobs.iter().map(|(step, _)| *step) {
+            say.say(format!("{id}, {}, {}: to be built", kernel.target.release, kernel.target.arch));
         }
     }
-    Ok(jobs)
+    tell_refused(plan, &say)
+}
+
+/// What cannot be built, but for what is not meant for its kernel; the last of it is the error.
+fn tell_refused(plan: Plan, say: &Block) -> Result<()> {
+    let mut ended = Ok(());
+    for Step { verdict, remarks, .. } in plan.steps {
+        match verdict {
+            Verdict::Refused(Error::Excluded { .. }) => {}
+            Verdict::Refused(error) => {
+                say.complain(remarks);
+                say.error(&error);
+                ended = Err(error.said());
+            }
+            _ => {}
+        }
+    }
+    ended
 }
 
 /// The kernels that something can be built for.
@@ -97,14 +73,23 @@ fn with_headers(site: &Site) -> Vec<Target> {
     targets.filter(|target| Kernel::new(site, target, None, None).has_headers()).collect()
 }
 
-impl Job {
-    fn to_json(&self) -> Value {
-        let Self { id, target, key } = self;
-        json!({
-            "module": id.name, "version": id.version, "kernel": target.release, "arch": target.arch, "key": key,
-        })
-    }
+fn to_json(Step { id, kernel, .. }: &Step, key: Option<&str>) -> Value {
+    let Target { release, arch } = &kernel.target;
+    json!({ "module": id.name, "version": id.version, "kernel": release, "arch": arch, "key": key })
+}
 
+/// A build that is to be done, as a plan has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// The module.
+    pub id: Id,
+    /// The kernel.
+    pub target: Target,
+    /// Of what it will make; `None` where no key can be had.
+    pub key: Option<String>,
+}
+
+impl Job {
     /// From a file that holds one; `-` is standard input.
     ///
     /// # Errors
@@ -128,25 +113,5 @@ impl Job {
         }
         let target = Target::named(word("kernel")?, word("arch")?, 0)?;
         Ok(Self { id, target, key: word("key").ok() })
-    }
-
-    /// Refuses a job that would make something else here than where it was planned.
-    ///
-    /// # Errors
-    /// Another key.
-    pub fn check(&self, site: &Site, options: &Options) -> Result<()> {
-        let invocation = Invocation {
-            name: Some(self.id.name.clone()),
-            version: Some(self.id.version.clone()),
-            targets: vec![self.target.clone()],
-            options: options.clone(),
-            ..Invocation::new(crate::commands::Action::Plan)
-        };
-        match jobs(site, &invocation)?.pop() {
-            Some(here) if self.key.is_some() && here.key != self.key => {
-                Err(Error::OtherJob { id: self.id.to_string(), kernel: self.target.to_string() })
-            }
-            _ => Ok(()),
-        }
     }
 }

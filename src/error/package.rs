@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What can go wrong when packages are made.
 
-use std::path::PathBuf;
-
 use crate::model::module::{Id, Target};
 
 /// What went wrong; see [`super::Error`].
@@ -66,9 +64,6 @@ pub enum Problem {
         /// The module.
         id: String,
     },
-    /// The place for it cannot be written.
-    #[error("Missing write permissions for {0}.")]
-    NotWritable(PathBuf),
     /// It could not be made.
     #[error("Failed to make {file}.\n{why}.")]
     NotMade {
@@ -92,7 +87,6 @@ impl Problem {
             Self::Collides { .. } => 3,
             Self::NothingBuilt { .. } | Self::NotMade { .. } => 6,
             Self::BadName(_) | Self::BadVersion { .. } => 8,
-            Self::NotWritable(_) => 9,
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::system::digest::{Digest, Notes, Tree};
 use crate::system::directories::{by_age, remove_any};
 use crate::system::process::find_program;
 use crate::system::sandbox::{Isolation, Mount, User};
+use crate::system::shell::quoted_bytes;
 
 /// How many sets of headers' names one module has objects for: versions of it, or what its configure scripts make.
 const MOST_SHELVES: usize = 3;
@@ -93,7 +94,7 @@ impl CompileCache {
     pub fn share(&self, id: &Id, build: &Path, compilers: &Path) -> io::Result<Option<Share>> {
         let tree = Tree::walk(build)?;
         let mut includes_bytes = false;
-        tree.content_seen(|_, bytes| includes_bytes |= memmem::find(bytes, b"incbin").is_some())?;
+        tree.look(|_, bytes| includes_bytes |= memmem::find(bytes, b"incbin").is_some())?;
         if includes_bytes {
             return Ok(None);
         }
@@ -169,15 +170,17 @@ impl CompileCache {
         settings.extend(remote.map(|remote| ("CCACHE_REMOTE_STORAGE", OsString::from(remote))));
         let mut script = b"#!/bin/sh\n".to_vec();
         for (name, value) in settings {
-            script.extend([b"export ", name.as_bytes(), b"=", &quoted(value.as_encoded_bytes()), b"\n"].concat());
+            script.extend([b"export ", name.as_bytes(), b"=", &quoted_bytes(value.as_encoded_bytes()), b"\n"].concat());
         }
-        let (here, ccache) = (quoted(self.programs.as_os_str().as_encoded_bytes()), &self.ccache);
+        let (here, ccache) = (quoted_bytes(self.programs.as_os_str().as_encoded_bytes()), &self.ccache);
         // The real ones are those that PATH names elsewhere.
         script.extend([&b"here="[..], &here, b"\npath=:$PATH:\n"].concat());
         script.extend(
             b"path=${path%%:\"$here\":*}:${path#*:\"$here\":}\npath=${path#:}\nexport CCACHE_PATH=\"${path%:}\"\n",
         );
-        script.extend([b"exec ", &*quoted(ccache.as_os_str().as_encoded_bytes()), b" \"${0##*/}\" \"$@\"\n"].concat());
+        script.extend(
+            [b"exec ", &*quoted_bytes(ccache.as_os_str().as_encoded_bytes()), b" \"${0##*/}\" \"$@\"\n"].concat(),
+        );
 
         remove_any(place)?;
         fs::create_dir(place)?;
@@ -227,19 +230,6 @@ fn version(text: &str) -> Option<(u32, u32)> {
 
 /// What the programs are that [`CompileCache::wrap`] makes. No compiler is called so.
 const WRAPPER: &str = ".dkms-wrapper";
-
-/// Literally, for a shell.
-fn quoted(text: &[u8]) -> Vec<u8> {
-    let mut quoted = b"'".to_vec();
-    for byte in text {
-        match byte {
-            b'\'' => quoted.extend(b"'\\''"),
-            byte => quoted.push(*byte),
-        }
-    }
-    quoted.push(b'\'');
-    quoted
-}
 
 /// Removes all but so many directories of `place`, those first that were longest not used; `used` is used now.
 fn keep_newest(place: &Path, most: usize, used: &Path) {

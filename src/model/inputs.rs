@@ -49,11 +49,6 @@ const CALLERS_PREFIXES: [&str; 10] =
 /// Variables that matter to a script that looks at the system, not to make and the compiler.
 const AROUND: [&str; 5] = ["PATH", "HOME", "USER", "LOGNAME", "LANG"];
 
-/// Where digests of headers and tools are noted. Who is not root uses no cache of the system.
-pub fn notes(site: &Site) -> Notes {
-    Notes::new(site.root.then(|| site.framework.cache_tree.join("digests")))
-}
-
 /// What is the same for all modules of a kernel.
 #[derive(Debug, Clone)]
 pub struct Inputs {

@@ -31,6 +31,8 @@ pub struct Options {
     /// Whether nobody waits for it: what fails is noted, is not built again from the same inputs, and is no reason to stop
     /// whoever called.
     pub unattended: bool,
+    /// The key of what a build was planned to make; it makes nothing else.
+    pub planned: Option<String>,
 }
 
 impl Options {

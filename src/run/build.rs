@@ -26,6 +26,7 @@ use crate::system::files::read_foreign;
 use crate::system::output::Block;
 use crate::system::process;
 use crate::system::sandbox::{self, Limit};
+use crate::system::shell;
 use crate::system::tokens::JobToken;
 use crate::system::trust;
 
@@ -227,7 +228,7 @@ impl<'a> Build<'a> {
             }
             let text = format!("patch -p1 < ./patches/{patch}");
             // The name is data to the shell that opens it.
-            let script = format!("patch -p1 < ./patches/{}", scripts::quoted(patch));
+            let script = format!("patch -p1 < ./patches/{}", shell::quoted(patch));
             if self.command(&format!("Applying patch {patch}"), &text, &script, false, None)? != 0 {
                 return Err(Error::PatchFailed { patch: patch.to_owned(), log: self.log_as_told() });
             }

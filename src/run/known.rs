@@ -8,21 +8,22 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::build::Build;
+use super::build::{Build, build_environment};
 use super::{Shared, finish};
+use crate::error::Result;
 use crate::model::compile_cache::CompileCache;
 use crate::model::failures::Failure;
-use crate::model::inputs::{self, Inputs, Recipe};
+use crate::model::inputs::{Inputs, Recipe};
 use crate::model::kernel::Kernel;
 use crate::model::module::{Id, Target};
 use crate::model::site::Site;
 use crate::model::store::{Made, Store};
 use crate::model::tree::State;
 use crate::plan::{Step, Verdict};
+use crate::request::Request;
 use crate::steps::{Work, probes};
 use crate::system::digest::Notes;
 use crate::system::process::find_program;
-use crate::system::tokens::JobToken;
 
 /// What is looked at once for each kernel, and only when something is built for it.
 #[derive(Debug, Default)]
@@ -32,15 +33,15 @@ struct OfKernel {
     asked: AtomicBool,
 }
 
-/// Whom the answers to a kernel's probes serve.
+/// When the compiler is asked for the answers to a kernel's probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Serve {
-    /// Other builds, of this run or to come.
-    Many,
-    /// This build, which is not the first for its kernel, and those to come.
-    This,
-    /// No build that is known of, while others need the cores.
-    Nobody,
+pub enum Asking {
+    /// As a job beside the build that comes first: others profit, of this run or to come.
+    Beside,
+    /// Before this build, which is not the first for its kernel.
+    Before,
+    /// Not now.
+    Not,
 }
 
 /// The store, and what is known of kernels.
@@ -56,32 +57,65 @@ impl Known {
     pub fn new(site: &Site, steps: &[Step]) -> Self {
         Self {
             store: Store::of(site),
-            notes: inputs::notes(site),
+            notes: Notes::new(site.root.then(|| site.framework.cache_tree.join("digests"))),
             kernels: steps.iter().map(|step| (step.kernel.target.clone(), OfKernel::default())).collect(),
         }
     }
 }
 
-impl Shared<'_> {
-    /// The key of what a build will make; none where nobody asks for it.
-    pub(super) fn key(&self, work: &Work, environment: &BTreeMap<String, String>) -> Option<String> {
+impl Known {
+    /// The key of what a build will make.
+    fn key(&self, work: &Work, environment: &BTreeMap<String, String>) -> Option<String> {
         let Work { site, options, id, kernel, conf, .. } = *work;
-        let known = &self.known;
-        if self.store(id).is_none() && !options.unattended {
-            return None;
-        }
         let look = || {
-            let looked = Inputs::of(kernel, &known.notes);
+            let looked = Inputs::of(kernel, &self.notes);
             looked.inspect_err(|error| log::info!("nothing is kept for {}: {error}", kernel.target.release)).ok()
         };
-        let of_kernel = known.kernels.get(&kernel.target)?.inputs.get_or_init(look).as_ref()?;
-        let key = of_kernel.key(&Recipe { site, options, id, kernel, conf, environment });
+        let inputs = self.kernels.get(&kernel.target)?.inputs.get_or_init(look).as_ref()?;
+        let key = inputs.key(&Recipe { site, options, id, kernel, conf, environment });
         key.inspect_err(|error| log::info!("{id} is not kept: {error}")).ok()
     }
 
     /// Where results of a module are kept: not of one whose builds may depend on anything.
+    fn store(&self, site: &Site, id: &Id) -> Option<&Store> {
+        self.store.as_ref().filter(|_| !site.builds_as_root(id))
+    }
+}
+
+/// The builds among the steps that cannot be spared, and the keys of what they will make, where there are any: the store
+/// has no results under them. Of those that build upon others only the ones that can be done at once.
+pub fn missing<'a>(site: &Site, request: &Request, steps: &'a [Step]) -> Result<Vec<(&'a Step, Option<String>)>> {
+    let say = site.output.block();
+    let environment = build_environment(&site.framework.build_environment, &say)?;
+    let known = Known::new(site, steps);
+    let key = |step: &'a Step| {
+        let work = Work {
+            site,
+            options: &request.options,
+            id: &step.id,
+            kernel: &step.kernel,
+            conf: step.conf.as_ref()?,
+            say: &say,
+        };
+        let store = known.store(site, &step.id)?;
+        known.key(&work, &environment).map(|key| (store.get(&key).is_some(), key))
+    };
+    let builds =
+        |step: &&Step| matches!(step.verdict, Verdict::Build) && step.after.is_empty() && step.triggers.is_empty();
+    let all = steps.iter().filter(builds).map(|step| (step, key(step)));
+    let missing = all.filter(|(_, key)| !key.as_ref().is_some_and(|(kept, _)| *kept));
+    Ok(missing.map(|(step, key)| (step, key.map(|(_, key)| key))).collect())
+}
+
+impl Shared<'_> {
+    /// The key of what a build will make; none where nobody asks for it.
+    pub(super) fn key(&self, work: &Work, environment: &BTreeMap<String, String>) -> Option<String> {
+        let asked_for = self.store(work.id).is_some() || work.options.unattended || work.options.planned.is_some();
+        if asked_for { self.known.key(work, environment) } else { None }
+    }
+
     fn store(&self, id: &Id) -> Option<&Store> {
-        self.known.store.as_ref().filter(|_| !self.site.builds_as_root(id))
+        self.known.store(self.site, id)
     }
 
     /// Whether a build with this key failed before, and nobody waits for it to be tried again.
@@ -115,41 +149,44 @@ impl Shared<'_> {
         self.known.kernels.get(&kernel.target)?.compile_cache.get_or_init(look).as_ref()
     }
 
-    /// For whom it pays to have the compiler's answers to kbuild's probes, when this step is built.
+    /// When it pays to ask the compiler what kbuild asks it before it builds a module, unless that was done.
     ///
-    /// To have them takes longer than to do without them once, so for the first module of a kernel they are asked for where
-    /// a core has nothing else to do.
-    pub(super) fn probes_serve(&self, step: &Step) -> Serve {
+    /// To ask takes longer than to do without the answers once, so for the first module of a kernel that is left to a core
+    /// that has nothing else to do.
+    pub(super) fn asking(&self, step: &Step, cache: &CompileCache) -> Asking {
         let target = &step.kernel.target;
-        let also = |other: &&Step| other.kernel.target == *target && matches!(other.verdict, Verdict::Build);
-        if self.steps.iter().filter(also).count() > 1 {
-            return Serve::Many;
+        if cache.probes().is_dir() {
+            return Asking::Not;
         }
         let tree = &self.site.tree;
+        let alike = |other: &&Step| other.kernel.target == *target && matches!(other.verdict, Verdict::Build);
         let built = |id: &Id| *id != step.id && tree.state(id, target) >= State::Built;
-        if tree.all().iter().any(built) {
-            Serve::This
+        if self.steps.iter().filter(alike).count() > 1 {
+            Asking::Beside
+        } else if tree.all().iter().any(built) {
+            Asking::Before
         } else if self.builds_left() < self.pool.at_most() {
-            Serve::Many
+            Asking::Beside
         } else {
-            Serve::Nobody
+            Asking::Not
         }
     }
 
-    /// Answers for all modules what kbuild asks the compiler before it builds one, unless that was done: with the token of
-    /// a build that waits for it, or as a job of its own beside one.
-    pub(super) fn ask_probes(&self, kernel: &Kernel, cache: &CompileCache, token: Option<&JobToken>) {
+    /// Asks once for all modules of a kernel; to be called with a job token.
+    pub(super) fn ask_probes(&self, kernel: &Kernel, cache: &CompileCache) {
         let done = self.known.kernels.get(&kernel.target).is_none_or(|known| known.asked.swap(true, Ordering::Relaxed));
-        if done || cache.probes().is_dir() {
-            return;
+        if !done {
+            // Every build asks for itself then.
+            probes::ask(self.site, kernel, cache).unwrap_or_else(|error| log::warn!("{error}"));
         }
-        let asked = match token {
-            Some(_) => probes::ask(self.site, kernel, cache),
-            // Those who wait meanwhile profit most.
-            None => self.start(self.pool.queue(Duration::MAX)).and_then(|_token| probes::ask(self.site, kernel, cache)),
-        };
-        // Every build asks for itself then.
-        asked.unwrap_or_else(|error| log::warn!("{error}"));
+    }
+
+    /// The same as a job of its own: those who wait meanwhile profit most.
+    pub(super) fn ask_probes_beside(&self, kernel: &Kernel, cache: &CompileCache) {
+        match self.start(self.pool.queue(Duration::MAX)) {
+            Ok(_token) => self.ask_probes(kernel, cache),
+            Err(error) => log::warn!("{error}"),
+        }
     }
 
     /// Tells a person, once and for all, what makes builds faster.

@@ -12,10 +12,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-pub use build::build_environment;
+pub use known::missing;
 
-use build::Build;
-use known::{Known, Serve};
+use build::{Build, build_environment};
+use known::{Asking, Known};
 use order::Times;
 
 use crate::error::{Error, Result};
@@ -307,6 +307,9 @@ impl Shared<'_> {
         let signing = self.signing.get(&step.kernel.target).unwrap_or(&default);
         let key = self.key(&work, &environment);
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)[index].clone_from(&key);
+        if work.options.planned.is_some() && step.triggers.is_empty() && work.options.planned != key {
+            return Err(Error::OtherJob { id: step.id.to_string(), kernel: step.kernel.target.to_string() });
+        }
         if let Some(failure) = self.known_to_fail(key.as_deref(), &work) {
             let error = Error::FailedBefore { code: failure.code };
             say.say(format!("Not built again. {error}"));
@@ -328,10 +331,10 @@ impl Shared<'_> {
         let (build, after) = std::thread::scope(|scope| {
             let token = token;
             if let Some(cache) = cache {
-                match self.probes_serve(step) {
-                    Serve::Many => drop(scope.spawn(|| self.ask_probes(&step.kernel, cache, None))),
-                    Serve::This => self.ask_probes(&step.kernel, cache, Some(&token)),
-                    Serve::Nobody => {}
+                match self.asking(step, cache) {
+                    Asking::Beside => drop(scope.spawn(|| self.ask_probes_beside(&step.kernel, cache))),
+                    Asking::Before => self.ask_probes(&step.kernel, cache),
+                    Asking::Not => {}
                 }
             }
             let build = Build::new(work, &workshop, &token, environment, cache)?;

@@ -134,8 +134,3 @@ pub fn inherit(command: &mut Command, say: &Block) -> i32 {
         126
     })
 }
-
-/// A word that bash reads back as it is.
-pub fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', "'\\''"))
-}

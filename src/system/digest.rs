@@ -65,7 +65,8 @@ pub fn of(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes in hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -137,6 +138,16 @@ impl Tree {
             let bytes = fs::read(path).at(path)?;
             look(name, &bytes);
             digest.add(bytes);
+            Ok(())
+        })
+    }
+
+    /// Shows each file's name and content.
+    pub fn look(&self, mut look: impl FnMut(&Path, &[u8])) -> io::Result<()> {
+        self.each(&mut |name, path, _| {
+            if path.is_file() {
+                look(name, &fs::read(path).at(path)?);
+            }
             Ok(())
         })
     }

@@ -23,7 +23,7 @@ pub mod scratch;
 pub mod screen;
 pub mod shell;
 pub mod side_by_side;
-pub(crate) mod sys;
+mod sys;
 pub mod terminal;
 pub mod tokens;
 pub mod trust;

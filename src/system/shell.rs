@@ -201,6 +201,24 @@ fn without_locale(errors: &[u8]) -> Vec<u8> {
     lines.filter(|line| !line.starts_with(b"bash: warning: setlocale:")).flatten().copied().collect()
 }
 
+/// A word that a shell reads back as it is.
+pub fn quoted(word: &str) -> String {
+    String::from_utf8_lossy(&quoted_bytes(word.as_bytes())).into_owned()
+}
+
+/// The same of what need not be text.
+pub fn quoted_bytes(word: &[u8]) -> Vec<u8> {
+    let mut quoted = b"'".to_vec();
+    for byte in word {
+        match byte {
+            b'\'' => quoted.extend(b"'\\''"),
+            byte => quoted.push(*byte),
+        }
+    }
+    quoted.push(b'\'');
+    quoted
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -72,15 +72,15 @@ impl About {
         .flatten()
         .map(|text| Deb822::from_str_relaxed(&text).0)
         .collect();
-        let value = |said: &Option<String>, field: &str, directive: &str| {
+        let value = |said: &Option<String>, field: Option<&str>, directive: &str| {
             let text = said
                 .clone()
-                .or_else(|| controls.iter().find_map(|control| in_control(control, package, field)))
+                .or_else(|| controls.iter().find_map(|control| in_control(control, package, field?)))
                 .or_else(|| Some(conf.get(directive).to_owned()))
                 .unwrap_or_default();
             Some(text.trim().to_owned()).filter(|text| !text.is_empty())
         };
-        let maintainer = value(&said.maintainer, "Maintainer", "PACKAGE_MAINTAINER")
+        let maintainer = value(&said.maintainer, Some("Maintainer"), "PACKAGE_MAINTAINER")
             .or_else(from_environment)
             .ok_or_else(|| Problem::NoMaintainer(id.to_string()))?;
         if !is_mailbox(&maintainer) {
@@ -90,7 +90,7 @@ impl About {
             Some(text) if text.contains('\n') => Err(Problem::SeveralLines { what, text }),
             value => Ok(value),
         };
-        let description = value(&said.description, "Description", "PACKAGE_DESCRIPTION");
+        let description = value(&said.description, Some("Description"), "PACKAGE_DESCRIPTION");
         let (synopsis, rest) = match &description {
             Some(text) => text.split_once('\n').unwrap_or((text, "")),
             None => ("", ""),
@@ -104,10 +104,10 @@ impl About {
             maintainer,
             synopsis,
             extended: wrapped(rest),
-            section: one_line("section", value(&said.section, "Section", "PACKAGE_SECTION"))?
+            section: one_line("section", value(&said.section, Some("Section"), "PACKAGE_SECTION"))?
                 .unwrap_or_else(|| "kernel".into()),
-            homepage: one_line("homepage", value(&said.homepage, "Homepage", "PACKAGE_HOMEPAGE"))?,
-            license: one_line("licence", value(&said.license, "License", "PACKAGE_LICENSE"))?.or(macros.license),
+            homepage: one_line("homepage", value(&said.homepage, Some("Homepage"), "PACKAGE_HOMEPAGE"))?,
+            license: one_line("licence", value(&said.license, None, "PACKAGE_LICENSE"))?.or(macros.license),
             rights: if macros.notices.is_empty() { macros.authors } else { macros.notices },
         })
     }
@@ -242,7 +242,7 @@ pub struct Template {
 
 impl Template {
     /// The one of this machine, if there is one.
-    pub fn find(paths: &Paths, id: &Id, stem: &str, kernels: &str, time: u64) -> Option<Self> {
+    pub fn find(paths: &Paths, id: &Id, stem: &str, kernels: &str, date: &str) -> Option<Self> {
         let top = paths.etc().join("template-dkms-mkdeb");
         let dir =
             Some(top.join("debian")).filter(|dir| dir.is_dir()).or_else(|| Some(top).filter(|dir| dir.is_dir()))?;
@@ -252,7 +252,7 @@ impl Template {
             ("MODULE_VERSION", id.version.clone()),
             ("MODULE_NAME", id.name.clone()),
             ("KERNEL_VERSION", kernels.to_owned()),
-            ("DATE_STAMP", date(time).unwrap_or_default()),
+            ("DATE_STAMP", date.to_owned()),
         ];
         Some(Self { dir, names })
     }

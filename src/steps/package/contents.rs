@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use md5::{Digest, Md5};
 
 use crate::steps::pack::Pack;
+use crate::system::digest::hex;
 use crate::system::files::At;
 
 /// What of a source is about its history or its packaging, and serves nobody who builds it.
@@ -147,12 +148,7 @@ fn is_no_program(path: &Path) -> bool {
 
 /// A digest as it is written in packages.
 pub fn md5(bytes: &[u8]) -> String {
-    hexadecimal(&Md5::digest(bytes))
-}
-
-/// Bytes in hexadecimal.
-pub fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Md5::digest(bytes))
 }
 
 #[cfg(test)]

@@ -115,7 +115,7 @@ pub fn without_epoch(version: &str) -> &str {
     version.split_once(':').map_or(version, |(_, rest)| rest)
 }
 
-/// Whether the name of a document says that it is Debian's: a version with a revision is of a package that is not native.
+/// Where the changelog is; of a version with a revision it is Debian's, for such a package is not native.
 pub fn changelog_path(package: &str, version: &str) -> std::path::PathBuf {
     let name = if version.contains('-') { "changelog.Debian.gz" } else { "changelog.gz" };
     Path::new("usr/share/doc").join(package).join(name)

@@ -7,7 +7,6 @@ use std::io::{self, Write};
 use flate2::{Compression, GzBuilder};
 
 use super::Packaging;
-use super::about::date;
 
 /// Licences whose texts every Debian system has in /usr/share/common-licenses, by how their short names begin.
 pub const COMMON: [(&str, &str); 9] = [
@@ -25,23 +24,16 @@ pub const COMMON: [(&str, &str); 9] = [
 /// A licence text that is longer is something else.
 const LONGEST_TEXT: usize = 1 << 17;
 
-/// The changelog: the source's own or the template's if it is of this version, or else one that says where the package
-/// comes from.
-pub fn changelog(package: &Packaging) -> io::Result<String> {
-    let version = format!("({})", package.version);
-    let is_of_it = |text: &String| text.lines().next().is_some_and(|line| line.contains(&version));
-    let brought = package.template_text("changelog").or_else(|| package.debian_text("changelog"));
-    if let Some(text) = brought.filter(is_of_it) {
-        return Ok(text);
-    }
-    Ok(format!(
-        "{} ({}) unstable; urgency=medium\n\n  * Packaged from {} by dkms.\n\n -- {}  {}\n",
-        package.name,
-        package.version,
-        package.id,
-        package.about.maintainer,
-        date(package.time)?
-    ))
+/// The changelog: the source's own or the template's, if it is of this package and version, or else one that says where
+/// the package comes from.
+pub fn changelog(package: &Packaging) -> String {
+    let Packaging { id, name, version, about, date, .. } = package;
+    let first = format!("{name} ({version}) ");
+    let brought = [package.template_text("changelog"), package.debian_text("changelog")];
+    brought.into_iter().flatten().find(|text| text.starts_with(&first)).unwrap_or_else(|| {
+        let maintainer = &about.maintainer;
+        format!("{first}unstable; urgency=medium\n\n  * Packaged from {id} by dkms.\n\n -- {maintainer}  {date}\n")
+    })
 }
 
 /// A document as it is shipped.
@@ -53,12 +45,9 @@ pub fn compressed(text: &str) -> io::Result<Vec<u8>> {
 
 /// Whose the source is and what others may do with it: the source's own file, the template's, or what the modules say.
 /// Of licences in `common` the text is not repeated.
-///
-/// # Errors
-/// None but of date(1), which is asked for the year.
-pub fn copyright(package: &Packaging, common: &[(&str, &str)]) -> io::Result<String> {
+pub fn copyright(package: &Packaging, common: &[(&str, &str)]) -> String {
     if let Some(text) = package.debian_text("copyright").or_else(|| package.template_text("copyright")) {
-        return Ok(text);
+        return text;
     }
     let about = &package.about;
     let license = about.license.as_deref().map_or_else(|| "unknown".to_owned(), short_name);
@@ -73,7 +62,7 @@ pub fn copyright(package: &Packaging, common: &[(&str, &str)]) -> io::Result<Str
     }
     // Those that brought no year get the one of the files.
     if !rights[0].starts_with(|c: char| c.is_ascii_digit()) {
-        rights[0] = format!("{} {}", year(package.time)?, rights[0]);
+        rights[0] = format!("{} {}", year(&package.date), rights[0]);
     }
     text += &format!("\nFiles: *\nCopyright: {}\nLicense: {license}\n", rights.join("\n           "));
     for line in license_text(package, &license, common).lines() {
@@ -82,12 +71,12 @@ pub fn copyright(package: &Packaging, common: &[(&str, &str)]) -> io::Result<Str
             line => format!(" {line}\n"),
         };
     }
-    Ok(text)
+    text
 }
 
-fn year(time: u64) -> io::Result<String> {
-    let date = date(time)?;
-    Ok(date.split_whitespace().nth(3).unwrap_or_default().to_owned())
+/// The year of a date of RFC 5322: `Thu, 01 Jan 1970 00:00:00 +0000`.
+fn year(date: &str) -> &str {
+    date.split_whitespace().nth(3).unwrap_or_default()
 }
 
 /// What MODULE_LICENSE says (Documentation/process/license-rules.rst), as a short name of Debian's.

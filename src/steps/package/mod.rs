@@ -64,13 +64,13 @@ pub struct Packaging<'a> {
     /// The machine.
     pub site: &'a Site,
     /// The module.
-    pub id: &'a Id,
+    pub id: Id,
     /// Its source.
     pub source: PathBuf,
     /// The dkms.conf that speaks for it.
     pub conf: PathBuf,
     /// The kernels whose modules go with it.
-    pub targets: &'a [Target],
+    pub targets: Vec<Target>,
     /// Whether the source does.
     pub content: Content,
     /// The package's name.
@@ -81,6 +81,8 @@ pub struct Packaging<'a> {
     pub about: About,
     /// The time of all that is in it, in seconds since 1970.
     pub time: u64,
+    /// The same as RFC 5322 has it.
+    pub date: String,
     template: Option<Template>,
 }
 
@@ -91,22 +93,36 @@ impl<'a> Packaging<'a> {
     /// Names that packages cannot have, versions that `manager` does not take, and a maintainer that nobody named.
     pub fn new(
         site: &'a Site,
-        id: &'a Id,
+        id: Id,
         (conf, file): (&Conf, &Path),
-        (content, targets): (Content, &'a [Target]),
+        (content, targets): (Content, Vec<Target>),
         (suffix, manager): (&str, Manager),
         said: &Stated,
     ) -> Result<Self> {
-        let link = site.tree.source_link(id);
+        let link = site.tree.source_link(&id);
         let source = fs::canonicalize(&link).doing(cannot("read", &link))?;
         let time = pack::time(&source);
-        let stem = stem(id)?;
+        let date = about::date(time).doing(|| "Cannot run date".into())?;
+        let stem = stem(&id)?;
         let name = if stem.ends_with(suffix) { stem.clone() } else { format!("{stem}{suffix}") };
-        let version = version(id, said, manager)?;
+        let version = version(&id, said, manager)?;
         let kernels: Vec<&str> = targets.iter().map(|target| target.release.as_str()).collect();
-        let template = Template::find(&site.paths, id, &stem, &kernels.join(" "), time);
-        let about = About::find(said, id, &name, &source, conf, template.as_ref())?;
-        Ok(Self { site, id, source, conf: file.to_owned(), targets, content, name, version, about, time, template })
+        let template = Template::find(&site.paths, &id, &stem, &kernels.join(" "), &date);
+        let about = About::find(said, &id, &name, &source, conf, template.as_ref())?;
+        Ok(Self {
+            site,
+            id,
+            source,
+            conf: file.to_owned(),
+            targets,
+            content,
+            name,
+            version,
+            about,
+            time,
+            date,
+            template,
+        })
     }
 
     /// The same for a package of another name.
@@ -165,8 +181,8 @@ impl<'a> Packaging<'a> {
         }
         let inside = Inside {
             site: self.site,
-            id: self.id,
-            targets: self.targets,
+            id: &self.id,
+            targets: &self.targets,
             content: Content::BinariesOnly,
             conf: &self.conf,
             logs: false,
@@ -207,8 +223,8 @@ impl<'a> Packaging<'a> {
         Ok(Deb {
             fields,
             scripts: vec![
-                ("postinst", script("postinst", scripts::dkms_postinst(&self.name, self.id))),
-                ("prerm", script("prerm", scripts::dkms_prerm(self.id))),
+                ("postinst", script("postinst", scripts::dkms_postinst(&self.name, &self.id))),
+                ("prerm", script("prerm", scripts::dkms_prerm(&self.id))),
             ],
             contents,
             time: self.time,
@@ -267,9 +283,9 @@ impl<'a> Packaging<'a> {
     /// Changelog, copyright and what the template has to tell.
     fn add_documents(&self, contents: &mut Contents) -> io::Result<()> {
         let dir = Path::new("usr/share/doc").join(&self.name);
-        let changelog = documents::compressed(&documents::changelog(self)?)?;
+        let changelog = documents::compressed(&documents::changelog(self))?;
         contents.add(deb::changelog_path(&self.name, &self.version), Entry::Bytes { bytes: changelog, program: false });
-        contents.text(dir.join("copyright"), &documents::copyright(self, &documents::COMMON)?);
+        contents.text(dir.join("copyright"), &documents::copyright(self, &documents::COMMON));
         if let Some(text) = self.template_text("README.Debian") {
             contents.text(dir.join("README.Debian"), &text);
         }

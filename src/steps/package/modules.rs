@@ -15,7 +15,7 @@ use super::{Packaging, scripts};
 use crate::error::Result;
 use crate::error::package::Problem;
 use crate::model::conf::{Conf, Module};
-use crate::model::kernel::COMPRESSIONS;
+use crate::model::kernel::{COMPRESSIONS, Kernel};
 use crate::model::module::Target;
 use crate::system::dpkg;
 use crate::system::paths::with_suffix;
@@ -67,9 +67,10 @@ impl Packaging<'_> {
     /// The modules that were built for a kernel, each with its place below the kernel's directory.
     ///
     /// # Errors
-    /// One that dkms.conf names and that was not built.
-    pub fn built_modules(&self, target: &Target, conf: &Conf) -> Result<Vec<(PathBuf, String)>> {
-        let built = self.site.tree.module_dir(self.id, target);
+    /// One that dkms.conf wants for this kernel and that was not built.
+    pub fn built_modules(&self, kernel: &Kernel, conf: &Conf) -> Result<Vec<(PathBuf, String)>> {
+        let target = &kernel.target;
+        let built = self.site.tree.module_dir(&self.id, target);
         let find = |module: &Module| {
             let plain = built.join(format!("{}.ko", module.dest_name));
             let compressed = COMPRESSIONS.iter().map(|(suffix, _)| with_suffix(&plain, suffix));
@@ -77,8 +78,9 @@ impl Packaging<'_> {
             let name = file.file_name()?.to_string_lossy().into_owned();
             Some((file, format!("{}/{name}", module.dest_location.trim_matches('/'))))
         };
-        let missing = || Problem::nothing_built(self.id, target);
-        conf.modules.iter().map(|module| Ok(find(module).ok_or_else(missing)?)).collect()
+        let missing = || Problem::nothing_built(&self.id, target);
+        let wanted = conf.included(kernel).ok_or_else(missing)?;
+        wanted.into_iter().map(|module| Ok(find(module).ok_or_else(missing)?)).collect()
     }
 
     /// The package of these modules for one kernel.

@@ -97,8 +97,8 @@ impl Packaging<'_> {
                     format!("- Packaged from {} by dkms.", self.id),
                     time,
                 )
-                .post_trans_script(script(scripts::rpm_posttrans(&self.name, self.id)))
-                .pre_uninstall_script(script(scripts::rpm_preun(self.id)))
+                .post_trans_script(script(scripts::rpm_posttrans(&self.name, &self.id)))
+                .pre_uninstall_script(script(scripts::rpm_preun(&self.id)))
                 .requires(shell)
                 .requires(Dependency::greater_eq("dkms", DKMS));
         if self.content != Content::BinariesOnly {
@@ -126,7 +126,7 @@ impl Packaging<'_> {
     fn add_files(&self, mut builder: PackageBuilder) -> io::Result<PackageBuilder> {
         let licenses = Path::new("usr/share/licenses").join(&self.name);
         let mut contents = self.dkms_contents()?;
-        contents.text(licenses.join("copyright"), &documents::copyright(self, &[])?);
+        contents.text(licenses.join("copyright"), &documents::copyright(self, &[]));
         for (path, entry) in contents.iter().filter(|(path, _)| !OF_OTHERS.iter().any(|dir| *path == Path::new(dir))) {
             let not_named = || io::Error::other(format!("{} is not UTF-8", path.display()));
             let place = FileOptions::new(format!("/{}", path.to_str().ok_or_else(not_named)?));

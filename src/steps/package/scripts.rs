@@ -2,6 +2,7 @@
 //! Maintainer scripts.
 
 use crate::model::module::{Id, Target};
+use crate::system::shell::quoted;
 
 /// Registers and installs the package's module, as dh_dkms(1) has packages do it: whichever dkms is installed serves it.
 pub fn dkms_postinst(package: &str, id: &Id) -> String {
@@ -154,25 +155,4 @@ fi
 
 fn all_quoted(words: &[&str]) -> String {
     words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
-}
-
-/// For a shell, in quotes where a word needs them.
-pub fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.+~/:=@".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_quoted_where_a_shell_would_see_something_in_them() {
-        assert_eq!(quoted("0~1.2+x"), "0~1.2+x");
-        assert_eq!(quoted("a b's"), r"'a b'\''s'");
-        assert_eq!(quoted(""), "''");
-    }
 }

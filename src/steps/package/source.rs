@@ -9,10 +9,10 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use super::Packaging;
-use super::about::date;
-use super::contents::{Contents, Entry, hexadecimal, md5};
+use super::contents::{Contents, Entry, md5};
 use super::deb::{without_epoch, xz};
 use super::documents::{COMMON, changelog, copyright};
+use crate::system::digest::hex;
 
 /// What building the package takes; dh-sequence-dkms brings dh_dkms(1).
 const BUILD_DEPENDS: &str = "debhelper-compat (= 13), dh-sequence-dkms";
@@ -36,12 +36,12 @@ const RULES: &str = "#!/usr/bin/make -f\n\n%:\n\tdh $@\n\n# The source is for th
 /// What cannot be read.
 pub fn build(package: &Packaging) -> io::Result<Vec<(String, Vec<u8>)>> {
     let (name, version) = (&package.name, without_epoch(&package.version));
-    let log = changelog(package)?;
+    let log = changelog(package);
     let contents = contents(package, &log)?;
     let tarball = xz(package.time, |pack| contents.pack(pack, &format!("./{name}-{version}/"), |_, _| {}))?;
     let tarball = (format!("{name}_{version}.tar.xz"), tarball);
     let dsc = (format!("{name}_{version}.dsc"), dsc(package, &tarball).into_bytes());
-    let changes = changes(package, &log, &[&dsc, &tarball])?.into_bytes();
+    let changes = changes(package, &log, &[&dsc, &tarball]).into_bytes();
     Ok(vec![tarball, dsc, (format!("{name}_{version}_source.changes"), changes)])
 }
 
@@ -71,7 +71,7 @@ fn contents(package: &Packaging, log: &str) -> io::Result<Contents> {
     let _ = writeln!(control, "Description: {}", package.description(package.dkms_description()));
     contents.text("debian/changelog", log);
     contents.text("debian/control", &control);
-    contents.text("debian/copyright", &copyright(package, &COMMON)?);
+    contents.text("debian/copyright", &copyright(package, &COMMON));
     contents.text(format!("debian/{name}.dkms"), &format!("{source}/dkms.conf\n"));
     contents.text(format!("debian/{name}.install"), &install);
     contents.text("debian/source/format", "3.0 (native)\n");
@@ -102,10 +102,12 @@ fn dsc(package: &Packaging, tarball: &(String, Vec<u8>)) -> String {
     text + &checksums(&[tarball]) + &format!("Files:\n {}\n", md5_line(tarball, ""))
 }
 
-fn changes(package: &Packaging, log: &str, files: &[&(String, Vec<u8>)]) -> io::Result<String> {
-    let Packaging { name, version, about, .. } = package;
-    let mut text = format!("Format: 1.8\nDate: {}\nSource: {name}\n", date(package.time)?);
-    let _ = writeln!(text, "Architecture: source\nVersion: {version}\nDistribution: unstable\nUrgency: medium");
+fn changes(package: &Packaging, log: &str, files: &[&(String, Vec<u8>)]) -> String {
+    let Packaging { name, version, about, date, .. } = package;
+    let (distribution, urgency) = entry_line(log.lines().next().unwrap_or_default());
+    let mut text = format!("Format: 1.8\nDate: {date}\nSource: {name}\n");
+    let _ = writeln!(text, "Architecture: source\nVersion: {version}");
+    let _ = writeln!(text, "Distribution: {distribution}\nUrgency: {urgency}");
     let _ = writeln!(text, "Maintainer: {0}\nChanged-By: {0}", about.maintainer);
     // The entry's first line, and its text up to the line that is signed.
     let lines: Vec<&str> = log.lines().take_while(|line| !line.starts_with(" -- ")).collect();
@@ -120,7 +122,14 @@ fn changes(package: &Packaging, log: &str, files: &[&(String, Vec<u8>)]) -> io::
     for file in files {
         let _ = writeln!(text, " {}", md5_line(file, &format!("{} optional ", about.section)));
     }
-    Ok(text)
+    text
+}
+
+/// Distribution and urgency in `hello (0.1) unstable; urgency=medium`, the first line of deb-changelog(5).
+fn entry_line(line: &str) -> (&str, &str) {
+    let (before, options) = line.split_once(';').unwrap_or((line, ""));
+    let urgency = options.split(',').find_map(|option| option.trim().strip_prefix("urgency="));
+    (before.split_once(") ").map_or("unstable", |(_, distribution)| distribution.trim()), urgency.unwrap_or("medium"))
 }
 
 fn checksums(files: &[&(String, Vec<u8>)]) -> String {
@@ -128,10 +137,26 @@ fn checksums(files: &[&(String, Vec<u8>)]) -> String {
         let lines = files.iter().map(|(name, bytes)| format!(" {} {} {name}\n", digest(bytes), bytes.len()));
         format!("{title}:\n{}", lines.collect::<String>())
     };
-    list("Checksums-Sha1", &|bytes| hexadecimal(&Sha1::digest(bytes)))
-        + &list("Checksums-Sha256", &|bytes| hexadecimal(&Sha256::digest(bytes)))
+    list("Checksums-Sha1", &|bytes| hex(&Sha1::digest(bytes)))
+        + &list("Checksums-Sha256", &|bytes| hex(&Sha256::digest(bytes)))
 }
 
 fn md5_line((name, bytes): &(String, Vec<u8>), between: &str) -> String {
     format!("{} {} {between}{name}", md5(bytes), bytes.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_says_for_whom_it_is() {
+        for (line, expected) in [
+            ("hello (0.1) unstable; urgency=medium", ("unstable", "medium")),
+            ("hello (1:0.1-2) bookworm-backports; binary-only=yes, urgency=high", ("bookworm-backports", "high")),
+            ("hello", ("unstable", "medium")),
+        ] {
+            assert_eq!(entry_line(line), expected);
+        }
+    }
 }
