@@ -172,6 +172,11 @@ impl Site {
         (self.root && at.is_dir()).then_some(Mount::Empty { at })
     }
 
+    /// Whether modules may come from elsewhere.
+    pub fn fetches(&self) -> bool {
+        self.root && !self.framework.prebuilt.is_empty()
+    }
+
     /// The directory of a kernel's modules.
     pub fn modules(&self, release: &str) -> PathBuf {
         self.framework.install_tree.join(release)
