@@ -158,7 +158,9 @@ impl Packaging<'_> {
 /// Where the kernel's own package has its modules: dpkg does not know that these are two names of one directory.
 fn modules_dir(release: &str) -> &'static str {
     let old = format!("/lib/modules/{release}");
-    if dpkg::files(&format!("linux-image-{release}")).contains(&old) { "lib/modules" } else { "usr/lib/modules" }
+    // Whoever builds need not have the image, and its headers have their link in the same place.
+    let packages = [format!("linux-image-{release}"), dpkg::headers_package(release)];
+    if packages.iter().any(|it| dpkg::files(it).contains(&old)) { "lib/modules" } else { "usr/lib/modules" }
 }
 
 /// A release as part of a package's name.
