@@ -125,7 +125,7 @@ impl Packaging<'_> {
     /// The package that brings the modules for whatever kernel the kernel's meta package brings.
     ///
     /// It wants that meta package in the version that brings this kernel: as long as there is none for a newer kernel,
-    /// apt keeps the newer kernel back.
+    /// apt keeps the newer kernel back. It is protected, or `apt full-upgrade` would rather remove it.
     ///
     /// # Errors
     /// What cannot be read.
@@ -144,6 +144,7 @@ impl Packaging<'_> {
             meta.version
         );
         let mut fields = package.fields(&architecture(&target.arch), Some(depends));
+        fields.push(("Protected", "yes".into()));
         let text = format!(
             "This meta-package brings the modules of {} for the kernel of {}, and keeps a kernel back for which there are \
              none yet.",
