@@ -21,6 +21,7 @@ mod corpus;
 mod crowd;
 mod depmod;
 mod differential;
+mod fleet;
 mod fuzz;
 mod hooks;
 mod installed;

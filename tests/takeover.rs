@@ -277,6 +277,7 @@ const FILES: &str = "\
 644 root /usr/share/bash-completion/completions/dkms
 644 root /usr/share/dkms/etc/dkms/framework.conf
 644 root /usr/share/dkms/etc/modprobe.d/dkms.conf
+644 root /usr/share/doc/dkms-rs/FLEET.md.gz
 644 root /usr/share/doc/dkms-rs/changelog.gz
 644 root /usr/share/doc/dkms-rs/copyright
 644 root /usr/share/fish/vendor_completions.d/dkms.fish

@@ -53,6 +53,8 @@ pub enum Layer {
     Ours,
     /// With Debian's dkms.
     Peer,
+    /// With none, and without gcc, make and headers: its kernel is the older one.
+    Bare,
 }
 
 impl Layer {
@@ -69,6 +71,7 @@ impl Layer {
         match self {
             Layer::Ours => "ours",
             Layer::Peer => "peer",
+            Layer::Bare => "bare",
         }
     }
 }

@@ -125,7 +125,7 @@ impl Packaging<'_> {
     /// The package that brings the modules for whatever kernel the kernel's meta package brings.
     ///
     /// It wants that meta package in the version that brings this kernel: as long as there is none for a newer kernel,
-    /// apt keeps the newer kernel back.
+    /// apt keeps the newer kernel back. It is protected, or `apt full-upgrade` would rather remove it.
     ///
     /// # Errors
     /// What cannot be read.
@@ -144,6 +144,7 @@ impl Packaging<'_> {
             meta.version
         );
         let mut fields = package.fields(&architecture(&target.arch), Some(depends));
+        fields.push(("Protected", "yes".into()));
         let text = format!(
             "This meta-package brings the modules of {} for the kernel of {}, and keeps a kernel back for which there are \
              none yet.",
@@ -158,7 +159,9 @@ impl Packaging<'_> {
 /// Where the kernel's own package has its modules: dpkg does not know that these are two names of one directory.
 fn modules_dir(release: &str) -> &'static str {
     let old = format!("/lib/modules/{release}");
-    if dpkg::files(&format!("linux-image-{release}")).contains(&old) { "lib/modules" } else { "usr/lib/modules" }
+    // Whoever builds need not have the image, and its headers have their link in the same place.
+    let packages = [format!("linux-image-{release}"), dpkg::headers_package(release)];
+    if packages.iter().any(|it| dpkg::files(it).contains(&old)) { "lib/modules" } else { "usr/lib/modules" }
 }
 
 /// A release as part of a package's name.
