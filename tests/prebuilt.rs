@@ -318,6 +318,10 @@ fn an_export_adds_to_what_the_same_caller_has_signed() {
     assert!(before.lines().all(|line| after.contains(line)) && after.lines().count() == 3, "{before}{after}");
     root.sh("rm -r /srv/www/objects /var/cache/dkms; dkms build second/1 -k $K --force && dkms export --to /srv/www");
     root.says(&modules, "Module: second\n");
+    // What no list names goes when nobody can have an older one any more.
+    root.sh("touch /srv/www/objects/{old,new}.tar.zst /srv/www/objects/mine");
+    root.sh("touch -d '2 days ago' /srv/www/objects/*; touch /srv/www/objects/new.tar.zst; dkms export --to /srv/www");
+    root.says("ls /srv/www/objects | sed -E 's/[0-9a-f]{64}/KEY/'", "KEY.tar.zst\nmine\nnew.tar.zst\n");
     // Somebody else's is not signed over, and nothing is written.
     root.sh(
         &new_key("Other <other@example.org>", "never").replace("gpg ", "mkdir -m 700 /root/o; GNUPGHOME=/root/o gpg ")

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `export`: results as files that any web server can carry, with a signed list for each kernel. See [`manifest`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::commands::{Invocation, mktarball};
 use crate::error::export::Problem;
@@ -16,6 +17,7 @@ use crate::model::site::Site;
 use crate::model::store::{Made, Store};
 use crate::steps::object;
 use crate::steps::sign::{Signing, is_signed};
+use crate::system::directories::find;
 use crate::system::files::{At, replace_with_text};
 use crate::system::lock::Lock;
 use crate::system::output::{Block, Words};
@@ -48,8 +50,12 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
         }
         say.say(format!("List: {}", list.display()));
     }
+    place.tidy();
     Ok(())
 }
+
+/// How long an object stays that no list names any more.
+const LATECOMERS: Duration = Duration::from_secs(24 * 3600);
 
 /// A result, what it was made of, and its key.
 type Kept = (Origin, String, Made);
@@ -142,6 +148,23 @@ impl Place {
         }
         put(&list, &signed)?;
         Ok(list)
+    }
+
+    /// Removes the objects that no list names any more. Whoever has read an older list may still come for them, for a day.
+    fn tidy(&self) {
+        let lists = find(&self.dir, &mut |name| name == "manifest.asc");
+        let texts: Vec<String> = lists.iter().filter_map(|list| fs::read_to_string(list).ok()).collect();
+        let keys = texts.iter().flat_map(|text| text.lines()).filter_map(|line| line.strip_prefix("Key: "));
+        let named: BTreeSet<PathBuf> = keys.map(|key| self.dir.join(manifest::object(key))).collect();
+        let is_old = |file: &PathBuf| {
+            let changed = fs::metadata(file).and_then(|meta| meta.modified()).ok();
+            changed.and_then(|time| time.elapsed().ok()).is_some_and(|age| age > LATECOMERS)
+        };
+        let objects = find(&self.dir.join(manifest::OBJECTS), &mut |name| name.ends_with(manifest::OBJECT));
+        for file in objects.into_iter().filter(|file| !named.contains(file) && is_old(file)) {
+            // What stays takes room, no more.
+            fs::remove_file(&file).unwrap_or_else(|error| log::warn!("{}: {error}", file.display()));
+        }
     }
 
     /// What a list has beside `offers`. We do not sign what we have not signed before.

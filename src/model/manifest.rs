@@ -61,9 +61,14 @@ pub fn place(Target { release, arch }: &Target) -> String {
     format!("{release}/{arch}/manifest.asc")
 }
 
+/// The directory of the objects, and how their names end.
+pub const OBJECTS: &str = "objects";
+/// See [`OBJECTS`].
+pub const OBJECT: &str = ".tar.zst";
+
 /// Where an object is, below a place.
 pub fn object(key: &str) -> String {
-    format!("objects/{key}.tar.zst")
+    format!("{OBJECTS}/{key}{OBJECT}")
 }
 
 /// The list for a kernel, in the order in which it is looked through.
