@@ -34,6 +34,7 @@ mod postinst;
 mod powercut;
 mod progress;
 mod rebuild;
+mod remote_cache;
 mod rpm;
 mod same_ko;
 mod sandbox;

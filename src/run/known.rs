@@ -4,14 +4,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::IsTerminal;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::build::{Build, build_environment};
 use super::{Shared, finish};
 use crate::error::Result;
 use crate::model::compile_cache::CompileCache;
+use crate::model::exchange::Exchange;
 use crate::model::failures::Failure;
 use crate::model::inputs::{Inputs, Recipe};
 use crate::model::kernel::Kernel;
@@ -24,6 +25,7 @@ use crate::request::Request;
 use crate::steps::{Work, probes};
 use crate::system::digest::Notes;
 use crate::system::process::find_program;
+use crate::system::remote::Remote;
 
 /// What is looked at once for each kernel, and only when something is built for it.
 #[derive(Debug, Default)]
@@ -50,6 +52,10 @@ pub struct Known {
     store: Option<Store>,
     notes: Notes,
     kernels: HashMap<Target, OfKernel>,
+    /// What builders share.
+    remote: Option<Arc<Remote>>,
+    /// What other builders are to have of builds that ended.
+    exchanges: Mutex<Vec<Exchange>>,
 }
 
 impl Known {
@@ -59,6 +65,8 @@ impl Known {
             store: Store::of(site),
             notes: Notes::new(site.root.then(|| site.framework.cache_tree.join("digests"))),
             kernels: steps.iter().map(|step| (step.kernel.target.clone(), OfKernel::default())).collect(),
+            remote: site.framework.compile_cache_remote.as_ref().map(|address| Arc::new(Remote::new(address))),
+            exchanges: Mutex::default(),
         }
     }
 }
@@ -145,7 +153,7 @@ impl Shared<'_> {
 
     /// The compile cache of a kernel.
     pub(super) fn compile_cache(&self, kernel: &Kernel) -> Option<&CompileCache> {
-        let look = || CompileCache::for_kernel(self.site, kernel, &self.known.notes);
+        let look = || CompileCache::for_kernel(self.site, kernel, &self.known.notes, self.known.remote.clone());
         self.known.kernels.get(&kernel.target)?.compile_cache.get_or_init(look).as_ref()
     }
 
@@ -186,6 +194,25 @@ impl Shared<'_> {
         match self.start(self.pool.queue(Duration::MAX)) {
             Ok(_token) => self.ask_probes(kernel, cache),
             Err(error) => log::warn!("{error}"),
+        }
+    }
+
+    /// What a build that ended, well or not, has for other builders.
+    pub(super) fn keep_for_builders(&self, exchanges: Vec<Exchange>) {
+        self.known.exchanges.lock().unwrap_or_else(PoisonError::into_inner).extend(exchanges);
+    }
+
+    /// Gives it to them, while what was built is installed.
+    pub(super) fn give_to_builders(&self) {
+        let exchanges = std::mem::take(&mut *self.known.exchanges.lock().unwrap_or_else(PoisonError::into_inner));
+        exchanges.into_iter().for_each(Exchange::give);
+    }
+
+    /// Tells a person why nothing was shared with other builders.
+    pub(super) fn tell_of_remote(&self) {
+        let why = self.known.remote.as_ref().and_then(|remote| remote.why_not());
+        if let Some(why) = why.filter(|_| std::io::stderr().is_terminal()) {
+            self.site.output.block().complain(format!("The shared compile cache {why}\n"));
         }
     }
 

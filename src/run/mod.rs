@@ -136,6 +136,7 @@ pub fn run(site: &Site, request: &Request, plan: &Plan) -> Result<Vec<Outcome>> 
     shared.remember();
     if builds > 0 {
         shared.tell_of_ccache();
+        shared.tell_of_remote();
     }
     outcomes
 }
@@ -204,6 +205,7 @@ impl Shared<'_> {
             });
             self.blocks[index].rest();
             self.set(index, Progress::Made(Box::new(made)));
+            self.give_to_builders();
         }
     }
 
@@ -340,6 +342,7 @@ impl Shared<'_> {
             let build = Build::new(work, &workshop, &token, environment, cache)?;
             let built = build.run(signing);
             let after = if built.is_ok() { build.post_build() } else { Ok(()) };
+            self.keep_for_builders(build.take_exchanges());
             if built.is_ok() && after.is_ok() {
                 self.keep_made(key.as_deref(), &step.id, build);
             }

@@ -20,6 +20,9 @@ pub const LARGEST: u64 = 64 << 20;
 /// How long a connection, or the next bytes of an answer, may take.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 
+/// What is said of one that keeps others waiting.
+const SILENT: &str = "it does not answer";
+
 /// One that keeps things.
 pub trait Upstream: Debug + Send + Sync {
     /// What is kept by this name.
@@ -73,23 +76,28 @@ impl Remote {
         let answered = question();
         self.answered.store(true, Ordering::Relaxed);
         answered.map_err(|error| {
-            self.give_up(&error.to_string());
+            match error.kind() {
+                io::ErrorKind::TimedOut => self.give_up(SILENT),
+                _ => self.give_up(&error.to_string()),
+            }
             Off
         })
     }
 
+    /// Nobody asks again, unless it has answered by now.
+    pub fn has_to_answer(&self) {
+        if !self.answered.load(Ordering::Relaxed) {
+            self.give_up(SILENT);
+        }
+    }
+
     /// Nobody asks again, because of this.
-    pub fn give_up(&self, why: &str) {
+    fn give_up(&self, why: &str) {
         let mut trouble = self.trouble();
         if trouble.is_none() {
             log::warn!("{} is not used: {why}", self.name);
             *trouble = Some(format!("{} is not used: {why}", self.name));
         }
-    }
-
-    /// Whether the first question was answered, by whatever.
-    pub fn has_answered(&self) -> bool {
-        self.answered.load(Ordering::Relaxed)
     }
 
     /// Why nobody asks any more.
@@ -120,7 +128,7 @@ mod tests {
         drop(listener);
         for scheme in ["redis", "http"] {
             let remote = Remote::new(&Address::parse(&format!("{scheme}://u:secret@127.0.0.1:{port}")).expect("one"));
-            assert!(!remote.has_answered() && remote.why_not().is_none());
+            assert_eq!(remote.why_not(), None);
             assert_eq!(remote.get("module", "name", soon()), Err(Off));
             let why = remote.why_not().expect("an error");
             assert!(why.starts_with(&format!("{scheme}://127.0.0.1:{port} is not used: ")), "{why}");
@@ -129,6 +137,9 @@ mod tests {
             listener.set_nonblocking(true)?;
             assert_eq!(remote.put("module", "name", b"", soon()), Err(Off));
             assert!(listener.accept().is_err(), "asked again");
+            // It did answer, by an error.
+            remote.has_to_answer();
+            assert_eq!(remote.why_not().as_ref(), Some(&why));
             assert!(!format!("{remote:?} {why}").contains("secret"));
         }
         Ok(())
