@@ -163,9 +163,8 @@ impl Share {
 
     /// The names that are on the list now.
     fn list(&self, within: Duration) -> Result<Vec<String>, Off> {
-        let bytes = self.remote.get(&self.owner, &self.list, Instant::now() + within)?.unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes);
-        Ok(text.lines().filter(|name| is_object(name)).take(MOST_NAMES).map(str::to_owned).collect())
+        let list = self.remote.get(&self.owner, &self.list, Instant::now() + within)?;
+        Ok(names(&list.unwrap_or_default()))
     }
 
     /// Where the build finds an object: nobody sees half of one there.
@@ -216,6 +215,12 @@ impl Share {
         }
         Ok(given)
     }
+}
+
+/// The names on a list. Whatever else another machine may put there is passed over.
+pub fn names(list: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(list);
+    text.lines().filter(|name| is_object(name)).take(MOST_NAMES).map(str::to_owned).collect()
 }
 
 /// The list after a build: what it used comes first.

@@ -8,19 +8,25 @@ use std::os::unix::fs::symlink;
 
 /// One that keeps everything, and notes what is asked.
 #[derive(Debug, Default, Clone)]
-struct Shelves(Arc<Mutex<(BTreeMap<String, Vec<u8>>, Vec<String>)>>);
+struct Shelves(Arc<Mutex<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    things: BTreeMap<String, Vec<u8>>,
+    asked: Vec<String>,
+}
 
 impl Upstream for Shelves {
     fn get(&self, owner: &str, name: &str, _: Instant) -> io::Result<Option<Vec<u8>>> {
         let mut shelves = hold(&self.0);
-        shelves.1.push(format!("get {name}"));
-        Ok(shelves.0.get(&format!("{owner} {name}")).cloned())
+        shelves.asked.push(format!("get {name}"));
+        Ok(shelves.things.get(&format!("{owner} {name}")).cloned())
     }
 
     fn put(&self, owner: &str, name: &str, bytes: &[u8], _: Instant) -> io::Result<()> {
         let mut shelves = hold(&self.0);
-        shelves.1.push(format!("put {name}"));
-        shelves.0.insert(format!("{owner} {name}"), bytes.to_vec());
+        shelves.asked.push(format!("put {name}"));
+        shelves.things.insert(format!("{owner} {name}"), bytes.to_vec());
         Ok(())
     }
 }
@@ -32,7 +38,7 @@ impl Shelves {
 
     /// What was asked since it was asked last.
     fn asked(&self) -> Vec<String> {
-        std::mem::take(&mut hold(&self.0).1)
+        std::mem::take(&mut hold(&self.0).asked)
     }
 }
 
@@ -93,7 +99,7 @@ fn nothing_goes_either_way_that_is_there_already() -> io::Result<()> {
     let asked = shelves.asked();
     assert_eq!(asked[3..], [format!("put {MANIFEST}"), "get list".into(), "put list".into()]);
     // What the server lost is given again.
-    hold(&shelves.0).0.remove(&format!("module {OBJECT}"));
+    hold(&shelves.0).things.remove(&format!("module {OBJECT}"));
     let fourth = begin(&shelves, "module", dir.path(), "two")?;
     write(&dir.path().join("two"), OBJECT, b"object")?;
     fourth.give();
@@ -119,7 +125,7 @@ fn only_objects_are_given_and_no_link_is_followed() -> io::Result<()> {
         fs::write(at(other), "not this")?;
     }
     exchange.give();
-    let kept: Vec<String> = hold(&shelves.0).0.keys().cloned().collect();
+    let kept: Vec<String> = hold(&shelves.0).things.keys().cloned().collect();
     assert_eq!(kept, [format!("module {}", name("0")), "module list".to_owned()]);
     Ok(())
 }
@@ -131,8 +137,8 @@ fn a_list_of_anything_brings_objects_only() -> io::Result<()> {
     let list = format!(
         "../../etc/passwdR\n\nR\n\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}R\nlist\n{many}{OBJECT}\n"
     );
-    hold(&shelves.0).0.insert("module list".into(), [list.as_bytes(), b"\xff\0\n"].concat());
-    hold(&shelves.0).0.insert(format!("module {OBJECT}"), b"object".to_vec());
+    hold(&shelves.0).things.insert("module list".into(), [list.as_bytes(), b"\xff\0\n"].concat());
+    hold(&shelves.0).things.insert(format!("module {OBJECT}"), b"object".to_vec());
     let exchange = begin(&shelves, "module", dir.path(), "one")?;
     assert_eq!(found(&exchange, OBJECT).as_deref(), Some(&b"object"[..]));
     assert_eq!(shelves.asked(), ["get list", &format!("get {OBJECT}")]);

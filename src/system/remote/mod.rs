@@ -13,6 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use address::{Address, Protocol};
+pub use redis::answer;
 
 /// What is kept is no larger than this.
 pub const LARGEST: u64 = 64 << 20;

@@ -102,8 +102,8 @@ fn say(connection: &mut BufReader<Timed>, words: &[&[u8]]) -> io::Result<Option<
     answer(connection)
 }
 
-/// Reads one answer; none for a value that is not there.
-fn answer(from: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
+/// Reads one answer of Redis; none for a value that is not there.
+pub fn answer(from: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     let wrong = || io::Error::new(ErrorKind::InvalidData, "this is no answer of Redis");
     let mut line = Vec::new();
     from.take(LONGEST_LINE).read_until(b'\n', &mut line)?;
