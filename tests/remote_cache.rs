@@ -88,6 +88,8 @@ fn what_one_builder_compiled_another_has_from_redis_under_the_same_name_only() {
     assert!(hits >= 3 && misses == 0, "{hits} hits, {misses} misses");
     // It had nothing to give.
     root.says("redis info commandstats | grep cmdstat_set:; true", "");
+    // Settings that are closed to somebody are none of his.
+    root.says("setpriv --reuid 65534 --regid 65534 --clear-groups dkms status pair 2>&1", "pair/1, $K, $A: built\n");
     // The same under another name is another package's.
     build(&mut root, "other");
     let (_, misses) = counts(&mut root, "/srv/second", "other");
