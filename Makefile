@@ -25,7 +25,7 @@ check:
 	@$(MAKE) --no-print-directory lint
 	cargo test --locked --lib --bins
 	@$(MAKE) --no-print-directory deb
-	lintian --fail-on error,warning target/deb/dkms-rs_*.deb
+	lintian --fail-on error,warning target/deb/dkms-rs*.deb
 	tests/throwaway prepare ours
 	tests/throwaway prepare peer
 	tests/throwaway prepare bench-ours
@@ -72,7 +72,7 @@ lint:
 # dpkg-buildpackage writes beside its tree, so it gets a copy that has target/deb beside it. The
 # unit tests are left to `make check`.
 sources := $(shell find Cargo.toml Cargo.lock LICENSE src hooks etc debian -type f \
-	-not -path 'debian/dkms-rs/*' -not -path 'debian/.debhelper/*')
+	-not -path 'debian/dkms-rs*/*' -not -path 'debian/.debhelper/*')
 
 deb: target/deb/built
 

@@ -145,16 +145,16 @@ pub struct Arguments {
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
     /// The section that a package belongs to [default: kernel]
-    #[arg(long, value_name = "SECTION")]
+    #[arg(long, value_name = "SECTION", hide_short_help = true)]
     section: Option<String>,
     /// Where the module comes from
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", hide_short_help = true)]
     homepage: Option<String>,
     /// The licence of the source, by its short name
-    #[arg(long, alias = "licence", value_name = "NAME")]
+    #[arg(long, alias = "licence", value_name = "NAME", hide_short_help = true)]
     license: Option<String>,
     /// A package's version [default: the module's]
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", hide_short_help = true)]
     package_version: Option<String>,
     /// Tell a plan as JSON
     ///
@@ -164,6 +164,20 @@ pub struct Arguments {
     /// Build what a job of a plan says; - for standard input
     #[arg(long, value_name = "FILE")]
     from_plan: Option<PathBuf>,
+    /// The directory that results are exported to
+    #[arg(long, value_name = "DIRECTORY")]
+    to: Option<PathBuf>,
+    /// Who signs the lists of what is exported [default: gpg's]
+    ///
+    /// Any name by which gpg(1) knows a key of the caller's.
+    #[arg(long, value_name = "KEY")]
+    gpg_key: Option<String>,
+    /// Sign the modules that are exported
+    ///
+    /// With this machine's key: for machines whose kernels know that one. Without it each machine signs what it gets by
+    /// its own.
+    #[arg(long)]
+    sign_modules: bool,
     /// The status of what hooks could not install, and nothing else
     #[arg(long)]
     failed: bool,
@@ -187,6 +201,7 @@ Actions:
   mkbmdeb         put what is built for -k into a package without the source
   mkrpm           what mkdeb makes, for rpm
   plan            what is not built yet, as jobs for build --from-plan
+  export          put what was built where other machines find it
   generate_mok    make the key pair that modules are signed with
   kernel_postinst, kernel_preinst, kernel_prerm
                   what the kernel packages' hooks do, for the kernel given by -k
@@ -197,7 +212,7 @@ Examples:
   dkms remove hello/0.1 --all
   dkms status
 
-See dkms(8) for dkms.conf, framework.conf and exit codes.";
+See dkms(8) for dkms.conf, framework.conf, exit codes, and more of what packages may say.";
 
 /// The usage, below an error.
 fn usage() -> String {
@@ -355,6 +370,9 @@ impl Arguments {
                 license: self.license.take(),
                 version: self.package_version.take(),
             },
+            to: self.to.take(),
+            gpg_key: self.gpg_key.take(),
+            sign_modules: self.sign_modules,
             all: self.all,
             failed: self.failed,
             json: self.json,
@@ -454,7 +472,7 @@ impl Arguments {
         // A package of the source is for all kernels alike, and has modules in it only where somebody wants that.
         let packs_source = matches!(invocation.action, Action::Mkdeb | Action::Mkdsc | Action::Mkrpm);
         let packs_source = packs_source && invocation.content != Content::BinariesOnly;
-        if kernels.is_empty() && (packs_source || invocation.action == Action::Plan) {
+        if kernels.is_empty() && (packs_source || matches!(invocation.action, Action::Plan | Action::Export)) {
             return Ok(());
         }
         if kernels.is_empty() {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What can go wrong, in the words and with the exit codes that callers of dkms rely on.
 
+pub mod export;
 pub mod package;
 pub mod tarball;
 
@@ -234,6 +235,28 @@ pub enum Error {
         /// Kernel and architecture.
         kernel: String,
     },
+    /// A module that is to come from elsewhere is not there.
+    #[error(
+        "Module {id} for kernel {kernel} is not to be had, and {instead}.\n{why}.\nTry again when it is there: dkms install {id} -k \
+         {release}"
+    )]
+    NotPrebuilt {
+        /// Module and version.
+        id: String,
+        /// Kernel and architecture.
+        kernel: String,
+        /// The kernel.
+        release: String,
+        /// Why it is not built here, as a clause.
+        instead: &'static str,
+        /// Place by place.
+        why: String,
+        /// The exit code: that of a build that fails, or that is not tried.
+        code: u8,
+    },
+    /// Something is wrong with what is to be exported.
+    #[error(transparent)]
+    Export(#[from] export::Problem),
     /// Something is wrong with a tarball.
     #[error(transparent)]
     Tarball(#[from] tarball::Problem),
@@ -291,10 +314,12 @@ impl Error {
             Self::Excluded { .. } => 77,
             Self::PreInstallFailed => 101,
             Self::BuildScriptFailed { code, .. } | Self::ScriptFailed { code, .. } => u8::try_from(*code).unwrap_or(1),
+            Self::Export(problem) => problem.code(),
             Self::Tarball(problem) => problem.code(),
             Self::Package(problem) => problem.code(),
             Self::Usage { code, .. }
             | Self::Said { code, .. }
+            | Self::NotPrebuilt { code, .. }
             | Self::FailedBefore { code }
             | Self::Critical { code } => *code,
         }

@@ -53,12 +53,19 @@ fn arrived(site: &Site, release: Option<String>, occasion: Occasion) -> Result<(
         ..Options::default()
     };
     let kernel = Kernel::new(site, &target, None, None);
-    if !kernel.has_headers() {
+    // Who gets modules from elsewhere needs no headers; but with them all is done when they come.
+    let can_do_without = site.fetches() && !they_come(site, &kernel, &options);
+    if !kernel.has_headers() && !can_do_without {
         return without_headers(site, &kernel, &options, occasion);
     }
     site.need_root()?;
     let ended = autoinstall::run(site, slice::from_ref(&target), &options);
     policy::rescue(site, &options, ended, &target, || plan::wanted(site, &options, &target))
+}
+
+/// Whether a kernel's headers come in the run of apt that brings the kernel.
+fn they_come(site: &Site, kernel: &Kernel, options: &Options) -> bool {
+    options.initramfs_follows && dpkg::is_coming(&site.paths, &dpkg::headers_package(&kernel.target.release))
 }
 
 /// Says what is missing, and what brings it.
@@ -74,7 +81,7 @@ fn without_headers(site: &Site, kernel: &Kernel, options: &Options, occasion: Oc
         return Ok(());
     }
     let package = dpkg::headers_package(&target.release);
-    if options.initramfs_follows && dpkg::is_coming(&site.paths, &package) {
+    if they_come(site, kernel, options) {
         say.say(format!("They come with {package}, which is about to be installed."));
         return Ok(());
     }

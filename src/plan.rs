@@ -32,7 +32,7 @@ pub enum Verdict {
     PassedOver(String),
     /// Install what is built already.
     Install,
-    /// Build, and whatever the goal asks for after it.
+    /// Build, or get what was built, and whatever the goal asks for after it.
     Build,
     /// Undo what was done, as far as the goal says.
     Undo,
@@ -130,7 +130,7 @@ impl Plan {
         let ids = named(site, request, target);
         let built = ids.iter().all(|id| site.tree.state(id, target) >= State::Built);
         let words = match request.announced {
-            Announced::Initial => passed_over(&Kernel::new(site, target, None, None), built),
+            Announced::Initial => passed_over(&Kernel::new(site, target, None, None), built || site.fetches()),
             _ => None,
         };
         let read: Vec<Id> = ids.iter().filter(|id| words.is_none() && !done(id)).cloned().collect();
@@ -180,7 +180,7 @@ impl Plan {
             .into_iter()
             .map(|(id, reading)| (id, reading.conf.as_ref().map(Conf::depends).unwrap_or_default(), reading))
             .collect();
-        if !waiting.is_empty() {
+        if !waiting.is_empty() && !site.fetches() {
             Kernel::new(site, target, request.options.headers.as_deref(), request.options.config.as_deref())
                 .need_headers()?;
         }
@@ -292,7 +292,7 @@ fn leftovers(site: &Site, request: &Request) -> Vec<(String, Target)> {
     left
 }
 
-/// Why a package that is being configured does not build for a kernel. What came with it, built already, takes no headers.
+/// Why a package that is being configured does not build for a kernel. What is built elsewhere takes no headers.
 fn passed_over(kernel: &Kernel, built: bool) -> Option<String> {
     let release = &kernel.target.release;
     if release.contains("BOOT") {
@@ -332,9 +332,14 @@ fn judge(
         );
         return Err(Error::Excluded { id: id.to_string(), kernel: kernel.target.to_string() });
     }
-    check_source(&site.tree.source_link(id))?;
-    kernel.need_headers()?;
+    can_be_built(site, id, kernel)?;
     Ok(Verdict::Build)
+}
+
+/// Whether a build can be tried, or its result perhaps be had without.
+fn can_be_built(site: &Site, id: &Id, kernel: &Kernel) -> Result<()> {
+    check_source(&site.tree.source_link(id))?;
+    if site.fetches() { Ok(()) } else { kernel.need_headers() }
 }
 
 /// What an automatic installation would have to do for one kernel, whether or not it can: modules, and each one's

@@ -32,6 +32,7 @@ mod parallel;
 mod plan;
 mod postinst;
 mod powercut;
+mod prebuilt;
 mod progress;
 mod rebuild;
 mod remote_cache;

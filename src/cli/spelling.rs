@@ -7,7 +7,7 @@
 use crate::error::Result;
 
 /// Long options that take a value, longest match first where one begins as another does.
-const LONG_VALUES: [&str; 19] = [
+const LONG_VALUES: [&str; 21] = [
     "--module",
     "--kernelver",
     "--templatekernel",
@@ -27,11 +27,13 @@ const LONG_VALUES: [&str; 19] = [
     "--licence",
     "--package-version",
     "--from-plan",
+    "--to",
+    "--gpg-key",
 ];
 
 const SHORT_VALUES: [&str; 6] = ["-m", "-v", "-k", "-a", "-c", "-j"];
 
-const FLAGS: [&str; 14] = [
+const FLAGS: [&str; 15] = [
     "--force",
     "--force-version-override",
     "--all",
@@ -45,6 +47,7 @@ const FLAGS: [&str; 14] = [
     "--source-only",
     "--failed",
     "--json",
+    "--sign-modules",
     "--quiet",
 ];
 

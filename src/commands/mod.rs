@@ -4,6 +4,7 @@
 pub mod add;
 pub mod autoinstall;
 pub mod build;
+pub mod export;
 pub mod generate_mok;
 pub mod kernel;
 pub mod ldtarball;
@@ -51,6 +52,7 @@ pub enum Action {
     Mkbmdeb,
     Mkrpm,
     Plan,
+    Export,
     Status,
     GenerateMok,
     KernelPreinst,
@@ -60,7 +62,7 @@ pub enum Action {
 
 impl Action {
     /// All of them, in the order in which they are listed.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Add,
         Self::Remove,
         Self::Build,
@@ -76,6 +78,7 @@ impl Action {
         Self::Mkbmdeb,
         Self::Mkrpm,
         Self::Plan,
+        Self::Export,
         Self::Status,
         Self::GenerateMok,
         Self::KernelPreinst,
@@ -101,6 +104,7 @@ impl Action {
             Self::Mkbmdeb => "mkbmdeb",
             Self::Mkrpm => "mkrpm",
             Self::Plan => "plan",
+            Self::Export => "export",
             Self::Status => "status",
             Self::GenerateMok => "generate_mok",
             Self::KernelPreinst => "kernel_preinst",
@@ -116,7 +120,7 @@ impl Action {
 
     /// Whether dkms 3.4.3 does not have it.
     pub fn is_new(self) -> bool {
-        matches!(self, Self::Mkdeb | Self::Mkdsc | Self::Mkbmdeb | Self::Mkrpm | Self::Plan)
+        matches!(self, Self::Mkdeb | Self::Mkdsc | Self::Mkbmdeb | Self::Mkrpm | Self::Plan | Self::Export)
     }
 
     /// Whether it is one of the three that the kernel's own hooks call.
@@ -146,6 +150,12 @@ pub struct Invocation {
     pub targets: Vec<Target>,
     /// What a package says of itself.
     pub about: Stated,
+    /// `--to`: the directory that results are exported to.
+    pub to: Option<PathBuf>,
+    /// `--gpg-key`: who signs the lists of what is exported.
+    pub gpg_key: Option<String>,
+    /// `--sign-modules`: what is exported is signed here.
+    pub sign_modules: bool,
     /// Whether all kernels are meant for which something is built.
     pub all: bool,
     /// `--failed`: `status` tells only of what could not be installed.
@@ -173,6 +183,9 @@ impl Invocation {
             content: Content::default(),
             targets: Vec::new(),
             about: Stated::default(),
+            to: None,
+            gpg_key: None,
+            sign_modules: false,
             all: false,
             failed: false,
             json: false,
@@ -234,6 +247,7 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
         Action::Mkbmdeb => packages::mkbmdeb(site, invocation),
         Action::Mkrpm => packages::mkrpm(site, invocation),
         Action::Plan => plan::run(site, invocation),
+        Action::Export => export::run(site, invocation),
     }
 }
 

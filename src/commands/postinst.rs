@@ -132,7 +132,7 @@ fn install(site: &Site, mut request: Request) -> Result<()> {
         }
         request.targets = vec![left.remove(0)];
     }
-    if request.options.unattended {
+    if request.options.unattended && !site.fetches() {
         name_headers(site, &plan);
     }
     policy::settle(site, &request.options, &plan, &outcomes, report::last_failure(&outcomes))
@@ -181,12 +181,14 @@ fn wants_autoinstall(site: &Site, id: &Id) -> bool {
     question.answer().is_ok_and(|conf| !conf.get("AUTOINSTALL").is_empty())
 }
 
-/// The kernels to build for: all that have a build directory, or the running one and the newest. What came with the
-/// package, built already, needs no such directory.
+/// The kernels to build for: all that have a build directory, or the running one and the newest. What is built elsewhere,
+/// and came with the package or can be had, needs no such directory.
 fn releases(site: &Site, id: &Id, arch: &str, upgrade: bool, say: &Block) -> Vec<String> {
     let tree = &site.framework.install_tree;
     let can_be_had = |name: &String| {
-        tree.join(name).join("build").exists() || site.tree.module_dir(id, &Target::new(name, arch)).is_dir()
+        tree.join(name).join("build").exists()
+            || site.tree.module_dir(id, &Target::new(name, arch)).is_dir()
+            || (site.fetches() && tree.join(name).join("kernel").is_dir())
     };
     let all = || names(tree).into_iter().filter(can_be_had).collect::<Vec<_>>();
     if site.framework.autoinstall_all_kernels {

@@ -9,7 +9,7 @@ use crate::model::module::Id;
 use crate::system::regex::{self, Match};
 use crate::system::shell::Values;
 
-pub use question::Question;
+pub use question::{Question, overrides};
 
 /// The directives; whatever else a dkms.conf sets is forgotten.
 pub(crate) const DIRECTIVES: &[&str] = &[

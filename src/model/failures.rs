@@ -79,6 +79,7 @@ impl Failure {
         let why = match error {
             Error::BuildFailed { tools, .. } if !tools.is_empty() => error.hint(),
             Error::NoHeaders { .. } => Some("the kernel's headers are not installed".into()),
+            Error::NotPrebuilt { instead, .. } => Some(format!("it is not to be had, and {instead}")),
             _ => said,
         };
         let why = why.or_else(|| error.to_string().lines().next().map(str::to_owned));

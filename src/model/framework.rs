@@ -45,6 +45,11 @@ pub(crate) const NAMES: &[&str] = &[
     REMOTE,
     "result_store",
     "result_store_size",
+    "prebuilt",
+    "prebuilt_signed_by",
+    "prebuilt_timeout",
+    "on_miss",
+    "on_miss_wait",
     "on_failure",
     "critical_modules",
     "build_memory",
@@ -123,6 +128,14 @@ pub struct Framework {
     pub result_store: bool,
     /// How large all that is kept may become, in bytes.
     pub result_store_size: u64,
+    /// Places that have modules which were built elsewhere, as URLs.
+    pub prebuilt: Vec<String>,
+    /// The keyring with the keys that those are signed by.
+    pub prebuilt_signed_by: PathBuf,
+    /// How long such a place may be silent.
+    pub prebuilt_timeout: Duration,
+    /// What is done about a module that no place has.
+    pub on_miss: OnMiss,
     /// How much of the machine a command of a build may take.
     pub build_limits: Limits,
     /// What hooks and packages' scripts do about a module that could not be installed.
@@ -130,6 +143,17 @@ pub struct Framework {
     /// Modules without which this machine shall not boot, besides those that its root file system stands on; `none` for
     /// not even these.
     pub critical_modules: Vec<String>,
+}
+
+/// What is done about a module that could be had from elsewhere, and is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnMiss {
+    /// It is built here.
+    Build,
+    /// It is waited for, no longer than this.
+    Wait(Duration),
+    /// It is not installed.
+    Fail,
 }
 
 /// What the kernel's hooks and packages' scripts do about a module that could not be installed.
@@ -222,6 +246,14 @@ impl Framework {
             secrets: Vec::new(),
             result_store: not_off("result_store"),
             result_store_size: size(values.get("result_store_size")).unwrap_or(1 << 30),
+            prebuilt: values.get("prebuilt").split_whitespace().map(str::to_owned).collect(),
+            prebuilt_signed_by: path("prebuilt_signed_by", "/etc/dkms/prebuilt.gpg"),
+            prebuilt_timeout: duration(values.get("prebuilt_timeout")).unwrap_or(Duration::from_secs(30)),
+            on_miss: match values.get("on_miss") {
+                "wait" => OnMiss::Wait(duration(values.get("on_miss_wait")).unwrap_or(Duration::from_secs(15 * 60))),
+                "fail" => OnMiss::Fail,
+                _ => OnMiss::Build,
+            },
             on_failure: match values.get("on_failure") {
                 "original" => OnFailure::Original,
                 _ => OnFailure::Continue,
@@ -246,11 +278,15 @@ impl Framework {
 fn misspelt(values: &Values) -> String {
     type Means = fn(&str) -> bool;
     let is_size: (&str, Means) = ("a size, such as 500M", |text| size(text).is_some());
+    let is_time: (&str, Means) = ("a time, such as 90s, 30m or 12h", |text| duration(text).is_some());
     let keys = [
         ("on_failure", ("\"continue\" or \"original\"", (|text| matches!(text, "continue" | "original")) as Means)),
+        ("on_miss", ("\"build\", \"wait\" or \"fail\"", |text| matches!(text, "build" | "wait" | "fail"))),
+        ("on_miss_wait", is_time),
+        ("prebuilt_timeout", is_time),
         ("build_memory", is_size),
         ("build_processes", ("a number", |text| text.parse::<u64>().is_ok())),
-        ("build_time", ("a time, such as 90s, 30m or 12h", |text| duration(text).is_some())),
+        ("build_time", is_time),
         ("build_disk_reserve", is_size),
         ("compile_cache_size", is_size),
         (REMOTE, ("an address, such as redis://:PASSWORD@HOST", |text| Address::parse(text).is_some())),

@@ -4,9 +4,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::Path;
-
-use memchr::memmem;
 
 use crate::model::conf::Conf;
 use crate::model::headers::Headers;
@@ -14,6 +11,7 @@ use crate::model::kernel::Kernel;
 use crate::model::module::{Id, Target};
 use crate::model::options::Options;
 use crate::model::site::Site;
+use crate::model::source::Source;
 use crate::model::tools;
 use crate::model::tree::State;
 use crate::system::digest::{self, Digest, Notes, Tree};
@@ -83,11 +81,11 @@ impl Inputs {
         })
     }
 
-    /// The key of what a build will make.
-    pub fn key(&self, recipe: &Recipe) -> io::Result<String> {
+    /// The key of what a build will make of the source.
+    pub fn key(&self, recipe: &Recipe, source: &Source) -> io::Result<String> {
         let Recipe { site, options, id, kernel, conf, environment } = recipe;
         let Target { release, arch } = &kernel.target;
-        let mut key = Digest::new("result 1");
+        let mut key = Digest::new("result 2");
         key.add(crate::VERSION).add(&self.headers).add(&self.tools);
         key.add(&id.name).add(&id.version).add(release).add(arch);
         for path in [&kernel.build_dir, &kernel.config, site.tree.root(), &site.framework.source_tree] {
@@ -102,14 +100,9 @@ impl Inputs {
         for (name, value) in kernel.toolchain().variables() {
             key.add(name).add(value);
         }
-        let mut around = looks_around(conf, release);
-        let source = Tree::walk(&fs::canonicalize(site.tree.source_link(id))?)?;
-        key.add(source.content_seen(|name, text| around |= is_makefile(name) && runs_programs(text))?);
-        let ours = site.paths.etc().join(&id.name);
-        if ours.is_dir() {
-            key.add(Tree::walk(&ours)?.content()?);
-        }
-        for depended in self.depends(recipe) {
+        key.add(&source.content);
+        let around = source.runs_programs || looks_around(conf, release);
+        for depended in recipe.depends() {
             for dir in [site.tree.module_dir(&depended, &kernel.target), site.tree.source_link(&depended)] {
                 key.add(Tree::walk(&fs::canonicalize(dir)?)?.content()?);
             }
@@ -129,10 +122,12 @@ impl Inputs {
         }
         Ok(key.finish())
     }
+}
 
+impl Recipe<'_> {
     /// The modules that are built upon, where they are built.
-    fn depends(&self, recipe: &Recipe) -> Vec<Id> {
-        let Recipe { site, conf, kernel, .. } = recipe;
+    pub fn depends(&self) -> Vec<Id> {
+        let Recipe { site, conf, kernel, .. } = self;
         let built = |id: &Id| site.tree.state(id, &kernel.target) >= State::Built;
         conf.depends().iter().flat_map(|name| site.tree.called(name)).filter(built).collect()
     }
@@ -158,16 +153,6 @@ fn looks_around(conf: &Conf, release: &str) -> bool {
             && !command.contains([';', '&', '|', '(', '`', '$', '<', '>'])
     };
     scripts || conf.make(release).is_some_and(|command| !plain(command))
-}
-
-fn is_makefile(name: &Path) -> bool {
-    let name = name.file_name().unwrap_or_default().to_string_lossy();
-    name.contains("akefile") || name.starts_with("Kbuild") || name.ends_with(".mk") || name.ends_with(".mak")
-}
-
-/// Whether a Makefile has its words from programs.
-fn runs_programs(text: &[u8]) -> bool {
-    ["$(shell", "${shell", "!=", "pkg-config"].iter().any(|word| memmem::find(text, word.as_bytes()).is_some())
 }
 
 /// Whether a variable of the caller's can be seen in what is built.
@@ -209,17 +194,5 @@ mod tests {
         }
         assert!(!looks_around(&conf(&[]), "6.1"));
         assert!(looks_around(&conf(&[("PRE_BUILD", 0, "configure")]), "6.1"));
-    }
-
-    #[test]
-    fn makefiles_may_have_their_words_from_programs() {
-        for (name, text, runs) in [
-            ("Makefile", "obj-m := a.o\n", false),
-            ("src/Kbuild", "V := $(shell uname -r)\n", true),
-            ("a.mk", "X != date\n", true),
-            ("a.c", "if (a != b) {}", false),
-        ] {
-            assert_eq!(is_makefile(Path::new(name)) && runs_programs(text.as_bytes()), runs, "{name}");
-        }
     }
 }

@@ -26,7 +26,7 @@ pub struct Kernel {
     pub target: Target,
     /// The kernel's build directory: its headers.
     pub build_dir: PathBuf,
-    /// The configuration: `--config`, else auto.conf, else .config.
+    /// The configuration: `--config`, else auto.conf, else .config; the one in /boot for modules that were built elsewhere.
     pub config: PathBuf,
     /// The directory of its modules.
     pub modules: PathBuf,
@@ -43,7 +43,14 @@ impl Kernel {
         let build_dir = headers.map_or_else(|| modules.join("build"), Path::to_owned);
         let config = config.map(Path::to_owned).unwrap_or_else(|| {
             let auto = build_dir.join("include/config/auto.conf");
-            if auto.exists() { auto } else { build_dir.join(".config") }
+            let own = site.paths.boot().join(format!("config-{}", target.release));
+            if auto.exists() {
+                auto
+            } else if site.fetches() && !build_dir.exists() && own.exists() {
+                own
+            } else {
+                build_dir.join(".config")
+            }
         });
         Self {
             target: target.clone(),

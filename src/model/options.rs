@@ -36,6 +36,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// Whether nothing was said by which a build would come out otherwise than on any day.
+    pub fn are_everyday(&self) -> bool {
+        self.conf.is_none() && self.headers.is_none() && self.config.is_none() && self.directives.is_empty()
+    }
+
     /// The directives as variables for a package's programs.
     ///
     /// Not MAKE: make would run that for every `$(MAKE)` in a makefile.

@@ -176,6 +176,11 @@ impl Site {
         caches.into_iter().chain(secrets.map(hide)).collect()
     }
 
+    /// Whether modules may come from elsewhere.
+    pub fn fetches(&self) -> bool {
+        self.root && !self.framework.prebuilt.is_empty()
+    }
+
     /// The directory of a kernel's modules.
     pub fn modules(&self, release: &str) -> PathBuf {
         self.framework.install_tree.join(release)

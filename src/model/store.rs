@@ -8,9 +8,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
+use crate::model::module::{Id, Target};
+use crate::model::origin::Origin;
 use crate::model::site::Site;
 use crate::system::digest;
 use crate::system::directories::{by_age, find};
@@ -21,6 +23,8 @@ use crate::system::scratch::Scratch;
 /// What a build made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Made {
+    /// What it was made of, where other machines can tell.
+    pub origin: Option<Origin>,
     /// What it told: the descriptions of its commands, in their order.
     pub told: Vec<String>,
     /// Its files by their names below `TREE/M/V/K/A`, the log among them.
@@ -35,8 +39,14 @@ pub struct Store {
     limit: u64,
 }
 
-const MANIFEST: &str = "manifest";
-const FILES: &str = "files";
+/// The name of the list of all that is in a result.
+pub const MANIFEST: &str = "manifest";
+
+/// Where the log is among a result's files.
+pub const LOG: &str = "log/make.log";
+
+/// The directory of its files.
+pub const FILES: &str = "files";
 
 impl Store {
     /// The store of this machine; none where it is not wanted, or where builds are not kept apart: what they saw is not
@@ -51,7 +61,7 @@ impl Store {
     pub fn get(&self, key: &str) -> Option<Made> {
         let dir = self.root.join(key);
         let manifest = fs::read_to_string(dir.join(MANIFEST)).ok()?;
-        let made = read(&dir, key, &manifest);
+        let made = Made::read(key, &manifest, |name| fs::read(dir.join(FILES).join(name)).ok());
         match &made {
             // Used now: others go first.
             Some(_) => drop(fs::File::open(&dir).and_then(|dir| dir.set_modified(SystemTime::now()))),
@@ -69,24 +79,28 @@ impl Store {
         let scratch = Scratch::new(self.root.parent().unwrap_or(&self.root))?;
         let new = scratch.path().join(key);
         fs::create_dir(&new).at(&new)?;
-        let mut manifest = format!("key {key}\n");
-        for told in &made.told {
-            manifest.push_str(&format!("told {told}\n"));
-        }
+        let manifest = made.manifest(key)?;
         for (name, bytes) in &made.files {
-            if name.to_str().is_none_or(|name| name.contains('\n')) {
-                return Err(io::Error::other(format!("{name:?} cannot be noted")));
-            }
             let file = new.join(FILES).join(name);
             file.parent().map_or(Ok(()), fs::create_dir_all).at(&file)?;
             fs::write(&file, bytes).at(&file)?;
-            manifest.push_str(&format!("file {} {}\n", digest::of(bytes), name.display()));
         }
         let file = new.join(MANIFEST);
         fs::write(&file, manifest).at(&file)?;
         publish(&new, &self.root.join(key))?;
         self.collect();
         Ok(())
+    }
+
+    /// The keys of all that is kept, of what was used last first.
+    pub fn keys(&self) -> Vec<String> {
+        let name = |dir: &PathBuf| Some(dir.file_name()?.to_str()?.to_owned());
+        by_age(&self.root).iter().rev().filter_map(name).collect()
+    }
+
+    /// What an entry was made of, by its own word.
+    pub fn origin(&self, key: &str) -> Option<Origin> {
+        origin(&fs::read_to_string(self.root.join(key).join(MANIFEST)).ok()?)
     }
 
     /// Makes room: what was longest not used goes until the rest is within the limit.
@@ -106,28 +120,71 @@ impl Store {
     }
 }
 
-/// An entry with all its files, if each is what the manifest says.
-fn read(dir: &Path, key: &str, manifest: &str) -> Option<Made> {
-    let mut lines = manifest.lines();
-    if lines.next()?.strip_prefix("key ")? != key || !manifest.ends_with('\n') {
-        return None;
-    }
-    let mut made = Made::default();
-    for line in lines {
-        match line.split_once(' ')? {
-            ("told", told) => made.told.push(told.to_owned()),
-            ("file", rest) => {
-                let (known, name) = rest.split_once(' ')?;
-                let bytes = fs::read(dir.join(FILES).join(name)).ok()?;
-                if digest::of(&bytes) != known {
-                    return None;
-                }
-                made.files.insert(name.into(), bytes);
+impl Made {
+    /// The list of all that is in it.
+    pub fn manifest(&self, key: &str) -> io::Result<String> {
+        let mut manifest = format!("key {key}\n");
+        let mut add = |word: &str, value: &str| {
+            if value.contains('\n') {
+                return Err(io::Error::other(format!("{value:?} cannot be noted")));
             }
-            _ => return None,
+            manifest.push_str(&format!("{word} {value}\n"));
+            Ok(())
+        };
+        if let Some(Origin { id, target, kernel_version, source }) = &self.origin {
+            let known = [&id.name, &id.version, &target.release, &target.arch, kernel_version, source];
+            ORIGIN.iter().zip(known).try_for_each(|(word, value)| add(word, value))?;
         }
+        self.told.iter().try_for_each(|told| add("told", told))?;
+        for (name, bytes) in &self.files {
+            let name = name.to_str().ok_or_else(|| io::Error::other(format!("{name:?} cannot be noted")))?;
+            add("file", &format!("{} {name}", digest::of(bytes)))?;
+        }
+        Ok(manifest)
     }
-    Some(made)
+
+    /// What stands under a key, with all its files, if each is what the manifest says.
+    pub fn read(key: &str, manifest: &str, mut file: impl FnMut(&str) -> Option<Vec<u8>>) -> Option<Self> {
+        let mut lines = manifest.lines();
+        if lines.next()?.strip_prefix("key ")? != key || !manifest.ends_with('\n') {
+            return None;
+        }
+        let mut made = Self { origin: origin(manifest), ..Self::default() };
+        for line in lines {
+            match line.split_once(' ')? {
+                ("told", told) => made.told.push(told.to_owned()),
+                ("file", rest) => {
+                    let (known, name) = rest.split_once(' ')?;
+                    if !Path::new(name).components().all(|part| matches!(part, Component::Normal(_))) {
+                        return None;
+                    }
+                    let bytes = file(name)?;
+                    if digest::of(&bytes) != known {
+                        return None;
+                    }
+                    made.files.insert(name.into(), bytes);
+                }
+                (word, _) if ORIGIN.contains(&word) => {}
+                _ => return None,
+            }
+        }
+        Some(made)
+    }
+}
+
+/// What the manifest says of an origin, word by word.
+const ORIGIN: [&str; 6] = ["module", "version", "kernel", "arch", "kernel-version", "source"];
+
+fn origin(manifest: &str) -> Option<Origin> {
+    let mut values =
+        ORIGIN.map(|word| manifest.lines().find_map(|line| line.strip_prefix(word)?.strip_prefix(' '))).into_iter();
+    let mut next = || values.next()?.map(str::to_owned);
+    Some(Origin {
+        id: Id::new(next()?, next()?),
+        target: Target::new(next()?, next()?),
+        kernel_version: next()?,
+        source: next()?,
+    })
 }
 
 #[cfg(test)]
@@ -135,7 +192,10 @@ mod tests {
     use super::*;
 
     fn made(text: &str) -> Made {
+        let target = Target::new("6.1", "x86_64");
+        let origin = Origin { id: Id::new("a", "1 0"), target, kernel_version: "2".into(), source: "s".into() };
         Made {
+            origin: Some(origin),
             told: vec!["Building module(s)".into()],
             files: BTreeMap::from([
                 ("module/a b.ko".into(), text.as_bytes().to_vec()),
@@ -156,14 +216,19 @@ mod tests {
         assert_eq!(store.get("k"), None);
         store.put("k", &made("one"))?;
         assert_eq!(store.get("k"), Some(made("one")));
+        assert_eq!(store.origin("k"), made("one").origin);
         store.put("k", &made("two"))?;
         assert_eq!(store.get("k"), Some(made("two")));
         // Under a key that is not its own.
         fs::rename(store.root.join("k"), store.root.join("other"))?;
         assert_eq!(store.get("other"), None);
-        for (file, text) in
-            [("files/module/a b.ko", "evil"), ("manifest", "key k\nfile"), ("manifest", "key k\nfile x")]
-        {
+        let outside = format!("key k\nfile {} ../manifest\n", digest::of(b""));
+        for (file, text) in [
+            ("files/module/a b.ko", "evil"),
+            ("manifest", "key k\nfile"),
+            ("manifest", "key k\nfile x"),
+            ("manifest", &outside),
+        ] {
             store.put("k", &made("one"))?;
             fs::write(store.root.join("k").join(file), text)?;
             assert_eq!(store.get("k"), None, "{file}");

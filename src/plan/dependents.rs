@@ -6,10 +6,9 @@ use crate::model::module::{Id, Target};
 use crate::model::site::Site;
 use crate::model::tree::State;
 use crate::plan::reading::Reading;
-use crate::plan::{Plan, Step, Verdict};
+use crate::plan::{Plan, Step, Verdict, can_be_built};
 use crate::request::{Announced, Goal, Request};
 use crate::steps::dependents::is_outdated;
-use crate::steps::prepare::check_source;
 use crate::system::output::Block;
 
 impl Plan {
@@ -36,7 +35,7 @@ impl Plan {
             let depends = conf.depends();
             let before = |&index: &usize| depends.contains(&self.steps[index].id.name);
             let after = (begin..self.steps.len()).filter(before).collect();
-            let ready = check_source(&site.tree.source_link(&id)).and_then(|()| reading.kernel.need_headers());
+            let ready = can_be_built(site, &id, &reading.kernel);
             let verdict = ready.map_or_else(Verdict::Refused, |()| Verdict::Build);
             self.steps.push(Step {
                 conf: Some(conf),

@@ -16,7 +16,7 @@ use crate::error::{Doing, Error, Result, cannot};
 use crate::model::compile_cache::{CompileCache, Share};
 use crate::model::exchange::Exchange;
 use crate::model::kernel::{Toolchain, is_module_file};
-use crate::model::store::Made;
+use crate::model::store::{LOG, Made};
 use crate::steps::Work;
 use crate::steps::logged::{self, Told};
 use crate::steps::prepare::Workshop;
@@ -90,7 +90,7 @@ impl<'a> Build<'a> {
             return Err(io::Error::other(format!("{} is not kept: its modules are not stripped", self.work.id)));
         }
         let mut made = self.made.into_inner().unwrap_or_else(PoisonError::into_inner);
-        made.files.insert(PathBuf::from(finish::LOG), fs::read(&self.workshop.log)?);
+        made.files.insert(PathBuf::from(LOG), fs::read(&self.workshop.log)?);
         Ok(made)
     }
 

@@ -9,18 +9,15 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Doing, Result, cannot};
 use crate::model::conf::Module;
-use crate::model::store::Made;
+use crate::model::store::{LOG, Made};
 use crate::steps::prepare::Workshop;
 use crate::steps::scripts::Script;
-use crate::steps::sign::Signing;
+use crate::steps::sign::{Signing, is_signed};
 use crate::steps::{Work, compress, logged};
 use crate::system::modinfo::{ModInfo, is_relocatable_elf};
 use crate::system::output::Words;
 use crate::system::side_by_side;
 use crate::system::tokens::JobToken;
-
-/// Where the log is among a result's files.
-pub const LOG: &str = "log/make.log";
 
 /// Where a module is among a result's files, before it is compressed.
 pub fn place(module: &Module) -> PathBuf {
@@ -51,7 +48,10 @@ pub fn modules(
         let Some(bytes) = files.get(&place(module)) else { return Ok((None, words)) };
         let file = workshop.result.join(place(module));
         put(&file, bytes)?;
-        signing.sign(&file, bytes, &build_dir.join(module.built_file()), &mut words)?;
+        // What came signed from elsewhere stays as it came.
+        if !is_signed(bytes) {
+            signing.sign(&file, bytes, &build_dir.join(module.built_file()), &mut words)?;
+        }
         compress::compress(&file, suffix, &site.framework.compress_opts, &mut words);
         Ok((problem(work, &module.built_file(), bytes), words))
     };

@@ -3,33 +3,41 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::build::{Build, build_environment};
 use super::{Shared, finish};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::compile_cache::CompileCache;
+use crate::model::conf::Module;
 use crate::model::exchange::Exchange;
 use crate::model::failures::Failure;
+use crate::model::framework::OnMiss;
 use crate::model::inputs::{Inputs, Recipe};
 use crate::model::kernel::Kernel;
 use crate::model::module::{Id, Target};
+use crate::model::origin::Origin;
 use crate::model::site::Site;
+use crate::model::source::Source;
 use crate::model::store::{Made, Store};
 use crate::model::tree::State;
 use crate::plan::{Step, Verdict};
 use crate::request::Request;
+use crate::steps::fetch::{Identity, Places};
 use crate::steps::{Work, probes};
 use crate::system::digest::Notes;
+use crate::system::dpkg;
 use crate::system::process::find_program;
 use crate::system::remote::Remote;
 
 /// What is looked at once for each kernel, and only when something is built for it.
 #[derive(Debug, Default)]
 struct OfKernel {
+    /// Its package's.
+    version: OnceLock<Option<String>>,
     inputs: OnceLock<Option<Inputs>>,
     compile_cache: OnceLock<Option<CompileCache>>,
     asked: AtomicBool,
@@ -46,10 +54,11 @@ pub enum Asking {
     Not,
 }
 
-/// The store, and what is known of kernels.
+/// The store, what others have, and what is known of kernels.
 #[derive(Debug)]
 pub struct Known {
     store: Option<Store>,
+    places: Option<Places>,
     notes: Notes,
     kernels: HashMap<Target, OfKernel>,
     /// What builders share.
@@ -58,30 +67,48 @@ pub struct Known {
     exchanges: Mutex<Vec<Exchange>>,
 }
 
+/// How long what a place does not have is not asked for again.
+const ASK_AGAIN: Duration = Duration::from_secs(15);
+
+/// Whether it has every module that is wanted.
+fn is_complete(made: &Made, work: &Work) -> bool {
+    let has = |module: &Module| made.files.contains_key(&finish::place(module));
+    work.conf.included(work.kernel).is_some_and(|modules| modules.into_iter().all(has))
+}
+
 impl Known {
     /// Nothing yet, of the kernels of these steps.
-    pub fn new(site: &Site, steps: &[Step]) -> Self {
-        Self {
+    pub fn new(site: &Site, steps: &[Step]) -> Result<Self> {
+        let builds = steps.iter().any(|step| matches!(step.verdict, Verdict::Build));
+        Ok(Self {
             store: Store::of(site),
+            places: if builds { Places::of(site)? } else { None },
             notes: Notes::new(site.root.then(|| site.framework.cache_tree.join("digests"))),
             kernels: steps.iter().map(|step| (step.kernel.target.clone(), OfKernel::default())).collect(),
             remote: site.framework.compile_cache_remote.as_ref().map(|address| Arc::new(Remote::new(address))),
             exchanges: Mutex::default(),
-        }
+        })
     }
 }
 
 impl Known {
-    /// The key of what a build will make.
-    fn key(&self, work: &Work, environment: &BTreeMap<String, String>) -> Option<String> {
+    /// By what the result of a build will be known.
+    fn identity(&self, work: &Work, environment: &BTreeMap<String, String>) -> Identity {
         let Work { site, options, id, kernel, conf, .. } = *work;
+        let recipe = Recipe { site, options, id, kernel, conf, environment };
+        let unknown = |error: &io::Error| log::info!("{id} is not kept: {error}");
+        let Ok(source) = Source::of(site, id).inspect_err(unknown) else { return Identity::default() };
+        let Some(known) = self.kernels.get(&kernel.target) else { return Identity::default() };
+        let version = known.version.get_or_init(|| dpkg::kernel_version(&kernel.target.release));
+        let origin = version.as_ref().filter(|_| options.are_everyday());
+        let origin = origin.and_then(|version| Origin::of(&recipe, &source, version).inspect_err(unknown).ok());
         let look = || {
             let looked = Inputs::of(kernel, &self.notes);
             looked.inspect_err(|error| log::info!("nothing is kept for {}: {error}", kernel.target.release)).ok()
         };
-        let inputs = self.kernels.get(&kernel.target)?.inputs.get_or_init(look).as_ref()?;
-        let key = inputs.key(&Recipe { site, options, id, kernel, conf, environment });
-        key.inspect_err(|error| log::info!("{id} is not kept: {error}")).ok()
+        let inputs = known.inputs.get_or_init(look).as_ref();
+        let key = inputs.and_then(|inputs| inputs.key(&recipe, &source).inspect_err(unknown).ok());
+        Identity { key, origin }
     }
 
     /// Where results of a module are kept: not of one whose builds may depend on anything.
@@ -90,36 +117,38 @@ impl Known {
     }
 }
 
-/// The builds among the steps that cannot be spared, and the keys of what they will make, where there are any: the store
-/// has no results under them. Of those that build upon others only the ones that can be done at once.
+/// The builds among the steps that cannot be spared, and the keys of what they will make, where there are any: neither the
+/// store nor any other place has them. Of those that build upon others only the ones that can be done at once.
 pub fn missing<'a>(site: &Site, request: &Request, steps: &'a [Step]) -> Result<Vec<(&'a Step, Option<String>)>> {
     let say = site.output.block();
     let environment = build_environment(&site.framework.build_environment, &say)?;
-    let known = Known::new(site, steps);
-    let key = |step: &'a Step| {
-        let work = Work {
-            site,
-            options: &request.options,
-            id: &step.id,
-            kernel: &step.kernel,
-            conf: step.conf.as_ref()?,
-            say: &say,
-        };
-        let store = known.store(site, &step.id)?;
-        known.key(&work, &environment).map(|key| (store.get(&key).is_some(), key))
+    let known = Known::new(site, steps)?;
+    let look = |step: &'a Step| {
+        let Step { id, kernel, conf, .. } = step;
+        let Some(conf) = conf else { return Some(None) };
+        let work = Work { site, options: &request.options, id, kernel, conf, say: &say };
+        let store = known.store(site, id);
+        if store.is_none() && known.places.is_none() {
+            return Some(None);
+        }
+        let identity = known.identity(&work, &environment);
+        let kept = store.zip(identity.key.as_ref()).is_some_and(|(store, key)| store.get(key).is_some());
+        let spared = kept || known.places.as_ref().is_some_and(|it| it.have(&identity, &kernel.target, &say));
+        (!spared).then_some(identity.key.filter(|_| store.is_some()))
     };
     let builds =
         |step: &&Step| matches!(step.verdict, Verdict::Build) && step.after.is_empty() && step.triggers.is_empty();
-    let all = steps.iter().filter(builds).map(|step| (step, key(step)));
-    let missing = all.filter(|(_, key)| !key.as_ref().is_some_and(|(kept, _)| *kept));
-    Ok(missing.map(|(step, key)| (step, key.map(|(_, key)| key))).collect())
+    Ok(steps.iter().filter(builds).filter_map(|step| Some((step, look(step)?))).collect())
 }
 
 impl Shared<'_> {
-    /// The key of what a build will make; none where nobody asks for it.
-    pub(super) fn key(&self, work: &Work, environment: &BTreeMap<String, String>) -> Option<String> {
-        let asked_for = self.store(work.id).is_some() || work.options.unattended || work.options.planned.is_some();
-        if asked_for { self.known.key(work, environment) } else { None }
+    /// By what the result of a build will be known; by nothing where nobody asks for it.
+    pub(super) fn identity(&self, work: &Work, environment: &BTreeMap<String, String>) -> Identity {
+        let asked_for = self.store(work.id).is_some()
+            || self.known.places.is_some()
+            || work.options.unattended
+            || work.options.planned.is_some();
+        if asked_for { self.known.identity(work, environment) } else { Identity::default() }
     }
 
     fn store(&self, id: &Id) -> Option<&Store> {
@@ -134,19 +163,71 @@ impl Shared<'_> {
         same.then_some(failure)
     }
 
-    /// What was made of the same before. Who asks for a build by force, or wants to see it, gets one.
-    pub(super) fn kept(&self, key: Option<&str>, work: &Work) -> Option<Made> {
+    /// What was made of the same before, here or elsewhere. Who asks for a build by force, or wants to see it, gets one.
+    pub(super) fn had(&self, identity: &Identity, work: &Work) -> Result<Option<Made>> {
         let wanted = !work.options.force && !self.site.framework.verbose;
-        let made = self.store(work.id).filter(|_| wanted)?.get(key?)?;
-        let complete = |module| made.files.contains_key(&finish::place(module));
-        work.conf.included(work.kernel)?.into_iter().all(complete).then_some(made)
+        let kept = || self.store(work.id)?.get(identity.key.as_ref()?);
+        match kept().filter(|made| wanted && is_complete(made, work)) {
+            Some(made) => Ok(Some(made)),
+            // There is nothing to be seen or forced where nothing can be built.
+            None if wanted || !work.kernel.has_headers() => self.fetched(identity, work),
+            None => Ok(None),
+        }
+    }
+
+    /// What another place has; what becomes of a module that none has is `on_miss` of framework.conf.
+    fn fetched(&self, identity: &Identity, work: &Work) -> Result<Option<Made>> {
+        let Work { id, kernel, say, .. } = *work;
+        let Some(places) = self.known.places.as_ref().filter(|_| work.options.are_everyday()) else { return Ok(None) };
+        let (target, store) = (&kernel.target, self.store(id));
+        say.begin(&id.to_string(), &target.release, "fetching");
+        let began = Instant::now();
+        let mut no_older = Duration::MAX;
+        loop {
+            let why = match places.fetch(identity, target, store, no_older, say) {
+                Ok((key, made)) if is_complete(&made, work) => {
+                    // What cannot be kept is fetched again.
+                    let kept = store.map_or(Ok(()), |store| store.put(&key, &made));
+                    kept.unwrap_or_else(|error| log::warn!("{error}"));
+                    return Ok(Some(made));
+                }
+                Ok(_) => format!("what is there of {id} lacks modules that its dkms.conf names"),
+                Err(why) => why,
+            };
+            let left = match self.site.framework.on_miss {
+                OnMiss::Build if kernel.has_headers() => {
+                    say.complain(format!("dkms: {id} for kernel {target} is built here: {why}\n"));
+                    return Ok(None);
+                }
+                OnMiss::Build | OnMiss::Fail => Duration::ZERO,
+                OnMiss::Wait(limit) => limit.saturating_sub(began.elapsed()),
+            };
+            if left.is_zero() {
+                let (instead, code) = match self.site.framework.on_miss {
+                    OnMiss::Build => ("there are no headers to build it with", 21),
+                    OnMiss::Wait(_) => ("it was waited for as long as on_miss_wait in framework.conf says", 10),
+                    OnMiss::Fail => ("on_miss in framework.conf forbids to build it here", 10),
+                };
+                let (id, kernel, release) = (id.to_string(), target.to_string(), target.release.clone());
+                return Err(Error::NotPrebuilt { id, kernel, release, instead, why, code });
+            }
+            if no_older == Duration::MAX {
+                let minutes = (left.as_secs_f64() / 60.0).ceil();
+                say.complain(format!("dkms: waiting up to {minutes} min for {id} for kernel {target}: {why}\n"));
+            }
+            no_older = ASK_AGAIN.min(left);
+            std::thread::sleep(no_older);
+        }
     }
 
     /// Keeps what was made.
-    pub(super) fn keep_made(&self, key: Option<&str>, id: &Id, build: Build) {
-        if let (Some(store), Some(key)) = (self.store(id), key) {
+    pub(super) fn keep_made(&self, identity: &Identity, id: &Id, build: Build) {
+        if let (Some(store), Some(key)) = (self.store(id), &identity.key) {
             // What cannot be kept is built again some day.
-            let kept = build.into_made().and_then(|made| store.put(key, &made));
+            let kept = build.into_made().and_then(|made| {
+                let origin = identity.origin.clone();
+                store.put(key, &Made { origin, ..made })
+            });
             kept.unwrap_or_else(|error| log::warn!("{error}"));
         }
     }
@@ -209,15 +290,16 @@ impl Shared<'_> {
     }
 
     /// Tells a person why nothing was shared with other builders.
-    pub(super) fn tell_of_remote(&self) {
+    fn tell_of_remote(&self) {
         let why = self.known.remote.as_ref().and_then(|remote| remote.why_not());
         if let Some(why) = why.filter(|_| std::io::stderr().is_terminal()) {
             self.site.output.block().complain(format!("The shared compile cache {why}\n"));
         }
     }
 
-    /// Tells a person, once and for all, what makes builds faster.
+    /// Tells a person, once and for all, what makes builds faster, and what should have and did not.
     pub(super) fn tell_of_ccache(&self) {
+        self.tell_of_remote();
         let note = self.site.framework.cache_tree.join("told-of-ccache");
         if std::io::stderr().is_terminal()
             && CompileCache::is_wanted(self.site)

@@ -106,7 +106,7 @@ pub fn run(site: &Site, request: &Request, plan: &Plan) -> Result<Vec<Outcome>> 
         steps,
         blocks: &blocks,
         signing,
-        known: Known::new(site, steps),
+        known: Known::new(site, steps)?,
         pool: Pool::new(jobs, Some(Gauge::new(&site.paths))),
         times: Times::of(site, steps, &history),
         began: Mutex::new(vec![None; steps.len()]),
@@ -136,7 +136,6 @@ pub fn run(site: &Site, request: &Request, plan: &Plan) -> Result<Vec<Outcome>> 
     shared.remember();
     if builds > 0 {
         shared.tell_of_ccache();
-        shared.tell_of_remote();
     }
     outcomes
 }
@@ -307,18 +306,23 @@ impl Shared<'_> {
         let environment = build_environment(&self.site.framework.build_environment, say)?;
         let default = Signing::default();
         let signing = self.signing.get(&step.kernel.target).unwrap_or(&default);
-        let key = self.key(&work, &environment);
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner)[index].clone_from(&key);
-        if work.options.planned.is_some() && step.triggers.is_empty() && work.options.planned != key {
+        let identity = self.identity(&work, &environment);
+        let key = &identity.key;
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)[index].clone_from(key);
+        if work.options.planned.is_some() && step.triggers.is_empty() && work.options.planned != *key {
             return Err(Error::OtherJob { id: step.id.to_string(), kernel: step.kernel.target.to_string() });
         }
-        if let Some(failure) = self.known_to_fail(key.as_deref(), &work) {
-            let error = Error::FailedBefore { code: failure.code };
-            say.say(format!("Not built again. {error}"));
-            return Err(error);
+        let had = self.had(&identity, &work)?;
+        if had.is_none() {
+            step.kernel.need_headers()?;
+            if let Some(failure) = self.known_to_fail(key.as_deref(), &work) {
+                let error = Error::FailedBefore { code: failure.code };
+                say.say(format!("Not built again. {error}"));
+                return Err(error);
+            }
         }
         let mut workshop = Workshop::set_up(&work)?;
-        if let Some(made) = self.kept(key.as_deref(), &work) {
+        if let Some(made) = had {
             let build = finish::again(&work, &workshop, &made, signing, &self.start(place)?);
             return Ok(Made { workshop, build, after: Ok(()) });
         }
@@ -344,7 +348,7 @@ impl Shared<'_> {
             let after = if built.is_ok() { build.post_build() } else { Ok(()) };
             self.keep_for_builders(build.take_exchanges());
             if built.is_ok() && after.is_ok() {
-                self.keep_made(key.as_deref(), &step.id, build);
+                self.keep_made(&identity, &step.id, build);
             }
             // Here, for the probes may be waiting for it.
             drop(token);

@@ -3,17 +3,19 @@
 //!
 //! They do not stand on each other, but for `install`, which archives what was there before (`archive`) and knows
 //! what an upgrade left in place (`superseded`), `dependents`, which tells what these would do, and `package`, which
-//! holds what a `tarball` does; both are packed by `pack`.
+//! holds what a `tarball` does; both are packed by `pack`, as is an `object`, which `fetch` gets from elsewhere.
 
 pub mod apport;
 pub mod archive;
 pub mod compress;
 pub mod dependents;
 pub mod depmod;
+pub mod fetch;
 pub mod initramfs;
 pub mod install;
 pub mod load;
 pub mod logged;
+pub mod object;
 pub mod pack;
 pub mod package;
 pub mod prepare;

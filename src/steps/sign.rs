@@ -54,6 +54,11 @@ impl Signing {
         Ok(Self { prologue: said, signer })
     }
 
+    /// Whether modules are signed at all.
+    pub fn is_on(&self) -> bool {
+        self.signer.is_some()
+    }
+
     /// Signs `file`, which holds `module` and is known to the build as `told`. A failure is told, and the module stays
     /// unsigned.
     pub fn sign(&self, file: &Path, module: &[u8], told: &Path, words: &mut Words) -> Result<()> {
@@ -71,7 +76,7 @@ impl Signing {
         drop(turn);
         let (code, mut said) = ended.unwrap_or_else(|error| (126, error.to_string().into_bytes()));
         // sign-file ends well when it could not write, and what it has of the module is in its place by then.
-        let whole = fs::read(file).is_ok_and(|bytes| is_signed(&bytes, module));
+        let whole = fs::read(file).is_ok_and(|bytes| is_whole(&bytes, module));
         if code != 0 || !whole {
             if code == 0 {
                 said = b"What it wrote is not that module with a signature.".to_vec();
@@ -89,9 +94,14 @@ impl Signing {
 /// What ends a signed module; see scripts/sign-file.c of the kernel.
 const APPENDED: &[u8] = b"~Module signature appended~\n";
 
+/// Whether a module has a signature.
+pub fn is_signed(module: &[u8]) -> bool {
+    module.ends_with(APPENDED)
+}
+
 /// Whether these are the bytes of a module with or without a signature behind it.
-fn is_signed(bytes: &[u8], module: &[u8]) -> bool {
-    bytes.strip_prefix(module).is_some_and(|signature| signature.is_empty() || signature.ends_with(APPENDED))
+fn is_whole(bytes: &[u8], module: &[u8]) -> bool {
+    bytes.strip_prefix(module).is_some_and(|signature| signature.is_empty() || is_signed(signature))
 }
 
 fn decide(site: &Site, framework: &Framework, kernel: &Kernel, said: &mut String) -> Option<Signer> {

@@ -100,6 +100,20 @@ pub fn parse_versions(lines: &str) -> BTreeSet<(String, String)> {
     lines.lines().filter_map(package).collect()
 }
 
+/// The version of a kernel by its packages: of its headers, or of its image where those are not installed.
+pub fn kernel_version(release: &str) -> Option<String> {
+    let packages =
+        [headers_package(release), format!("linux-image-{release}"), format!("linux-image-{release}-unsigned")];
+    let output = Command::new("dpkg-query")
+        .args(["--show", "--showformat=${db:Status-Status} ${Package} ${Version}\\n"])
+        .args(&packages)
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    let found = parse_versions(&String::from_utf8_lossy(&output.stdout));
+    packages.iter().find_map(|package| Some(found.iter().find(|(name, _)| name == package)?.1.clone()))
+}
+
 /// Why dpkg takes no package of this version; `None` if it does.
 pub fn refuses_version(version: &str) -> Option<String> {
     match Command::new("dpkg").args(["--validate-version", version]).env("LC_ALL", "C").output() {

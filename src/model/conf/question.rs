@@ -72,6 +72,18 @@ pub struct Question<'a> {
     pub force: bool,
 }
 
+/// Names of the files in /etc/dkms by which an administrator overrides a module's dkms.conf, the last of them last.
+pub fn overrides(Id { name, version }: &Id, Target { release, arch }: &Target) -> [String; 6] {
+    [
+        format!("{name}.conf"),
+        format!("{name}-{version}.conf"),
+        format!("{name}-{version}-{release}.conf"),
+        format!("{name}-{version}-{release}-{arch}.conf"),
+        format!("{name}--{release}.conf"),
+        format!("{name}--{release}-{arch}.conf"),
+    ]
+}
+
 /// A question and the files that answer it.
 struct Asked<'a> {
     question: &'a Question<'a>,
@@ -176,24 +188,16 @@ impl Question<'_> {
 
     /// The administrator's files for this module, the more special the later; only those that exist.
     fn overrides(&self, present: &HashSet<OsString>) -> Vec<PathBuf> {
-        let Some(Id { name, version }) = self.id else {
+        let Some(id) = self.id else {
             return Vec::new();
         };
-        let Target { release, arch } = &self.kernel.target;
-        [
-            name.clone(),
-            format!("{name}-{version}"),
-            format!("{name}-{version}-{release}"),
-            format!("{name}-{version}-{release}-{arch}"),
-            format!("{name}--{release}"),
-            format!("{name}--{release}-{arch}"),
-        ]
-        .into_iter()
-        .map(|stem| OsString::from(format!("{stem}.conf")))
-        .filter(|file| present.contains(file))
-        .map(|file| self.site.paths.etc().join(file))
-        .filter(|file| file.is_file())
-        .collect()
+        overrides(id, &self.kernel.target)
+            .map(OsString::from)
+            .into_iter()
+            .filter(|file| present.contains(file))
+            .map(|file| self.site.paths.etc().join(file))
+            .filter(|file| file.is_file())
+            .collect()
     }
 
     /// Everything on which the answer can depend, if the files are plain: their texts, and what they see of what they

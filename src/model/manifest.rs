@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What a place has of modules that were built: a signed list for each kernel, and the objects that it names.
+//!
+//! ```text
+//! KERNEL/ARCH/manifest.asc    the list, signed, in the manner of deb822(5)
+//! objects/KEY.tar.zst         a result, see steps/object.rs
+//!
+//! Kernel: 6.1.0-56-amd64
+//! Architecture: x86_64
+//!
+//! Module: hello
+//! Version: 0.1
+//! Kernel-Version: 6.1.192-2
+//! Source: 4b1a...
+//! Key: 9c07...
+//! Size: 3211
+//! SHA256: 77fe...
+//! ```
+
+use std::fmt::Write;
+
+use deb822_lossless::{Deb822, Paragraph};
+
+use crate::model::module::{Id, Target};
+use crate::model::origin::Origin;
+use crate::system::digest;
+
+/// The largest list that is looked at, in bytes: some ten thousand modules.
+pub const LARGEST: u64 = 4 << 20;
+
+/// The largest object, in bytes: nvidia's modules have some 100 MiB before they are compressed.
+pub const LARGEST_OBJECT: u64 = 512 << 20;
+
+/// A result that can be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// What it was made of.
+    pub origin: Origin,
+    /// The key of what was made.
+    pub key: String,
+    /// The object's size, in bytes.
+    pub size: u64,
+    /// Its digest.
+    pub sha256: String,
+}
+
+impl Offer {
+    /// Of an object.
+    pub fn of(origin: Origin, key: String, object: &[u8]) -> Self {
+        Self { origin, key, size: object.len() as u64, sha256: digest::of(object) }
+    }
+
+    /// Whether an object is the one that is meant.
+    pub fn is(&self, object: &[u8]) -> bool {
+        object.len() as u64 == self.size && digest::of(object) == self.sha256
+    }
+}
+
+/// Where the list for a kernel is, below a place.
+pub fn place(Target { release, arch }: &Target) -> String {
+    format!("{release}/{arch}/manifest.asc")
+}
+
+/// Where an object is, below a place.
+pub fn object(key: &str) -> String {
+    format!("objects/{key}.tar.zst")
+}
+
+/// The list for a kernel, in the order in which it is looked through.
+pub fn write(target: &Target, offers: &[Offer]) -> String {
+    let mut text = format!("Kernel: {}\nArchitecture: {}\n", target.release, target.arch);
+    for Offer { origin: Origin { id, kernel_version, source, .. }, key, size, sha256 } in offers {
+        let _ = write!(
+            text,
+            "\nModule: {}\nVersion: {}\nKernel-Version: {kernel_version}\nSource: {source}\nKey: {key}\nSize: {size}\nSHA256: \
+             {sha256}\n",
+            id.name, id.version
+        );
+    }
+    text
+}
+
+/// Reads a list that is to be for this kernel.
+///
+/// # Errors
+/// Why it is none, as a clause whose subject is the list.
+pub fn read(target: &Target, text: &str) -> Result<Vec<Offer>, String> {
+    let list: Deb822 = text.parse().map_err(|_| "is no list of modules".to_owned())?;
+    let mut paragraphs = list.paragraphs();
+    let field = |paragraph: &Paragraph, name: &str| {
+        paragraph.get(name).filter(|value| !value.is_empty()).ok_or_else(|| format!("lacks a field {name}"))
+    };
+    let head = paragraphs.next().ok_or("is empty")?;
+    // Signed for another kernel it says nothing of this one.
+    if (field(&head, "Kernel")?, field(&head, "Architecture")?) != (target.release.clone(), target.arch.clone()) {
+        return Err("is that of another kernel".into());
+    }
+    let digest = |paragraph: &Paragraph, name: &str| {
+        let value = field(paragraph, name)?;
+        let sound =
+            value.len() == 64 && value.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+        if sound { Ok(value) } else { Err(format!("has a field {name} that is no digest")) }
+    };
+    let offer = |it: Paragraph| {
+        let origin = Origin {
+            id: Id::new(field(&it, "Module")?, field(&it, "Version")?),
+            target: target.clone(),
+            kernel_version: field(&it, "Kernel-Version")?,
+            source: digest(&it, "Source")?,
+        };
+        let size = field(&it, "Size")?.parse().map_err(|_| "has a field Size that is no number")?;
+        Ok(Offer { origin, key: digest(&it, "Key")?, size, sha256: digest(&it, "SHA256")? })
+    };
+    paragraphs.map(offer).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offer(name: &str) -> Offer {
+        let target = Target::new("6.1.0-1-amd64", "x86_64");
+        let origin =
+            Origin { id: Id::new(name, "1:0~rc1"), target, kernel_version: "6.1.1-1".into(), source: "a".repeat(64) };
+        Offer::of(origin, "b".repeat(64), b"object")
+    }
+
+    #[test]
+    fn a_list_is_read_as_it_was_written() {
+        let offers = vec![offer("a"), offer("b-c")];
+        let target = &offers[0].origin.target;
+        let text = write(target, &offers);
+        assert_eq!(read(target, &text), Ok(offers.clone()));
+        assert_eq!(read(target, &write(target, &[])), Ok(Vec::new()));
+        assert!(offers[0].is(b"object") && !offers[0].is(b"objecT") && !offers[0].is(b"objec"));
+    }
+
+    #[test]
+    fn what_is_no_list_for_this_kernel_is_refused() {
+        let target = Target::new("6.1.0-1-amd64", "x86_64");
+        let text = write(&target, &[offer("a")]);
+        for (from, to, why) in [
+            ("6.1.0-1-amd64", "6.1.0-2-amd64", "is that of another kernel"),
+            ("x86_64", "aarch64", "is that of another kernel"),
+            ("Key: bb", "Key: ../", "has a field Key that is no digest"),
+            ("Size: 6", "Size: many", "has a field Size that is no number"),
+            ("Source: ", "Sauce: ", "lacks a field Source"),
+        ] {
+            assert_eq!(read(&target, &text.replace(from, to)), Err(why.into()), "{from}");
+        }
+        assert_eq!(read(&target, ""), Err("is empty".into()));
+    }
+}
