@@ -36,6 +36,7 @@ mod powercut;
 mod prebuilt;
 mod progress;
 mod rebuild;
+mod remote_cache;
 mod rpm;
 mod same_ko;
 mod sandbox;

@@ -12,10 +12,11 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use memchr::memmem;
 
+use crate::model::exchange::Exchange;
 use crate::model::headers::{Headers, is_header};
 use crate::model::kernel::Kernel;
 use crate::model::module::Id;
@@ -24,6 +25,7 @@ use crate::model::tools;
 use crate::system::digest::{Digest, Notes, Tree};
 use crate::system::directories::{by_age, remove_any};
 use crate::system::process::find_program;
+use crate::system::remote::Remote;
 use crate::system::sandbox::{Isolation, Mount, User};
 use crate::system::shell::quoted_bytes;
 
@@ -47,6 +49,8 @@ pub struct CompileCache {
     /// Headers that are part of the namespace, as a list of ccache's.
     ignored: OsString,
     size: String,
+    /// Where other builders leave what they compiled.
+    remote: Option<Arc<Remote>>,
 }
 
 /// How a command takes part in the cache.
@@ -60,7 +64,7 @@ pub struct Share {
 
 impl CompileCache {
     /// The cache for a kernel; none where it is not wanted, or cannot be kept apart, or where there is no ccache.
-    pub fn for_kernel(site: &Site, kernel: &Kernel, notes: &Notes) -> Option<Self> {
+    pub fn for_kernel(site: &Site, kernel: &Kernel, notes: &Notes, remote: Option<Arc<Remote>>) -> Option<Self> {
         let user = site.build_user().filter(|_| Self::is_wanted(site))?;
         let programs = site.paths.system("/usr/lib/ccache");
         let ccache = find_program("ccache").filter(|ccache| programs.is_dir() && is_of_use(ccache))?;
@@ -81,6 +85,7 @@ impl CompileCache {
             namespace,
             ignored,
             size: site.framework.compile_cache_size.clone(),
+            remote,
         })
     }
 
@@ -90,8 +95,14 @@ impl CompileCache {
     }
 
     /// For a command that builds a module in `build`; its compilers are made in `compilers`. None where an object may hold
-    /// what no compiler tells of.
-    pub fn share(&self, id: &Id, build: &Path, compilers: &Path) -> io::Result<Option<Share>> {
+    /// what no compiler tells of. `exchanges` are those of this build with other builders.
+    pub fn share(
+        &self,
+        id: &Id,
+        build: &Path,
+        compilers: &Path,
+        exchanges: &mut Vec<Exchange>,
+    ) -> io::Result<Option<Share>> {
         let tree = Tree::walk(build)?;
         let mut includes_bytes = false;
         tree.look(|_, bytes| includes_bytes |= memmem::find(bytes, b"incbin").is_some())?;
@@ -99,15 +110,37 @@ impl CompileCache {
             return Ok(None);
         }
         let place = self.root.join("ccache").join(&id.name);
-        let shelf = place.join(&tree.names(is_header)?[..16]);
+        let headers = &tree.names(is_header)?[..16];
+        let shelf = place.join(headers);
         self.open(&shelf)?;
         keep_newest(&place, MOST_SHELVES, &shelf);
-        let probes = Some(self.probes()).filter(|probes| probes.is_dir());
-        let remote = probes.as_ref().map(|probes| format!("file:{}|read-only", probes.display()));
-        let mut share = self.wrap(compilers, &shelf, remote)?;
+        // What it may only read: the kernel's probes, and what other builders compiled.
+        let brought = self.brought(id, headers, &shelf, exchanges).map(|from| (from, self.root.join("exchange")));
+        let probes = Some(self.probes()).filter(|probes| probes.is_dir()).map(|probes| (probes.clone(), probes));
+        let others: Vec<_> = probes.into_iter().chain(brought).collect();
+        let storages: Vec<String> = others.iter().map(|(_, at)| format!("file:{}|read-only", at.display())).collect();
+        let storages = Some(storages.join(" ")).filter(|storages| !storages.is_empty());
+        let mut share = self.wrap(compilers, &shelf, storages)?;
         share.mounts.push(Mount::Bind { from: shelf.clone(), at: shelf, writable: true });
-        share.mounts.extend(probes.map(|probes| Mount::Bind { from: probes.clone(), at: probes, writable: false }));
+        share.mounts.extend(others.into_iter().map(|(from, at)| Mount::Bind { from, at, writable: false }));
         Ok(Some(share))
+    }
+
+    /// Where there is what other builders have for a package: for it alone, and only what would have the same place here.
+    fn brought(&self, id: &Id, headers: &str, shelf: &Path, exchanges: &mut Vec<Exchange>) -> Option<PathBuf> {
+        let list = format!("list-{}-{headers}", self.namespace);
+        if let Some(exchange) = exchanges.iter().find(|exchange| exchange.is_by(&list)) {
+            return Some(exchange.objects().to_owned());
+        }
+        let begun = Exchange::begin(self.remote.as_ref()?, &self.root, &id.name, list, shelf);
+        // Whoever has nothing from others compiles.
+        let exchange = begun.unwrap_or_else(|error| {
+            log::warn!("nothing from other builders for {id}: {error}");
+            None
+        })?;
+        let objects = exchange.objects().to_owned();
+        exchanges.push(exchange);
+        Some(objects)
     }
 
     /// For the command that asks the probes: its answers go to `answers`.

@@ -5,9 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+mod secret;
+
+use rustix::fs::{Access, access};
+
+use self::secret::REMOTE;
 use crate::error::{Doing, Result};
 use crate::system::memory::machine_memory;
 use crate::system::paths::Paths;
+use crate::system::remote::Address;
 use crate::system::sandbox::Limits;
 use crate::system::shell::{Evaluation, Values};
 use crate::system::trust;
@@ -36,6 +42,7 @@ pub(crate) const NAMES: &[&str] = &[
     "cache_tree",
     "compile_cache",
     "compile_cache_size",
+    REMOTE,
     "result_store",
     "result_store_size",
     "prebuilt",
@@ -113,6 +120,10 @@ pub struct Framework {
     pub compile_cache: bool,
     /// How large ccache's directory for one module may become, as ccache says it: `500M`.
     pub compile_cache_size: String,
+    /// Where builders leave for each other what they compiled.
+    pub compile_cache_remote: Option<Address>,
+    /// Files that have a password in them.
+    pub secrets: Vec<PathBuf>,
     /// Keep what was built, and take it where the same is to be built again.
     pub result_store: bool,
     /// How large all that is kept may become, in bytes.
@@ -161,7 +172,8 @@ impl Framework {
     pub fn read(paths: &Paths, release: &str) -> Result<(Self, Vec<u8>)> {
         let mut files = paths.framework_confs();
         files.insert(0, paths.system("/etc/sysconfig/module-init-tools"));
-        files.retain(|file| file.exists());
+        // What is closed to who asks is for others.
+        files.retain(|file| access(file, Access::READ_OK).is_ok());
         files.iter().try_for_each(|file| trust::check(file))?;
         let mut values = Values::default();
         for name in FROM_ENVIRONMENT {
@@ -173,20 +185,21 @@ impl Framework {
             for (name, value) in plain.into_iter().flatten().filter(|(name, _)| NAMES.contains(&name.as_str())) {
                 values.set(&name, 0, &value);
             }
-            return Ok((Self::from_values(&values), misspelt(&values).into_bytes()));
+            return Ok(Self::judged(&values, &files));
         }
         let mut variables = vec![("kernelver", release.to_owned())];
         variables.extend(FROM_ENVIRONMENT.iter().map(|name| (*name, values.get(name).to_owned())));
         variables.retain(|(_, value)| !value.is_empty());
-        let evaluation = Evaluation { names: NAMES, variables, files, last: Vec::new() };
+        let evaluation = Evaluation { names: NAMES, variables, files: files.clone(), last: Vec::new() };
         let mut bash = Command::new("bash");
         for name in NAMES {
             bash.env_remove(name);
         }
         let (values, mut errors) =
             evaluation.run(&mut bash).doing(|| "Cannot run bash to read framework.conf".into())?;
-        errors.extend(misspelt(&values).into_bytes());
-        Ok((Self::from_values(&values), errors))
+        let (framework, told) = Self::judged(&values, &files);
+        errors.extend(told);
+        Ok((framework, errors))
     }
 
     fn from_values(values: &Values) -> Self {
@@ -229,6 +242,8 @@ impl Framework {
                 .filter(|text| size(text).is_some())
                 .unwrap_or("500M")
                 .to_owned(),
+            compile_cache_remote: Address::parse(values.get(REMOTE)),
+            secrets: Vec::new(),
             result_store: not_off("result_store"),
             result_store_size: size(values.get("result_store_size")).unwrap_or(1 << 30),
             prebuilt: values.get("prebuilt").split_whitespace().map(str::to_owned).collect(),
@@ -274,11 +289,12 @@ fn misspelt(values: &Values) -> String {
         ("build_time", is_time),
         ("build_disk_reserve", is_size),
         ("compile_cache_size", is_size),
+        (REMOTE, ("an address, such as redis://:PASSWORD@HOST", |text| Address::parse(text).is_some())),
         ("result_store_size", is_size),
     ];
     let wrong = keys.into_iter().filter(|(key, (_, means))| !values.get(key).is_empty() && !means(values.get(key)));
     let words = |(key, (wanted, _))| {
-        let value = values.get(key);
+        let value = if key == REMOTE { "..." } else { values.get(key) };
         format!("Warning: {key}=\"{value}\" in framework.conf is not {wanted}; the default is used.\n")
     };
     wrong.map(words).collect()

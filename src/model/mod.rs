@@ -4,6 +4,7 @@
 pub mod closed;
 pub mod compile_cache;
 pub mod conf;
+pub mod exchange;
 pub mod failures;
 pub mod framework;
 pub mod headers;

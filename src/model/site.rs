@@ -166,10 +166,14 @@ impl Site {
         if self.builds_as_root(id) { Isolation::None } else { Isolation::available() }
     }
 
-    /// What hides the caches from a sandbox: what other builds made is not for this one's eyes.
-    pub fn without_caches(&self) -> Option<Mount> {
+    /// What hides the caches from a sandbox: what other builds made is not for this one's eyes. Nor are passwords.
+    pub fn without_caches(&self) -> Vec<Mount> {
         let at = self.framework.cache_tree.clone();
-        (self.root && at.is_dir()).then_some(Mount::Empty { at })
+        let caches = (self.root && at.is_dir()).then_some(Mount::Empty { at });
+        let hide = |file: &PathBuf| Mount::Bind { from: "/dev/null".into(), at: file.clone(), writable: false };
+        let apart = |_: &&PathBuf| self.root && Isolation::available() == Isolation::Namespaces;
+        let secrets = self.framework.secrets.iter().filter(apart);
+        caches.into_iter().chain(secrets.map(hide)).collect()
     }
 
     /// Whether modules may come from elsewhere.

@@ -14,6 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::finish;
 use crate::error::{Doing, Error, Result, cannot};
 use crate::model::compile_cache::{CompileCache, Share};
+use crate::model::exchange::Exchange;
 use crate::model::kernel::{Toolchain, is_module_file};
 use crate::model::store::{LOG, Made};
 use crate::steps::Work;
@@ -50,6 +51,8 @@ pub struct Build<'a> {
     made: Mutex<Made>,
     /// It is good enough, but another time it may be better.
     spoilt: AtomicBool,
+    /// What the commands had from other builders.
+    exchanges: Mutex<Vec<Exchange>>,
 }
 
 impl<'a> Build<'a> {
@@ -71,6 +74,7 @@ impl<'a> Build<'a> {
             compile_cache,
             made: Mutex::default(),
             spoilt: AtomicBool::new(false),
+            exchanges: Mutex::default(),
         };
         logged::begin(&work, &workshop.log)?;
         Ok(build)
@@ -88,6 +92,11 @@ impl<'a> Build<'a> {
         let mut made = self.made.into_inner().unwrap_or_else(PoisonError::into_inner);
         made.files.insert(PathBuf::from(LOG), fs::read(&self.workshop.log)?);
         Ok(made)
+    }
+
+    /// What other builders may have of it, now that it ended, whether well or not.
+    pub fn take_exchanges(&self) -> Vec<Exchange> {
+        std::mem::take(&mut self.exchanges.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Where people will look for the log of a build that failed.
@@ -134,8 +143,9 @@ impl<'a> Build<'a> {
 
     /// How a command that runs now takes part in the compile cache: what lies in the build directory decides.
     fn share(&self) -> Share {
-        let share =
-            self.compile_cache.map(|cache| cache.share(self.work.id, &self.workshop.build, &self.workshop.compilers()));
+        let mut exchanges = self.exchanges.lock().unwrap_or_else(PoisonError::into_inner);
+        let (build, compilers) = (&self.workshop.build, self.workshop.compilers());
+        let share = self.compile_cache.map(|cache| cache.share(self.work.id, build, &compilers, &mut exchanges));
         // Whoever finds no cache compiles.
         let share = share.transpose().unwrap_or_else(|error| {
             log::warn!("no compile cache for {}: {error}", self.work.id);

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::{self, IsTerminal};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::build::{Build, build_environment};
@@ -13,6 +13,7 @@ use super::{Shared, finish};
 use crate::error::{Error, Result};
 use crate::model::compile_cache::CompileCache;
 use crate::model::conf::Module;
+use crate::model::exchange::Exchange;
 use crate::model::failures::Failure;
 use crate::model::framework::OnMiss;
 use crate::model::inputs::{Inputs, Recipe};
@@ -30,6 +31,7 @@ use crate::steps::{Work, probes};
 use crate::system::digest::Notes;
 use crate::system::dpkg;
 use crate::system::process::find_program;
+use crate::system::remote::Remote;
 
 /// What is looked at once for each kernel, and only when something is built for it.
 #[derive(Debug, Default)]
@@ -59,6 +61,10 @@ pub struct Known {
     places: Option<Places>,
     notes: Notes,
     kernels: HashMap<Target, OfKernel>,
+    /// What builders share.
+    remote: Option<Arc<Remote>>,
+    /// What other builders are to have of builds that ended.
+    exchanges: Mutex<Vec<Exchange>>,
 }
 
 /// How long what a place does not have is not asked for again.
@@ -79,6 +85,8 @@ impl Known {
             places: if builds { Places::of(site)? } else { None },
             notes: Notes::new(site.root.then(|| site.framework.cache_tree.join("digests"))),
             kernels: steps.iter().map(|step| (step.kernel.target.clone(), OfKernel::default())).collect(),
+            remote: site.framework.compile_cache_remote.as_ref().map(|address| Arc::new(Remote::new(address))),
+            exchanges: Mutex::default(),
         })
     }
 }
@@ -226,7 +234,7 @@ impl Shared<'_> {
 
     /// The compile cache of a kernel.
     pub(super) fn compile_cache(&self, kernel: &Kernel) -> Option<&CompileCache> {
-        let look = || CompileCache::for_kernel(self.site, kernel, &self.known.notes);
+        let look = || CompileCache::for_kernel(self.site, kernel, &self.known.notes, self.known.remote.clone());
         self.known.kernels.get(&kernel.target)?.compile_cache.get_or_init(look).as_ref()
     }
 
@@ -270,8 +278,28 @@ impl Shared<'_> {
         }
     }
 
-    /// Tells a person, once and for all, what makes builds faster.
+    /// What a build that ended, well or not, has for other builders.
+    pub(super) fn keep_for_builders(&self, exchanges: Vec<Exchange>) {
+        self.known.exchanges.lock().unwrap_or_else(PoisonError::into_inner).extend(exchanges);
+    }
+
+    /// Gives it to them, while what was built is installed.
+    pub(super) fn give_to_builders(&self) {
+        let exchanges = std::mem::take(&mut *self.known.exchanges.lock().unwrap_or_else(PoisonError::into_inner));
+        exchanges.into_iter().for_each(Exchange::give);
+    }
+
+    /// Tells a person why nothing was shared with other builders.
+    fn tell_of_remote(&self) {
+        let why = self.known.remote.as_ref().and_then(|remote| remote.why_not());
+        if let Some(why) = why.filter(|_| std::io::stderr().is_terminal()) {
+            self.site.output.block().complain(format!("The shared compile cache {why}\n"));
+        }
+    }
+
+    /// Tells a person, once and for all, what makes builds faster, and what should have and did not.
     pub(super) fn tell_of_ccache(&self) {
+        self.tell_of_remote();
         let note = self.site.framework.cache_tree.join("told-of-ccache");
         if std::io::stderr().is_terminal()
             && CompileCache::is_wanted(self.site)

@@ -204,6 +204,7 @@ impl Shared<'_> {
             });
             self.blocks[index].rest();
             self.set(index, Progress::Made(Box::new(made)));
+            self.give_to_builders();
         }
     }
 
@@ -345,6 +346,7 @@ impl Shared<'_> {
             let build = Build::new(work, &workshop, &token, environment, cache)?;
             let built = build.run(signing);
             let after = if built.is_ok() { build.post_build() } else { Ok(()) };
+            self.keep_for_builders(build.take_exchanges());
             if built.is_ok() && after.is_ok() {
                 self.keep_made(&identity, &step.id, build);
             }

@@ -17,6 +17,7 @@ pub mod output;
 pub mod paths;
 pub mod process;
 pub mod regex;
+pub mod remote;
 pub mod renaming;
 pub mod root_fs;
 pub mod sandbox;

@@ -112,6 +112,13 @@ pub fn check_all(dir: &Path) -> Result<(), WeakSpot> {
     check_below(dir)
 }
 
+/// Whether somebody else than root can read a file.
+pub fn can_be_read(file: &Path) -> bool {
+    let open =
+        |meta: Metadata| meta.uid() != 0 || meta.mode() & 0o004 != 0 || meta.gid() != 0 && meta.mode() & 0o040 != 0;
+    fs::metadata(file).is_ok_and(open)
+}
+
 fn check_below(dir: &Path) -> Result<(), WeakSpot> {
     // What cannot be read cannot be used either, and is told then.
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {

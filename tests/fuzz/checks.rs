@@ -10,11 +10,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use dkms_rs::model::conf::{Conf, plain};
-use dkms_rs::model::{failures, headers, kernel};
+use dkms_rs::model::{exchange, failures, headers, kernel};
 use dkms_rs::steps::unpack;
 use dkms_rs::system::harmless::{Harmless, is_text};
 use dkms_rs::system::modinfo::{self, ModInfo};
 use dkms_rs::system::regex::{self, Match};
+use dkms_rs::system::remote::{self, Address};
 use dkms_rs::system::shell::Values;
 use dkms_rs::system::{dpkg, version};
 
@@ -22,12 +23,13 @@ use dkms_rs::system::{dpkg, version};
 pub type Check = fn(&[u8]);
 
 /// By their names, which are those of the directories in corpus/.
-pub const ALL: [(&str, Check); 8] = [
+pub const ALL: [(&str, Check); 9] = [
     ("answer", answer),
     ("dpkg", dpkg),
     ("kernel", kernel),
     ("modinfo", modinfo),
     ("pattern", pattern),
+    ("remote", remote),
     ("tarball", tarball),
     ("text", text),
     ("version", version),
@@ -61,6 +63,20 @@ pub fn answer(bytes: &[u8]) {
     }
     if let Ok(text) = std::str::from_utf8(bytes) {
         let _ = (plain::mentions(text), Values::from_text(text));
+    }
+}
+
+/// What a machine answers that keeps objects for builders, what it may have for a list of them, and its address.
+pub fn remote(bytes: &[u8]) {
+    if let Ok(Some(value)) = remote::answer(&mut &*bytes) {
+        assert!(value.len() < bytes.len());
+    }
+    for name in exchange::names(bytes) {
+        assert!(name.len() > 16 && name.chars().all(|c| c.is_ascii_alphanumeric()), "{name}");
+    }
+    if let Some(address) = std::str::from_utf8(bytes).ok().and_then(Address::parse) {
+        let shown = address.to_string();
+        assert_eq!(Address::parse(&shown), Some(Address { login: None, ..address }), "{shown}");
     }
 }
 

@@ -356,7 +356,7 @@ fn bash(
     let site = asked.first().map(|asked| asked.question.site);
     let limits = site.map(|site| site.framework.build_limits.clone()).unwrap_or_default();
     let limits = Limits { time: limits.time.map(|time| time.min(LONGEST)), ..limits };
-    let mounts = site.and_then(Site::without_caches).into_iter().collect();
+    let mounts = site.map(Site::without_caches).unwrap_or_default();
     Sandbox { user, mounts, cwd: cwd.to_owned(), tmp: None, limits }
         .confine(Isolation::available(), &mut bash)
         .doing(|| "Cannot set up the sandbox for dkms.conf".into())?;
