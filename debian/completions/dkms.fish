@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # fish completion for dkms(8). Everything is looked up in the trees, dkms itself is not asked.
 
-set -g __dkms_actions add build unbuild install uninstall remove status autoinstall match mktarball ldtarball mkdeb mkdsc mkbmdeb mkrpm plan generate_mok
+set -g __dkms_actions add build unbuild install uninstall remove status autoinstall match mktarball ldtarball mkdeb mkdsc mkbmdeb mkrpm plan export generate_mok
 
 # Sets what the words before the cursor say, for the functions below.
 function __dkms_said
@@ -19,7 +19,7 @@ function __dkms_said
         if string match -q -- '--*=*' $word
             set value (string split -m 1 = -- $word)[2]
             set word (string split -m 1 = -- $word)[1]
-        else if string match -qr -- '^(-[mvkacj]|--(module|kernelver|arch|config|directive|archive|templatekernel|kernelsourcedir|maintainer|description|section|homepage|license|package-version|from-plan|.*tree))$' $word
+        else if string match -qr -- '^(-[mvkacj]|--(module|kernelver|arch|config|directive|archive|templatekernel|kernelsourcedir|maintainer|description|section|homepage|license|package-version|from-plan|to|gpg-key|.*tree))$' $word
             set -e words[1]
         end
         switch $word
@@ -84,7 +84,7 @@ function __dkms_modules
             __dkms_sources
         case uninstall match
             __dkms_installed
-        case unbuild mkbmdeb
+        case unbuild mkbmdeb export
             __dkms_built
         case remove status mktarball mkdeb mkdsc mkrpm plan
             __dkms_added
@@ -101,7 +101,7 @@ function __dkms_kernels
     switch "$__dkms_action"
         case uninstall
             set found (__dkms_installed)
-        case install remove unbuild status mktarball mkdeb mkdsc mkbmdeb mkrpm
+        case install remove unbuild status mktarball mkdeb mkdsc mkbmdeb mkrpm export
             set found (__dkms_built)
     end
     set -q __dkms_module[1]; or set __dkms_module '*'
@@ -109,7 +109,7 @@ function __dkms_kernels
     string match -- "$__dkms_module/$__dkms_version/*" $found | string replace -r '.*/' ''
     set -l kernels
     switch "$__dkms_action"
-        case uninstall remove unbuild status mktarball mkdeb mkdsc mkbmdeb mkrpm
+        case uninstall remove unbuild status mktarball mkdeb mkdsc mkbmdeb mkrpm export
         case build install autoinstall match plan
             set kernels $__dkms_install/*/build/include
         case '*'
@@ -196,6 +196,9 @@ complete -c dkms -l license -x -d 'The licence of the source'
 complete -c dkms -l package-version -x -d 'Version of a package'
 complete -c dkms -l json -d 'Tell a plan as JSON'
 complete -c dkms -l from-plan -rF -d 'Build what a job of a plan says'
+complete -c dkms -l to -x -a '(__fish_complete_directories)' -d 'Where results are exported to'
+complete -c dkms -l gpg-key -x -d 'Who signs the lists of what is exported'
+complete -c dkms -l sign-modules -d 'Sign the modules that are exported'
 complete -c dkms -l failed -d 'The status of what hooks could not install'
 complete -c dkms -l symlink-modules -d 'Install links in place of copies'
 complete -c dkms -s j -x -a '0 1 (nproc 2>/dev/null)' -d 'Jobs of make'

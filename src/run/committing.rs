@@ -19,6 +19,38 @@ impl Shared<'_> {
         !is_triggered(step, &self.lock())
     }
 
+    pub(super) fn announce(&self, step: &Step, say: &Block) {
+        if step.signing_told {
+            self.tell_signing(step, say);
+        }
+        match step.announced {
+            Announced::Not | Announced::Apart | Announced::Closed => {}
+            Announced::Going | Announced::Replaced => {
+                say.complain(format!("dkms: removing module {} for kernel {}\n", step.id, step.kernel.target))
+            }
+            Announced::Automatic => {
+                say.say(format!("Autoinstall of module {} for kernel {}", step.id, step.kernel.target))
+            }
+            // What came built needs no words but those of its installation.
+            Announced::Initial if matches!(step.verdict, Verdict::Install) => say.say(""),
+            Announced::Initial => {
+                say.say(format!("\nBuilding initial module {} for {}", step.id, step.kernel.target.release))
+            }
+            Announced::Dependent => {
+                crate::plan::dependents::announce(&step.id, self.request.announced != Announced::Automatic, say);
+            }
+            Announced::Matching => say.say(format!("Module:  {}\nVersion: {}", step.id.name, step.id.version)),
+        }
+        say.complain(&step.remarks);
+    }
+
+    pub(super) fn tell_signing(&self, step: &Step, say: &Block) {
+        let target = &step.kernel.target;
+        if let Some(signing) = self.signing.get(target) {
+            say.once(&format!("signing for {target}"), &signing.prologue);
+        }
+    }
+
     /// Whether an empty line ends what is said of a step.
     fn is_closed(&self, step: &Step) -> bool {
         let closed = matches!(self.request.announced, Announced::Automatic | Announced::Closed | Announced::Going);

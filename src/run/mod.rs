@@ -4,6 +4,7 @@
 mod build;
 mod committing;
 mod finish;
+mod had;
 mod known;
 mod order;
 
@@ -24,7 +25,7 @@ use crate::model::history::History;
 use crate::model::module::{Id, Target};
 use crate::model::site::Site;
 use crate::model::tree::State;
-use crate::plan::{Plan, Step, Verdict, dependents};
+use crate::plan::{Plan, Step, Verdict};
 use crate::request::{Announced, Request};
 use crate::steps::Work;
 use crate::steps::prepare::Workshop;
@@ -252,38 +253,6 @@ impl Shared<'_> {
             let like = self.steps.get(other).is_some_and(|step| step.id == self.steps[index].id);
             like && matches!(progress[other], Progress::Running)
         })
-    }
-
-    fn announce(&self, step: &Step, say: &Block) {
-        if step.signing_told {
-            self.tell_signing(step, say);
-        }
-        match step.announced {
-            Announced::Not | Announced::Apart | Announced::Closed => {}
-            Announced::Going | Announced::Replaced => {
-                say.complain(format!("dkms: removing module {} for kernel {}\n", step.id, step.kernel.target))
-            }
-            Announced::Automatic => {
-                say.say(format!("Autoinstall of module {} for kernel {}", step.id, step.kernel.target))
-            }
-            // What came built needs no words but those of its installation.
-            Announced::Initial if matches!(step.verdict, Verdict::Install) => say.say(""),
-            Announced::Initial => {
-                say.say(format!("\nBuilding initial module {} for {}", step.id, step.kernel.target.release))
-            }
-            Announced::Dependent => {
-                dependents::announce(&step.id, self.request.announced != Announced::Automatic, say);
-            }
-            Announced::Matching => say.say(format!("Module:  {}\nVersion: {}", step.id.name, step.id.version)),
-        }
-        say.complain(&step.remarks);
-    }
-
-    fn tell_signing(&self, step: &Step, say: &Block) {
-        let target = &step.kernel.target;
-        if let Some(signing) = self.signing.get(target) {
-            say.once(&format!("signing for {target}"), &signing.prologue);
-        }
     }
 
     fn work_on<'a>(&'a self, step: &'a Step, say: &'a Block) -> Option<Work<'a>> {

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Builds that are not made because their result can be had: from the store, or from another place.
+
+use std::time::{Duration, Instant};
+
+use super::{Shared, finish};
+use crate::error::{Error, Result};
+use crate::model::conf::Module;
+use crate::model::framework::OnMiss;
+use crate::model::store::Made;
+use crate::steps::Work;
+use crate::steps::fetch::Identity;
+
+/// How long what a place does not have is not asked for again.
+const ASK_AGAIN: Duration = Duration::from_secs(15);
+
+/// Whether it has every module that is wanted.
+fn is_complete(made: &Made, work: &Work) -> bool {
+    let has = |module: &Module| made.files.contains_key(&finish::place(module));
+    work.conf.included(work.kernel).is_some_and(|modules| modules.into_iter().all(has))
+}
+
+impl Shared<'_> {
+    /// What was made of the same before, here or elsewhere. Who asks for a build by force, or wants to see it, gets one.
+    pub(super) fn had(&self, identity: &Identity, work: &Work) -> Result<Option<Made>> {
+        let wanted = !work.options.force && !self.site.framework.verbose;
+        let kept = || self.store(work.id)?.get(identity.key.as_ref()?);
+        match kept().filter(|made| wanted && is_complete(made, work)) {
+            Some(made) => Ok(Some(made)),
+            // There is nothing to be seen or forced where nothing can be built.
+            None if wanted || !work.kernel.has_headers() => self.fetched(identity, work),
+            None => Ok(None),
+        }
+    }
+
+    /// What another place has; what becomes of a module that none has is `on_miss` of framework.conf.
+    fn fetched(&self, identity: &Identity, work: &Work) -> Result<Option<Made>> {
+        let Work { id, kernel, say, .. } = *work;
+        let Some(places) = self.known.places.as_ref().filter(|_| work.options.are_everyday()) else { return Ok(None) };
+        let (target, store) = (&kernel.target, self.store(id));
+        say.begin(&id.to_string(), &target.release, "fetching");
+        let began = Instant::now();
+        let mut no_older = Duration::MAX;
+        loop {
+            let why = match places.fetch(identity, target, store, no_older, say) {
+                Ok((key, made)) if is_complete(&made, work) => {
+                    // What cannot be kept is fetched again.
+                    let kept = store.map_or(Ok(()), |store| store.put(&key, &made));
+                    kept.unwrap_or_else(|error| log::warn!("{error}"));
+                    return Ok(Some(made));
+                }
+                Ok(_) => format!("what is there of {id} lacks modules that its dkms.conf names"),
+                Err(why) => why,
+            };
+            let left = match self.site.framework.on_miss {
+                OnMiss::Build if kernel.has_headers() => {
+                    say.complain(format!("dkms: {id} for kernel {target} is built here: {why}\n"));
+                    return Ok(None);
+                }
+                OnMiss::Build | OnMiss::Fail => Duration::ZERO,
+                OnMiss::Wait(limit) => limit.saturating_sub(began.elapsed()),
+            };
+            if left.is_zero() {
+                let (instead, code) = match self.site.framework.on_miss {
+                    OnMiss::Build => ("there are no headers to build it with", 21),
+                    OnMiss::Wait(_) => ("it was waited for as long as on_miss_wait in framework.conf says", 10),
+                    OnMiss::Fail => ("on_miss in framework.conf forbids to build it here", 10),
+                };
+                let (id, kernel, release) = (id.to_string(), target.to_string(), target.release.clone());
+                return Err(Error::NotPrebuilt { id, kernel, release, instead, why, code });
+            }
+            if no_older == Duration::MAX {
+                let minutes = (left.as_secs_f64() / 60.0).ceil();
+                say.complain(format!("dkms: waiting up to {minutes} min for {id} for kernel {target}: {why}\n"));
+            }
+            no_older = ASK_AGAIN.min(left);
+            std::thread::sleep(no_older);
+        }
+    }
+}
