@@ -29,7 +29,7 @@ impl Fleet {
     fn new() -> Fleet {
         let mut builder = Root::with(Layer::Ours, &["--network", "10.77.0.1/24"]);
         forget_the_newest_kernel(&mut builder);
-        builder.sh("/srv/tests/fleet/mirror before $OLD $K");
+        builder.sh("echo 10.77.0.1 builder.example.org >>/etc/hosts; /srv/tests/fleet/mirror before $OLD $K");
         installs_from(&mut builder, "file:/var/www/html/debian");
         Fleet { builder, machines: 0 }
     }
@@ -256,5 +256,32 @@ fn what_one_has_built_all_fetch() {
     guide.follow("Many builders", "builder", &mut fleet.builder);
     assert_eq!(fleet.builder.sh("dkms status | grep -c built").trim(), "2");
     fleet.builder.says(listed, &exported);
+    guide.all_was_run();
+}
+
+#[test]
+fn builders_share_what_they_compiled() {
+    let mut guide = Guide::read(&["Builders that share a compile cache"]);
+    let mut fleet = Fleet::new();
+    let mut other = fleet.machine(Layer::Ours);
+    forget_the_newest_kernel(&mut other);
+    for builder in [&mut fleet.builder, &mut other] {
+        builder.sh(&format!("apt update && apt install {MODULE}-dkms && rm -r /var/cache/dkms"));
+    }
+    let join = guide.commands("Each builder", "builder");
+    let build = format!("dkms build {MODULE}/$(dkms status | sed 's,^[^/]*/,,; s/,.*//; q') -k $OLD --force");
+    let misses = "for dir in /var/cache/dkms/ccache/*/*/; do CCACHE_DIR=$dir ccache --print-stats; done | sed -n 's/^cache_miss\t//p'";
+
+    guide.follow("The server", "builder", &mut fleet.builder);
+    fleet.builder.sh(&join);
+    fleet.builder.sh(&build);
+    let compiled: u32 = fleet.builder.sh(misses).trim().parse().expect("a number");
+    let objects: u32 = guide.follow("Whether it works", "server", &mut fleet.builder).trim().parse().expect("a number");
+    assert!(compiled > 0 && objects >= compiled, "{compiled} compiled, {objects} objects");
+
+    fleet.bring("/root/cache.password", &mut other, "/root/cache.password");
+    other.sh(&join);
+    other.sh(&build);
+    other.says(misses, "0\n");
     guide.all_was_run();
 }

@@ -276,6 +276,13 @@ dkms: modules that could not be installed:
     root.sh("(sleep 1; mv /srv/later /srv/www) >/dev/null 2>&1 & dkms install wanted/1 -k $K");
     root.says("dkms status", "wanted/1, $K, $A: installed\n");
 
+    // Nobody waits for who does not answer: at boot there is no network.
+    root.sh(FORGET);
+    root.write(CONF, "prebuilt=http://127.0.0.1:1/x\non_miss=wait\non_miss_wait=90s");
+    let said = root.run("dkms install wanted/1 -k $K");
+    let told = said.text.contains("is not to be had, and on_miss in framework.conf waits only for who answers.\n");
+    assert!(said.code == 10 && told && !said.text.contains("waiting up to"), "{said:?}");
+
     // Without headers there is nothing else to do either.
     root.sh("mv /srv/www /srv/later");
     root.sh(FORGET);

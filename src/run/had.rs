@@ -9,7 +9,7 @@ use crate::model::conf::Module;
 use crate::model::framework::OnMiss;
 use crate::model::store::Made;
 use crate::steps::Work;
-use crate::steps::fetch::Identity;
+use crate::steps::fetch::{Identity, Miss};
 
 /// How long what a place does not have is not asked for again.
 const ASK_AGAIN: Duration = Duration::from_secs(15);
@@ -42,30 +42,36 @@ impl Shared<'_> {
         let began = Instant::now();
         let mut no_older = Duration::MAX;
         loop {
-            let why = match places.fetch(identity, target, store, no_older, say) {
+            let Miss { why, may_come } = match places.fetch(identity, target, store, no_older, say) {
                 Ok((key, made)) if is_complete(&made, work) => {
                     // What cannot be kept is fetched again.
                     let kept = store.map_or(Ok(()), |store| store.put(&key, &made));
                     kept.unwrap_or_else(|error| log::warn!("{error}"));
                     return Ok(Some(made));
                 }
-                Ok(_) => format!("what is there of {id} lacks modules that its dkms.conf names"),
-                Err(why) => why,
+                Ok(_) => Miss {
+                    why: format!("what is there of {id} lacks modules that its dkms.conf names"),
+                    may_come: false,
+                },
+                Err(miss) => miss,
             };
-            let left = match self.site.framework.on_miss {
+            let (instead, left, code) = match self.site.framework.on_miss {
                 OnMiss::Build if kernel.has_headers() => {
                     say.complain(format!("dkms: {id} for kernel {target} is built here: {why}\n"));
                     return Ok(None);
                 }
-                OnMiss::Build | OnMiss::Fail => Duration::ZERO,
-                OnMiss::Wait(limit) => limit.saturating_sub(began.elapsed()),
+                OnMiss::Build => ("there are no headers to build it with", Duration::ZERO, 21),
+                OnMiss::Fail => ("on_miss in framework.conf forbids to build it here", Duration::ZERO, 10),
+                // At boot there is no network yet, and would be none for as long as that took.
+                OnMiss::Wait(_) if !may_come => {
+                    ("on_miss in framework.conf waits only for who answers", Duration::ZERO, 10)
+                }
+                OnMiss::Wait(limit) => {
+                    let left = limit.saturating_sub(began.elapsed());
+                    ("it was waited for as long as on_miss_wait in framework.conf says", left, 10)
+                }
             };
             if left.is_zero() {
-                let (instead, code) = match self.site.framework.on_miss {
-                    OnMiss::Build => ("there are no headers to build it with", 21),
-                    OnMiss::Wait(_) => ("it was waited for as long as on_miss_wait in framework.conf says", 10),
-                    OnMiss::Fail => ("on_miss in framework.conf forbids to build it here", 10),
-                };
                 let (id, kernel, release) = (id.to_string(), target.to_string(), target.release.clone());
                 return Err(Error::NotPrebuilt { id, kernel, release, instead, why, code });
             }

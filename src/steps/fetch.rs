@@ -56,7 +56,16 @@ struct Asked {
 }
 
 /// What a place has for a kernel; or why nothing of it is used.
-type List = std::result::Result<Vec<Offer>, String>;
+type List = std::result::Result<Vec<Offer>, Miss>;
+
+/// Why something is not to be had.
+#[derive(Debug, Clone)]
+pub struct Miss {
+    /// As a sentence without its end.
+    pub why: String,
+    /// Whether a place answered that it does not have it yet.
+    pub may_come: bool,
+}
 
 impl Places {
     /// Those of this machine, if there are any.
@@ -76,7 +85,7 @@ impl Places {
     /// `no_older` is how old what a place said may be.
     ///
     /// # Errors
-    /// Why none has it, as a sentence without its end.
+    /// Why none has it.
     pub fn fetch(
         &self,
         wanted: &Identity,
@@ -84,13 +93,14 @@ impl Places {
         store: Option<&Store>,
         no_older: Duration,
         say: &Block,
-    ) -> std::result::Result<(String, Made), String> {
-        let mut why = Vec::new();
+    ) -> std::result::Result<(String, Made), Miss> {
+        let (mut why, mut may_come) = (Vec::new(), false);
         for place in &self.places {
             let offer = match self.offer(place, wanted, target, no_older, say) {
                 Ok(offer) => offer,
-                Err(reason) => {
-                    why.push(reason);
+                Err(miss) => {
+                    may_come |= miss.may_come;
+                    why.push(miss.why);
                     continue;
                 }
             };
@@ -105,7 +115,7 @@ impl Places {
                 }
             }
         }
-        Err(why.join("; "))
+        Err(Miss { why: why.join("; "), may_come })
     }
 
     /// Whether some place has a result.
@@ -121,12 +131,12 @@ impl Places {
         target: &Target,
         no_older: Duration,
         say: &Block,
-    ) -> std::result::Result<Offer, String> {
+    ) -> std::result::Result<Offer, Miss> {
         let offers = place.list(self, target, no_older, say)?;
         let same = |offer: &&Offer| wanted.key.as_ref() == Some(&offer.key);
         let alike = |offer: &&Offer| wanted.origin.as_ref() == Some(&offer.origin);
         let found = offers.iter().find(same).or_else(|| offers.iter().find(alike));
-        found.cloned().ok_or_else(|| format!("{} does not have it", place.url))
+        found.cloned().ok_or_else(|| Miss { why: format!("{} does not have it", place.url), may_come: true })
     }
 
     /// An object, if it is the one that was offered.
@@ -163,21 +173,20 @@ impl Place {
         }
         // Who is silent is so for every kernel.
         if let Some((_, why)) = asked.silent.as_ref().filter(|(at, _)| at.elapsed() <= no_older) {
-            return Err(why.clone());
+            return Err(Miss { why: why.clone(), may_come: false });
         }
         let url = format!("{}/{}", self.url, manifest::place(target));
         let list = match download(&url, manifest::LARGEST, places.patience, places.scratch.path()) {
             Ok(signed) => places.verified(&signed).and_then(|text| manifest::read(target, &text)).map_err(|why| {
                 say.warn(format!("{url} {why}.\nNothing of what is there is used."));
-                format!("{} is not to be believed", self.url)
+                Miss { why: format!("{} is not to be believed", self.url), may_come: false }
             }),
             Err(why) => {
-                let why = format!("{url}: {why}");
-                if !is_absence(&why) {
+                let (why, may_come) = (format!("{url}: {why}"), is_absence(&why));
+                if !may_come {
                     asked.silent = Some((Instant::now(), why.clone()));
-                    return Err(why);
                 }
-                Err(why)
+                Err(Miss { why, may_come })
             }
         };
         asked.lists.insert(target.clone(), (Instant::now(), list.clone()));

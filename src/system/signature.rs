@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Texts signed by OpenPGP keys: by gpg(1), which asks whoever holds the key; verified by gpgv(1) or sqv(1), as apt does,
-//! against a keyring and nothing else.
+//! Texts signed by OpenPGP keys: by gpg(1), which asks whoever holds the key; verified by gpgv(1), or sqv(1) where that is
+//! not there, as apt does, against a keyring and nothing else.
+//!
+//! To gpgv a key that has expired is no key. To sqv what it signed before is still good.
 
 use std::fs;
 use std::io;
@@ -113,7 +115,7 @@ fn judge(signed: &[u8], output: Output) -> Result<String, String> {
     let status = |word: &str| {
         said.lines().any(|line| line.strip_prefix("[GNUPG:] ").is_some_and(|line| line.split(' ').next() == Some(word)))
     };
-    if status("BADSIG") {
+    if status("BADSIG") || said.contains("has been manipulated") {
         return Err("was changed after it was signed".into());
     }
     if status("GOODSIG") {
