@@ -91,10 +91,11 @@ Autoinstall on $K succeeded for module(s) wanted.
 fn only_the_same_is_taken() {
     let mut root = root();
     root.sh("dkms export --to /srv/www");
-    let taken = "dkms build wanted/1 -k $K 2>&1 >/dev/null | grep -c 'does not have it'; \
+    let taken = "dkms build wanted/1 -k $K >/dev/null 2>&1; \
+                 grep -c elsewhere /var/lib/dkms/wanted/1/$K/$A/log/make.log; \
                  dkms unbuild wanted/1 --all >/dev/null; rm -r /var/cache/dkms";
     root.sh(FORGET);
-    root.says(taken, "0\n");
+    root.says(taken, "1\n");
     // Each of these makes another module, or could.
     for (change, back) in [
         ("echo x >/usr/src/wanted-1/x", "rm /usr/src/wanted-1/x"),
@@ -104,21 +105,29 @@ fn only_the_same_is_taken() {
             "echo 'export KCFLAGS=-O1' >/etc/x; echo build_environment=/etc/x >/etc/dkms/framework.conf.d/x.conf",
             "rm /etc/dkms/framework.conf.d/x.conf",
         ),
-        // The same headers, but that the key is another one: by origin alone it is still the same.
+        // Of another version of the kernel's package.
         ("sed -i \"s/^Kernel-Version: .*/Kernel-Version: 1/\" /tmp/list", "true"),
     ] {
         root.sh(&format!("gpg --quiet --decrypt {LIST} >/tmp/list 2>/dev/null; {change}"));
         if change.contains("/tmp/list") {
             root.sh(&format!("sed -i 's/^Key: .*/Key: '$(printf %064d 0)/ /tmp/list; cp {LIST} /tmp/before; gpg --quiet --yes --clearsign --output {LIST} /tmp/list"));
         }
-        root.says(taken, "1\n");
+        root.says(taken, "0\n");
         root.sh(back);
     }
     root.sh(&format!("cp /tmp/before {LIST}"));
-    root.says(taken, "0\n");
+    root.says(taken, "1\n");
+    // A variable of the caller's counts if it is named where it can be seen.
+    root.says(&format!("export DEBUG=1; {taken}"), "1\n");
+    root.says(&format!("export KCFLAGS=-O1; {taken}"), "0\n");
+    root.says(&format!("export DKMS_DIRECTIVE_1=STRIP=no; {taken}"), "0\n");
+    root.sh("echo 'ccflags-$(DEBUG) += -g' >/usr/src/wanted-1/Makefile && dkms build wanted/1 -k $K && dkms export --to /srv/www");
+    root.sh(FORGET);
+    root.says(taken, "1\n");
+    root.says(&format!("export DEBUG=1; {taken}"), "0\n");
     // Who says how it is to be built, or wants to see it, has it built here.
     for option in ["--force", "--verbose", "--directive=STRIP=no"] {
-        root.sh(&format!("mv {LIST} /tmp && dkms build wanted/1 -k $K {option} && mv /tmp/manifest.asc {LIST}"));
+        root.sh(&format!("dkms build wanted/1 -k $K {option}"));
         root.sh("! grep -q elsewhere /var/lib/dkms/wanted/1/$K/$A/log/make.log");
         root.sh(FORGET);
     }
@@ -326,9 +335,20 @@ fn an_export_adds_to_what_the_same_caller_has_signed() {
     root.sh("rm -r /srv/www/objects /var/cache/dkms; dkms build second/1 -k $K --force && dkms export --to /srv/www");
     root.says(&modules, "Module: second\n");
     // What no list names goes when nobody can have an older one any more.
-    root.sh("touch /srv/www/objects/{old,new}.tar.zst /srv/www/objects/mine");
-    root.sh("touch -d '2 days ago' /srv/www/objects/*; touch /srv/www/objects/new.tar.zst; dkms export --to /srv/www");
-    root.says("ls /srv/www/objects | sed -E 's/[0-9a-f]{64}/KEY/'", "KEY.tar.zst\nmine\nnew.tar.zst\n");
+    let name = |digit: &str| format!("/srv/www/objects/{}.tar.zst", digit.repeat(64));
+    let (old, new) = (name("0"), name("1"));
+    root.sh(&format!("touch {old} {new} /srv/www/objects/mine.tar.zst && touch -d '2 days ago' /srv/www/objects/*"));
+    root.sh(&format!("touch {new}; dkms export --to /srv/www"));
+    root.sh(&format!("! test -e {old} && rm {new} /srv/www/objects/mine.tar.zst"));
+    // The same again changes nothing.
+    let files = "find /srv/www -type f -printf '%p %i %T@\\n' | sort";
+    let before = root.sh(files);
+    root.sh("dkms export --to /srv/www");
+    root.says(files, &before);
+    // What is replaced is of age only from then on.
+    root.sh("touch -d '2 days ago' /srv/www/objects/*; dkms export --to /srv/www --sign-modules");
+    let after = root.sh("ls /srv/www/objects");
+    assert_eq!(after.lines().count(), 2 * before.matches("/objects/").count(), "{before}{after}");
     // Somebody else's is not signed over, and nothing is written.
     root.sh(
         &new_key("Other <other@example.org>", "never").replace("gpg ", "mkdir -m 700 /root/o; GNUPGHOME=/root/o gpg ")
@@ -343,6 +363,13 @@ fn an_export_adds_to_what_the_same_caller_has_signed() {
         ),
     );
     root.says(trace, &before);
+    // Nor is one by somebody whose key we know.
+    root.sh("GNUPGHOME=/root/o gpg --export | gpg --quiet --import");
+    root.sh(&format!(
+        "gpg --quiet --decrypt {LIST} >/tmp/list 2>/dev/null; GNUPGHOME=/root/o gpg --yes --clearsign --output {LIST} /tmp/list"
+    ));
+    let output = root.run("dkms export --to /srv/www");
+    assert!(output.code == 3 && output.text.contains(" is there and was signed by somebody else.\n"), "{output:?}");
 }
 
 #[test]
@@ -363,6 +390,8 @@ fn what_cannot_be_exported_leaves_nothing_half_written() {
         9,
         "\nError! Missing write permissions for /srv/file/x.\n",
     );
+    let output = root.run("mkdir -m 777 /srv/open; dkms export --to /srv/open");
+    assert!(output.code == 8 && output.text.contains("/srv/open can be changed by others than root"), "{output:?}");
     let output = root.run("GNUPGHOME=/nowhere dkms export --to /srv/www");
     assert!(output.code == 1 && output.text.starts_with("\nError! Cannot sign the list of modules: "), "{output:?}");
     let output = root.run("dkms export --to /srv/www --gpg-key nobody");
@@ -393,7 +422,7 @@ fn modules_are_signed_by_the_builder_where_he_is_asked_to() {
     root.sh("dkms install wanted/1 -k $K");
     root.says(INSTALLED, &built);
     root.fails(
-        "dkms export --to /srv/www --sign-modules",
+        "dkms export --to /srv/www --sign-modules -k $K",
         1,
         "\nError! Cannot sign modules for kernel $K ($A), as --sign-modules asks:\nSign command: \
          /lib/modules/$K/build/scripts/sign-file\nBinary /lib/modules/$K/build/scripts/sign-file not found, modules won't \

@@ -33,9 +33,7 @@ pub enum Problem {
         why: String,
     },
     /// The list could not be signed.
-    #[error(
-        "Cannot sign the list of modules: {why}.\nNothing was exported. Name a key that gpg --list-secret-keys tells of: --gpg-key KEY"
-    )]
+    #[error("Cannot sign the list of modules: {why}.\nName a key that gpg --list-secret-keys tells of: --gpg-key KEY")]
     NotSigned {
         /// What gpg said.
         why: String,

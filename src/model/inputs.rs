@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 
+use crate::model::caller;
 use crate::model::conf::Conf;
 use crate::model::headers::Headers;
 use crate::model::kernel::Kernel;
@@ -16,36 +17,6 @@ use crate::model::tools;
 use crate::model::tree::State;
 use crate::system::digest::{self, Digest, Notes, Tree};
 use crate::system::dpkg;
-
-/// Variables that say who calls us, from where and how it shall look, and nothing about a module.
-const CALLERS: [&str; 19] = [
-    "TERM",
-    "COLORTERM",
-    "COLUMNS",
-    "LINES",
-    "PWD",
-    "OLDPWD",
-    "SHLVL",
-    "_",
-    "MAIL",
-    "SHELL",
-    "DISPLAY",
-    "LS_COLORS",
-    "HOSTNAME",
-    "EDITOR",
-    "PAGER",
-    "INVOCATION_ID",
-    "JOURNAL_STREAM",
-    "DEBIAN_FRONTEND",
-    "DEB_MAINT_PARAMS",
-];
-
-/// The same, by how they begin.
-const CALLERS_PREFIXES: [&str; 10] =
-    ["SUDO_", "SSH_", "XDG_", "DBUS_", "DPKG_", "APT_", "DEBCONF_", "SYSTEMD_", "MEMORY_PRESSURE_", "DKMS_"];
-
-/// Variables that matter to a script that looks at the system, not to make and the compiler.
-const AROUND: [&str; 5] = ["PATH", "HOME", "USER", "LOGNAME", "LANG"];
 
 /// What is the same for all modules of a kernel.
 #[derive(Debug, Clone)]
@@ -107,10 +78,8 @@ impl Inputs {
                 key.add(Tree::walk(&fs::canonicalize(dir)?)?.content()?);
             }
         }
-        let variables: BTreeMap<String, String> = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
-        let set = variables.iter().filter(|(name, _)| matters(name, around)).chain(*environment);
+        let variables = caller::variables();
+        let set = variables.iter().filter(|(name, _)| caller::matters(name, around)).chain(*environment);
         for (name, value) in set {
             key.add(name).add(value);
         }
@@ -155,31 +124,10 @@ fn looks_around(conf: &Conf, release: &str) -> bool {
     scripts || conf.make(release).is_some_and(|command| !plain(command))
 }
 
-/// Whether a variable of the caller's can be seen in what is built.
-fn matters(name: &str, around: bool) -> bool {
-    let callers = CALLERS.contains(&name) || CALLERS_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-    let locale = AROUND.contains(&name) || name.starts_with("LC_");
-    !callers && (around || !locale)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::conf::tests::conf;
-
-    #[test]
-    fn who_calls_does_not_matter_but_what_he_sets_does() {
-        for (name, plain, around) in [
-            ("TERM", false, false),
-            ("DPKG_MAINTSCRIPT_NAME", false, false),
-            ("PATH", false, true),
-            ("LC_ALL", false, true),
-            ("KCFLAGS", true, true),
-            ("C_INCLUDE_PATH", true, true),
-        ] {
-            assert_eq!((matters(name, false), matters(name, true)), (plain, around), "{name}");
-        }
-    }
 
     #[test]
     fn only_plain_makes_do_not_look_around() {

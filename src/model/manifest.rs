@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! KERNEL/ARCH/manifest.asc    the list, signed, in the manner of deb822(5)
-//! objects/KEY.tar.zst         a result, see steps/object.rs
+//! objects/SHA256.tar.zst      a result, see steps/object.rs
 //!
 //! Kernel: 6.1.0-56-amd64
 //! Architecture: x86_64
@@ -15,6 +15,7 @@
 //! Key: 9c07...
 //! Size: 3211
 //! SHA256: 77fe...
+//! Signed: yes                 by the builder, if it was told to
 //! ```
 
 use std::fmt::Write;
@@ -40,14 +41,22 @@ pub struct Offer {
     pub key: String,
     /// The object's size, in bytes.
     pub size: u64,
-    /// Its digest.
+    /// Its digest, and its name.
     pub sha256: String,
+    /// Whether its modules are signed.
+    pub signed: bool,
 }
 
 impl Offer {
     /// Of an object.
-    pub fn of(origin: Origin, key: String, object: &[u8]) -> Self {
-        Self { origin, key, size: object.len() as u64, sha256: digest::of(object) }
+    pub fn of(origin: Origin, key: String, signed: bool, object: &[u8]) -> Self {
+        Self { origin, key, size: object.len() as u64, sha256: digest::of(object), signed }
+    }
+
+    /// Where its object is, below a place. A list that names it is good for as long as that is there: there is never
+    /// another of this name.
+    pub fn place(&self) -> String {
+        format!("{OBJECTS}/{}{OBJECT}", self.sha256)
     }
 
     /// Whether an object is the one that is meant.
@@ -56,31 +65,42 @@ impl Offer {
     }
 }
 
+/// What lists are called.
+pub const LIST: &str = "manifest.asc";
+
 /// Where the list for a kernel is, below a place.
 pub fn place(Target { release, arch }: &Target) -> String {
-    format!("{release}/{arch}/manifest.asc")
+    format!("{release}/{arch}/{LIST}")
 }
 
-/// The directory of the objects, and how their names end.
+/// The directory of the objects.
 pub const OBJECTS: &str = "objects";
-/// See [`OBJECTS`].
-pub const OBJECT: &str = ".tar.zst";
 
-/// Where an object is, below a place.
-pub fn object(key: &str) -> String {
-    format!("{OBJECTS}/{key}{OBJECT}")
+/// How their names end, behind the digest.
+const OBJECT: &str = ".tar.zst";
+
+/// The digest in the name of an object.
+pub fn object_named(name: &str) -> Option<&str> {
+    name.strip_suffix(OBJECT).filter(|name| is_digest(name))
+}
+
+fn is_digest(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
 /// The list for a kernel, in the order in which it is looked through.
 pub fn write(target: &Target, offers: &[Offer]) -> String {
     let mut text = format!("Kernel: {}\nArchitecture: {}\n", target.release, target.arch);
-    for Offer { origin: Origin { id, kernel_version, source, .. }, key, size, sha256 } in offers {
+    for Offer { origin: Origin { id, kernel_version, source, .. }, key, size, sha256, signed } in offers {
         let _ = write!(
             text,
             "\nModule: {}\nVersion: {}\nKernel-Version: {kernel_version}\nSource: {source}\nKey: {key}\nSize: {size}\nSHA256: \
              {sha256}\n",
             id.name, id.version
         );
+        if *signed {
+            text.push_str("Signed: yes\n");
+        }
     }
     text
 }
@@ -102,9 +122,7 @@ pub fn read(target: &Target, text: &str) -> Result<Vec<Offer>, String> {
     }
     let digest = |paragraph: &Paragraph, name: &str| {
         let value = field(paragraph, name)?;
-        let sound =
-            value.len() == 64 && value.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-        if sound { Ok(value) } else { Err(format!("has a field {name} that is no digest")) }
+        if is_digest(&value) { Ok(value) } else { Err(format!("has a field {name} that is no digest")) }
     };
     let offer = |it: Paragraph| {
         let origin = Origin {
@@ -114,7 +132,8 @@ pub fn read(target: &Target, text: &str) -> Result<Vec<Offer>, String> {
             source: digest(&it, "Source")?,
         };
         let size = field(&it, "Size")?.parse().map_err(|_| "has a field Size that is no number")?;
-        Ok(Offer { origin, key: digest(&it, "Key")?, size, sha256: digest(&it, "SHA256")? })
+        let (key, sha256, signed) = (digest(&it, "Key")?, digest(&it, "SHA256")?, it.get("Signed").is_some());
+        Ok(Offer { origin, key, size, sha256, signed })
     };
     paragraphs.map(offer).collect()
 }
@@ -127,7 +146,7 @@ mod tests {
         let target = Target::new("6.1.0-1-amd64", "x86_64");
         let origin =
             Origin { id: Id::new(name, "1:0~rc1"), target, kernel_version: "6.1.1-1".into(), source: "a".repeat(64) };
-        Offer::of(origin, "b".repeat(64), b"object")
+        Offer::of(origin, "b".repeat(64), name == "a", b"object")
     }
 
     #[test]

@@ -38,7 +38,10 @@ pub struct Options {
 impl Options {
     /// Whether nothing was said by which a build would come out otherwise than on any day.
     pub fn are_everyday(&self) -> bool {
-        self.conf.is_none() && self.headers.is_none() && self.config.is_none() && self.directives.is_empty()
+        let directed = || std::env::vars_os().any(|(name, _)| name.as_encoded_bytes().starts_with(b"DKMS_DIRECTIVE"));
+        let said =
+            self.conf.is_some() || self.headers.is_some() || self.config.is_some() || !self.directives.is_empty();
+        !said && !directed()
     }
 
     /// The directives as variables for a package's programs.

@@ -4,14 +4,28 @@
 use std::fs;
 use std::io;
 
+use crate::model::caller;
 use crate::model::conf::overrides;
 use crate::model::inputs::Recipe;
 use crate::model::module::{Id, Target};
 use crate::model::source::Source;
 use crate::system::digest::Digest;
 
-/// Variables by which a caller has the compiler do otherwise.
-const COMPILERS: [&str; 6] = ["KCFLAGS", "KAFLAGS", "KCPPFLAGS", "CPATH", "C_INCLUDE_PATH", "LLVM"];
+/// Variables by which a caller has kbuild do otherwise, whatever a module's Makefile says.
+const KBUILD: [&str; 12] = [
+    "ARCH",
+    "C",
+    "CPATH",
+    "CROSS_COMPILE",
+    "C_INCLUDE_PATH",
+    "KAFLAGS",
+    "KBUILD_EXTRA_SYMBOLS",
+    "KCFLAGS",
+    "KCPPFLAGS",
+    "LLVM",
+    "LLVM_IAS",
+    "W",
+];
 
 /// Two machines on which it is the same build the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +55,9 @@ impl Origin {
                 Err(error) => return Err(error),
             }
         }
-        let said = COMPILERS.iter().filter_map(|name| Some((name.to_string(), std::env::var(name).ok()?)));
-        for (name, value) in said.chain(environment.iter().map(|(name, value)| (name.clone(), value.clone()))) {
+        let mut variables = source.variables.clone();
+        variables.extend(caller::variables().into_iter().filter(|(name, _)| KBUILD.contains(&name.as_str())));
+        for (name, value) in variables.iter().chain(*environment) {
             digest.add(name).add(value);
         }
         for depended in recipe.depends() {

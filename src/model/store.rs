@@ -25,6 +25,8 @@ use crate::system::scratch::Scratch;
 pub struct Made {
     /// What it was made of, where other machines can tell.
     pub origin: Option<Origin>,
+    /// Whether its modules are signed already, by the machine that they are from.
+    pub signed: bool,
     /// What it told: the descriptions of its commands, in their order.
     pub told: Vec<String>,
     /// Its files by their names below `TREE/M/V/K/A`, the log among them.
@@ -60,8 +62,10 @@ impl Store {
     /// What is kept under a key, if all of it is what it was.
     pub fn get(&self, key: &str) -> Option<Made> {
         let dir = self.root.join(key);
-        let manifest = fs::read_to_string(dir.join(MANIFEST)).ok()?;
-        let made = Made::read(key, &manifest, |name| fs::read(dir.join(FILES).join(name)).ok());
+        if !dir.exists() {
+            return None;
+        }
+        let made = self.look(key);
         match &made {
             // Used now: others go first.
             Some(_) => drop(fs::File::open(&dir).and_then(|dir| dir.set_modified(SystemTime::now()))),
@@ -71,6 +75,13 @@ impl Store {
             }
         }
         made
+    }
+
+    /// The same, without using it: it goes when it would have gone.
+    pub fn look(&self, key: &str) -> Option<Made> {
+        let dir = self.root.join(key);
+        let manifest = fs::read_to_string(dir.join(MANIFEST)).ok()?;
+        Made::read(key, &manifest, |name| fs::read(dir.join(FILES).join(name)).ok())
     }
 
     /// Keeps a result. Of two that are kept at once one stays.
@@ -135,6 +146,9 @@ impl Made {
             let known = [&id.name, &id.version, &target.release, &target.arch, kernel_version, source];
             ORIGIN.iter().zip(known).try_for_each(|(word, value)| add(word, value))?;
         }
+        if self.signed {
+            add("signed", "yes")?;
+        }
         self.told.iter().try_for_each(|told| add("told", told))?;
         for (name, bytes) in &self.files {
             let name = name.to_str().ok_or_else(|| io::Error::other(format!("{name:?} cannot be noted")))?;
@@ -152,6 +166,7 @@ impl Made {
         let mut made = Self { origin: origin(manifest), ..Self::default() };
         for line in lines {
             match line.split_once(' ')? {
+                ("signed", "yes") => made.signed = true,
                 ("told", told) => made.told.push(told.to_owned()),
                 ("file", rest) => {
                     let (known, name) = rest.split_once(' ')?;
@@ -196,6 +211,7 @@ mod tests {
         let origin = Origin { id: Id::new("a", "1 0"), target, kernel_version: "2".into(), source: "s".into() };
         Made {
             origin: Some(origin),
+            signed: true,
             told: vec!["Building module(s)".into()],
             files: BTreeMap::from([
                 ("module/a b.ko".into(), text.as_bytes().to_vec()),

@@ -12,7 +12,7 @@ use crate::model::conf::Module;
 use crate::model::store::{LOG, Made};
 use crate::steps::prepare::Workshop;
 use crate::steps::scripts::Script;
-use crate::steps::sign::{Signing, is_signed};
+use crate::steps::sign::Signing;
 use crate::steps::{Work, compress, logged};
 use crate::system::modinfo::{ModInfo, is_relocatable_elf};
 use crate::system::output::Words;
@@ -31,7 +31,7 @@ pub fn modules(
     workshop: &Workshop,
     modules: &[&Module],
     files: &BTreeMap<PathBuf, Vec<u8>>,
-    signing: &Signing,
+    signing: Option<&Signing>,
     token: &JobToken,
 ) -> Result<()> {
     let Work { site, id, kernel, say, .. } = work;
@@ -49,7 +49,7 @@ pub fn modules(
         let file = workshop.result.join(place(module));
         put(&file, bytes)?;
         // What came signed from elsewhere stays as it came.
-        if !is_signed(bytes) {
+        if let Some(signing) = signing {
             signing.sign(&file, bytes, &build_dir.join(module.built_file()), &mut words)?;
         }
         compress::compress(&file, suffix, &site.framework.compress_opts, &mut words);
@@ -70,6 +70,7 @@ pub fn again(work: &Work, workshop: &Workshop, made: &Made, signing: &Signing, t
     let (after, before): (Vec<_>, Vec<_>) = made.told.iter().partition(|told| **told == after);
     let retell = |told: &[&String]| told.iter().for_each(|told| say.print(format!("{told}... done.\n")));
     retell(&before);
+    let signing = Some(signing).filter(|_| !made.signed);
     modules(work, workshop, &conf.included(kernel).unwrap_or_default(), &made.files, signing, token)?;
     retell(&after);
     // Of the build itself, with whatever was found to be noted of its modules.

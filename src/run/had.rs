@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Builds that are not made because their result can be had: from the store, or from another place.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::known::Identity;
 use super::{Shared, finish};
 use crate::error::{Error, Result};
 use crate::model::conf::Module;
 use crate::model::framework::OnMiss;
 use crate::model::store::Made;
 use crate::steps::Work;
-use crate::steps::fetch::{Identity, Miss};
+use crate::steps::fetch::{Miss, Wanted};
 
 /// How long what a place does not have is not asked for again.
 const ASK_AGAIN: Duration = Duration::from_secs(15);
@@ -38,11 +39,12 @@ impl Shared<'_> {
         let Work { id, kernel, say, .. } = *work;
         let Some(places) = self.known.places.as_ref().filter(|_| work.options.are_everyday()) else { return Ok(None) };
         let (target, store) = (&kernel.target, self.store(id));
+        let origin = self.known.origin(work, identity);
+        let wanted = Wanted { key: identity.key.as_ref(), origin: origin.as_ref(), target };
         say.begin(&id.to_string(), &target.release, "fetching");
-        let began = Instant::now();
         let mut no_older = Duration::MAX;
         loop {
-            let Miss { why, may_come } = match places.fetch(identity, target, store, no_older, say) {
+            let Miss { why, may_come } = match places.fetch(wanted, store, no_older, say) {
                 Ok((key, made)) if is_complete(&made, work) => {
                     // What cannot be kept is fetched again.
                     let kept = store.map_or(Ok(()), |store| store.put(&key, &made));
@@ -67,8 +69,7 @@ impl Shared<'_> {
                     ("on_miss in framework.conf waits only for who answers", Duration::ZERO, 10)
                 }
                 OnMiss::Wait(limit) => {
-                    let left = limit.saturating_sub(began.elapsed());
-                    ("it was waited for as long as on_miss_wait in framework.conf says", left, 10)
+                    ("it was waited for as long as on_miss_wait in framework.conf says", places.left(limit), 10)
                 }
             };
             if left.is_zero() {

@@ -24,7 +24,7 @@ use crate::model::store::{Made, Store};
 use crate::model::tree::State;
 use crate::plan::{Step, Verdict};
 use crate::request::Request;
-use crate::steps::fetch::{Identity, Places};
+use crate::steps::fetch::{Places, Wanted};
 use crate::steps::{Work, probes};
 use crate::system::digest::Notes;
 use crate::system::dpkg;
@@ -50,6 +50,15 @@ pub enum Asking {
     Before,
     /// Not now.
     Not,
+}
+
+/// By what a result is known.
+#[derive(Debug, Default)]
+pub struct Identity {
+    /// The key of all that makes it, where that is all here.
+    pub key: Option<String>,
+    source: Option<Source>,
+    environment: BTreeMap<String, String>,
 }
 
 /// The store, what others have, and what is known of kernels.
@@ -84,20 +93,28 @@ impl Known {
     /// By what the result of a build will be known.
     fn identity(&self, work: &Work, environment: &BTreeMap<String, String>) -> Identity {
         let Work { site, options, id, kernel, conf, .. } = *work;
-        let recipe = Recipe { site, options, id, kernel, conf, environment };
         let unknown = |error: &io::Error| log::info!("{id} is not kept: {error}");
         let Ok(source) = Source::of(site, id).inspect_err(unknown) else { return Identity::default() };
-        let Some(known) = self.kernels.get(&kernel.target) else { return Identity::default() };
-        let version = known.version.get_or_init(|| dpkg::kernel_version(&kernel.target.release));
-        let origin = version.as_ref().filter(|_| options.are_everyday());
-        let origin = origin.and_then(|version| Origin::of(&recipe, &source, version).inspect_err(unknown).ok());
         let look = || {
             let looked = Inputs::of(kernel, &self.notes);
             looked.inspect_err(|error| log::info!("nothing is kept for {}: {error}", kernel.target.release)).ok()
         };
-        let inputs = known.inputs.get_or_init(look).as_ref();
+        let known = self.kernels.get(&kernel.target);
+        let inputs = known.and_then(|known| known.inputs.get_or_init(look).as_ref());
+        let recipe = Recipe { site, options, id, kernel, conf, environment };
         let key = inputs.and_then(|inputs| inputs.key(&recipe, &source).inspect_err(unknown).ok());
-        Identity { key, origin }
+        Identity { key, source: Some(source), environment: environment.clone() }
+    }
+
+    /// What other machines know the result by, if they can.
+    pub(super) fn origin(&self, work: &Work, identity: &Identity) -> Option<Origin> {
+        let Work { site, options, id, kernel, conf, .. } = *work;
+        let look = || dpkg::kernel_version(&kernel.target.release);
+        let version = self.kernels.get(&kernel.target)?.version.get_or_init(look).as_ref();
+        let version = version.filter(|_| options.are_everyday())?;
+        let recipe = Recipe { site, options, id, kernel, conf, environment: &identity.environment };
+        let origin = Origin::of(&recipe, identity.source.as_ref()?, version);
+        origin.inspect_err(|error| log::info!("{id} is not for other machines: {error}")).ok()
     }
 
     /// Where results of a module are kept: not of one whose builds may depend on anything.
@@ -122,7 +139,11 @@ pub fn missing<'a>(site: &Site, request: &Request, steps: &'a [Step]) -> Result<
         }
         let identity = known.identity(&work, &environment);
         let kept = store.zip(identity.key.as_ref()).is_some_and(|(store, key)| store.get(key).is_some());
-        let spared = kept || known.places.as_ref().is_some_and(|it| it.have(&identity, &kernel.target, &say));
+        let elsewhere = |places: &Places| {
+            let origin = known.origin(&work, &identity);
+            places.have(Wanted { key: identity.key.as_ref(), origin: origin.as_ref(), target: &kernel.target }, &say)
+        };
+        let spared = kept || known.places.as_ref().is_some_and(elsewhere);
         (!spared).then_some(identity.key.filter(|_| store.is_some()))
     };
     let builds =
@@ -153,13 +174,11 @@ impl Shared<'_> {
     }
 
     /// Keeps what was made.
-    pub(super) fn keep_made(&self, identity: &Identity, id: &Id, build: Build) {
-        if let (Some(store), Some(key)) = (self.store(id), &identity.key) {
+    pub(super) fn keep_made(&self, identity: &Identity, work: &Work, build: Build) {
+        if let (Some(store), Some(key)) = (self.store(work.id), &identity.key) {
+            let origin = self.known.origin(work, identity);
             // What cannot be kept is built again some day.
-            let kept = build.into_made().and_then(|made| {
-                let origin = identity.origin.clone();
-                store.put(key, &Made { origin, ..made })
-            });
+            let kept = build.into_made().and_then(|made| store.put(key, &Made { origin, ..made }));
             kept.unwrap_or_else(|error| log::warn!("{error}"));
         }
     }

@@ -281,7 +281,10 @@ impl Shared<'_> {
         if work.options.planned.is_some() && step.triggers.is_empty() && work.options.planned != *key {
             return Err(Error::OtherJob { id: step.id.to_string(), kernel: step.kernel.target.to_string() });
         }
+        // Who fetches, or waits, keeps nobody from a token.
+        let place = Some(place).filter(|_| self.known.places.is_none());
         let had = self.had(&identity, &work)?;
+        let place = place.unwrap_or_else(|| self.pool.queue(self.times.urgency[index]));
         if had.is_none() {
             step.kernel.need_headers()?;
             if let Some(failure) = self.known_to_fail(key.as_deref(), &work) {
@@ -317,7 +320,7 @@ impl Shared<'_> {
             let after = if built.is_ok() { build.post_build() } else { Ok(()) };
             self.keep_for_builders(build.take_exchanges());
             if built.is_ok() && after.is_ok() {
-                self.keep_made(&identity, &step.id, build);
+                self.keep_made(&identity, &work, build);
             }
             // Here, for the probes may be waiting for it.
             drop(token);

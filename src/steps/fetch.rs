@@ -5,31 +5,34 @@
 //! by a key of the administrator's is not used, and said; all else that goes wrong is a miss.
 
 use std::collections::HashMap;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::object;
-use crate::error::Result;
+use crate::error::{Doing, Result, cannot};
 use crate::model::manifest::{self, Offer};
 use crate::model::module::Target;
 use crate::model::origin::Origin;
 use crate::model::site::Site;
 use crate::model::store::{LOG, Made, Store};
-use crate::system::download::download;
+use crate::system::download::{self, download};
 use crate::system::modinfo::ModInfo;
 use crate::system::output::Block;
 use crate::system::scratch::Scratch;
 use crate::system::signature;
 use crate::system::trust::{self, WeakSpot};
 
-/// By what a result is known.
-#[derive(Debug, Clone, Default)]
-pub struct Identity {
+/// A result that is wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
     /// The key of all that makes it, where that is all here.
-    pub key: Option<String>,
+    pub key: Option<&'a String>,
     /// What other machines know it by.
-    pub origin: Option<Origin>,
+    pub origin: Option<&'a Origin>,
+    /// The kernel.
+    pub target: &'a Target,
 }
 
 /// The places.
@@ -39,6 +42,8 @@ pub struct Places {
     keyring: PathBuf,
     patience: Duration,
     scratch: Scratch,
+    /// When nobody waits any more; from when somebody began to.
+    deadline: OnceLock<Instant>,
 }
 
 #[derive(Debug)]
@@ -77,7 +82,18 @@ impl Places {
         let keyring = framework.prebuilt_signed_by.clone();
         let place = |url: &String| Place { url: url.trim_end_matches('/').to_owned(), asked: Mutex::default() };
         let (places, patience) = (framework.prebuilt.iter().map(place).collect(), framework.prebuilt_timeout);
-        Ok(Some(Self { places, keyring, patience, scratch: site.scratch()? }))
+        // Not where temporary files are: apt's user has to get there.
+        let caches = &framework.cache_tree;
+        fs::create_dir_all(caches)
+            .and_then(|()| Scratch::new(caches))
+            .doing(cannot("write", caches))
+            .map(|scratch| Some(Self { places, keyring, patience, scratch, deadline: OnceLock::new() }))
+    }
+
+    /// How long somebody may wait yet, who may wait for `limit` in all, together with all others.
+    pub fn left(&self, limit: Duration) -> Duration {
+        let now = Instant::now();
+        self.deadline.get_or_init(|| now + limit).saturating_duration_since(now)
     }
 
     /// What some place has of a result, with its key.
@@ -88,15 +104,14 @@ impl Places {
     /// Why none has it.
     pub fn fetch(
         &self,
-        wanted: &Identity,
-        target: &Target,
+        wanted: Wanted,
         store: Option<&Store>,
         no_older: Duration,
         say: &Block,
     ) -> std::result::Result<(String, Made), Miss> {
         let (mut why, mut may_come) = (Vec::new(), false);
         for place in &self.places {
-            let offer = match self.offer(place, wanted, target, no_older, say) {
+            let offer = match self.offer(place, wanted, no_older, say) {
                 Ok(offer) => offer,
                 Err(miss) => {
                     may_come |= miss.may_come;
@@ -119,34 +134,38 @@ impl Places {
     }
 
     /// Whether some place has a result.
-    pub fn have(&self, wanted: &Identity, target: &Target, say: &Block) -> bool {
-        self.places.iter().any(|place| self.offer(place, wanted, target, Duration::MAX, say).is_ok())
+    pub fn have(&self, wanted: Wanted, say: &Block) -> bool {
+        self.places.iter().any(|place| self.offer(place, wanted, Duration::MAX, say).is_ok())
     }
 
     /// What a place has of a result; or why it has none.
     fn offer(
         &self,
         place: &Place,
-        wanted: &Identity,
-        target: &Target,
+        wanted: Wanted,
         no_older: Duration,
         say: &Block,
     ) -> std::result::Result<Offer, Miss> {
-        let offers = place.list(self, target, no_older, say)?;
-        let same = |offer: &&Offer| wanted.key.as_ref() == Some(&offer.key);
-        let alike = |offer: &&Offer| wanted.origin.as_ref() == Some(&offer.origin);
+        let offers = place.list(self, wanted.target, no_older, say)?;
+        let same = |offer: &&Offer| wanted.key == Some(&offer.key);
+        let alike = |offer: &&Offer| wanted.origin == Some(&offer.origin);
         let found = offers.iter().find(same).or_else(|| offers.iter().find(alike));
         found.cloned().ok_or_else(|| Miss { why: format!("{} does not have it", place.url), may_come: true })
     }
 
     /// An object, if it is the one that was offered.
     fn object(&self, place: &Place, offer: &Offer) -> std::result::Result<Made, String> {
-        let url = format!("{}/{}", place.url, manifest::object(&offer.key));
+        let url = format!("{}/{}", place.url, offer.place());
         if offer.size > manifest::LARGEST_OBJECT {
             return Err(format!("{url} is larger than {} bytes", manifest::LARGEST_OBJECT));
         }
-        let bytes =
-            download(&url, offer.size, self.patience, self.scratch.path()).map_err(|why| format!("{url}: {why}"))?;
+        let wanted = download::Wanted { url: &url, limit: offer.size, patience: self.patience, fresh: false };
+        let bytes = download(wanted, self.scratch.path()).map_err(|why| {
+            if !is_absence(&why) {
+                place.asked().silent = Some((Instant::now(), format!("{url}: {why}")));
+            }
+            format!("{url}: {why}")
+        })?;
         if !offer.is(&bytes) {
             return Err(format!("{url} is not what its signed list says: it was changed, or is not all there"));
         }
@@ -165,24 +184,29 @@ impl Places {
 }
 
 impl Place {
+    fn asked(&self) -> MutexGuard<'_, Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What it has for a kernel. It is asked once, and whoever else wants to know waits for the answer.
     fn list(&self, places: &Places, target: &Target, no_older: Duration, say: &Block) -> List {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, list)) = asked.lists.get(target).filter(|(at, _)| at.elapsed() <= no_older) {
-            return list.clone();
-        }
-        // Who is silent is so for every kernel.
+        let mut asked = self.asked();
+        // Who is silent is so for every kernel and object.
         if let Some((_, why)) = asked.silent.as_ref().filter(|(at, _)| at.elapsed() <= no_older) {
             return Err(Miss { why: why.clone(), may_come: false });
         }
+        if let Some((_, list)) = asked.lists.get(target).filter(|(at, _)| at.elapsed() <= no_older) {
+            return list.clone();
+        }
         let url = format!("{}/{}", self.url, manifest::place(target));
-        let list = match download(&url, manifest::LARGEST, places.patience, places.scratch.path()) {
+        let wanted = download::Wanted { url: &url, limit: manifest::LARGEST, patience: places.patience, fresh: true };
+        let list = match download(wanted, places.scratch.path()) {
             Ok(signed) => places.verified(&signed).and_then(|text| manifest::read(target, &text)).map_err(|why| {
                 say.warn(format!("{url} {why}.\nNothing of what is there is used."));
                 Miss { why: format!("{} is not to be believed", self.url), may_come: false }
             }),
             Err(why) => {
-                let (why, may_come) = (format!("{url}: {why}"), is_absence(&why));
+                let (may_come, why) = (is_absence(&why), format!("{url}: {why}"));
                 if !may_come {
                     asked.silent = Some((Instant::now(), why.clone()));
                 }
@@ -207,5 +231,5 @@ impl Places {
 
 /// Whether apt says that a place is there but a file of it is not.
 fn is_absence(why: &str) -> bool {
-    ["404 ", "410 ", "403 ", "File not found"].iter().any(|word| why.contains(word))
+    ["404 ", "410 ", "403 ", "File not found"].iter().any(|word| why.starts_with(word))
 }

@@ -76,7 +76,7 @@ impl Signing {
         drop(turn);
         let (code, mut said) = ended.unwrap_or_else(|error| (126, error.to_string().into_bytes()));
         // sign-file ends well when it could not write, and what it has of the module is in its place by then.
-        let whole = fs::read(file).is_ok_and(|bytes| is_whole(&bytes, module));
+        let whole = fs::read(file).is_ok_and(|bytes| is_signed(&bytes, module));
         if code != 0 || !whole {
             if code == 0 {
                 said = b"What it wrote is not that module with a signature.".to_vec();
@@ -94,14 +94,9 @@ impl Signing {
 /// What ends a signed module; see scripts/sign-file.c of the kernel.
 const APPENDED: &[u8] = b"~Module signature appended~\n";
 
-/// Whether a module has a signature.
-pub fn is_signed(module: &[u8]) -> bool {
-    module.ends_with(APPENDED)
-}
-
 /// Whether these are the bytes of a module with or without a signature behind it.
-fn is_whole(bytes: &[u8], module: &[u8]) -> bool {
-    bytes.strip_prefix(module).is_some_and(|signature| signature.is_empty() || is_signed(signature))
+fn is_signed(bytes: &[u8], module: &[u8]) -> bool {
+    bytes.strip_prefix(module).is_some_and(|signature| signature.is_empty() || signature.ends_with(APPENDED))
 }
 
 fn decide(site: &Site, framework: &Framework, kernel: &Kernel, said: &mut String) -> Option<Signer> {

@@ -4,45 +4,68 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::files::At;
+use rustix::process::{Resource, Rlimit, setrlimit};
+
+use super::files::{At, read_foreign};
+use super::interrupt;
 use super::scratch::Scratch;
+use super::sys::before_exec;
 
 /// See apt-helper(8), which apt keeps for such as us.
 const HELPER: &str = "/usr/lib/apt/apt-helper";
 
-/// How much longer than a silence all of a file may take: a server that sends a byte now and then is no better than one
-/// that sends none.
-const DRIP: u32 = 20;
+/// How much longer than a silence all of a file may take, beside what it takes at [`SLOWEST`]: a server that sends a byte
+/// now and then is no better than one that sends none.
+const DRIP: u32 = 4;
 
-/// What `url` names, if it is no larger than `limit` bytes. A server may be silent for `patience`, at each of its
-/// addresses. `scratch` is a directory for what is on its way.
+/// Bytes a second that anybody has.
+const SLOWEST: u64 = 16 << 10;
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Where it is.
+    pub url: &'a str,
+    /// The largest that it may be, in bytes.
+    pub limit: u64,
+    /// How long a server may be silent, at each of its addresses.
+    pub patience: Duration,
+    /// Whether it may have changed since somebody between us and there has seen it.
+    pub fresh: bool,
+}
+
+/// Gets a file. `scratch` is a directory for what is on its way, which all users can reach.
 ///
 /// # Errors
 /// What apt says, in one line.
-pub fn download(url: &str, limit: u64, patience: Duration, scratch: &Path) -> Result<Vec<u8>, String> {
+pub fn download(wanted: Wanted, scratch: &Path) -> Result<Vec<u8>, String> {
+    let Wanted { url, limit, patience, fresh } = wanted;
     let place = place(scratch).map_err(|error| error.to_string())?;
-    let file = place.path().join("for-apt/file");
+    let (dir, said) = (place.path().join("for-apt"), place.path().join("said"));
     let seconds = patience.as_secs().max(1);
     let mut helper = Command::new(HELPER);
     for transport in ["http", "https", "ftp"] {
         helper.args(["-o", &format!("Acquire::{transport}::Timeout={seconds}")]);
+        helper.args(["-o", &format!("Acquire::{transport}::No-Cache={fresh}")]);
     }
-    helper.args(["-qq", "-o", "Acquire::Retries=0", "download-file", url]).arg(&file);
-    helper.env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let said = run(&mut helper, patience * DRIP).map_err(|error| format!("{HELPER}: {error}"))?;
-    // Where the transport is the file system, it leaves a link.
-    if !file.exists() {
+    helper.args(["-qq", "-o", "Acquire::Retries=0", "download-file", url]).arg(dir.join("file"));
+    helper.env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::null());
+    let most = Rlimit { current: Some(limit + 1), maximum: Some(limit + 1) };
+    before_exec(&mut helper, move || Ok(setrlimit(Resource::Fsize, most)?));
+    let at_most = patience * DRIP + Duration::from_secs(limit / SLOWEST);
+    let said = run(&mut helper, at_most, &said).map_err(|error| format!("{HELPER}: {error}"))?;
+    if fs::symlink_metadata(dir.join("file")).is_err() {
         return Err(first_reason(&said, url));
     }
-    read(&file, limit).map_err(|error| error.to_string())
+    read(&dir, limit, url).map_err(|error| error.to_string())
 }
 
-/// A directory that apt's user may write, or apt fetches as root and says so.
+/// A directory that apt's user may write, or apt fetches as root.
 fn place(scratch: &Path) -> io::Result<Scratch> {
     let place = Scratch::new(scratch)?;
     let inner = place.path().join("for-apt");
@@ -58,28 +81,24 @@ fn place(scratch: &Path) -> io::Result<Scratch> {
     Ok(place)
 }
 
-/// Runs a command for no longer than `at_most`; gives what it says on standard error.
-fn run(command: &mut Command, at_most: Duration) -> io::Result<String> {
-    let mut child = command.spawn()?;
+/// Runs a command for no longer than `at_most`; gives what it says on standard error, by way of the file `said`.
+fn run(command: &mut Command, at_most: Duration, said: &Path) -> io::Result<String> {
+    // Not a pipe: a transport that is stuck would keep it open.
+    let mut child = command.stderr(File::create(said).at(said)?).spawn()?;
     let began = Instant::now();
-    let pipe = child.stderr.take();
-    std::thread::scope(|scope| {
-        let said = scope.spawn(|| {
-            let mut said = Vec::new();
-            // What could be read is what there is to tell.
-            pipe.map(|pipe| pipe.take(1 << 16).read_to_end(&mut said));
-            said
-        });
-        while child.try_wait()?.is_none() {
-            if began.elapsed() >= at_most {
-                child.kill()?;
-                child.wait()?;
-                return Ok(format!("E: it took longer than {} seconds\n", at_most.as_secs()));
-            }
-            std::thread::sleep(Duration::from_millis(5));
+    while child.try_wait()?.is_none() {
+        if began.elapsed() >= at_most {
+            child.kill()?;
+            child.wait()?;
+            return Ok(format!("E: it took longer than {} seconds\n", at_most.as_secs()));
         }
-        Ok(String::from_utf8_lossy(&said.join().unwrap_or_default()).into_owned())
-    })
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // What was ended with us has not failed.
+    interrupt::hold();
+    let mut text = Vec::new();
+    File::open(said).at(said)?.take(1 << 16).read_to_end(&mut text).at(said)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Why apt did not get it.
@@ -92,17 +111,17 @@ fn first_reason(said: &str, url: &str) -> String {
     reason.split_whitespace().skip_while(is_url).collect::<Vec<_>>().join(" ")
 }
 
-fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    // Non-blocking: it may be a pipe by now, whose other end nobody opens.
-    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-    let file: File = fs::OpenOptions::new().read(true).custom_flags(flags).open(path).at(path)?;
-    let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes).at(path)?;
-    if bytes.len() as u64 > limit {
-        Err(io::Error::other(format!("it is larger than {limit} bytes")))
-    } else {
-        Ok(bytes)
+/// Reads what apt's user left in a directory of his own. What was a file already is linked to.
+fn read(dir: &Path, limit: u64, url: &str) -> io::Result<Vec<u8>> {
+    if fs::metadata(dir.join("file"))?.len() > limit {
+        return Err(io::Error::other(format!("it is larger than {limit} bytes")));
     }
+    if !["file:", "copy:"].iter().any(|scheme| url.starts_with(scheme)) {
+        return read_foreign(dir, Path::new("file"), limit);
+    }
+    let file = fs::canonicalize(dir.join("file"))?;
+    let (parent, name) = file.parent().zip(file.file_name()).ok_or(io::ErrorKind::NotFound)?;
+    read_foreign(parent, Path::new(name), limit)
 }
 
 #[cfg(test)]
@@ -127,19 +146,27 @@ mod tests {
 
     #[test]
     fn nothing_is_waited_for_longer_than_it_may_take() -> io::Result<()> {
-        let mut command = Command::new("sleep");
-        command.arg("60").stderr(Stdio::piped());
-        assert_eq!(run(&mut command, Duration::from_millis(50))?, "E: it took longer than 0 seconds\n");
+        let dir = tempfile::tempdir()?;
+        let mut command = Command::new("sh");
+        // As apt-helper does, it leaves its words to a child.
+        command.args(["-c", "sleep 60 & wait"]);
+        let began = Instant::now();
+        let said = run(&mut command, Duration::from_millis(50), &dir.path().join("said"))?;
+        assert_eq!(said, "E: it took longer than 0 seconds\n");
+        assert!(began.elapsed() < Duration::from_secs(50));
         Ok(())
     }
 
     #[test]
-    fn what_is_too_large_is_not_read() -> io::Result<()> {
+    fn only_files_that_are_not_too_large_are_read() -> io::Result<()> {
         let dir = tempfile::tempdir()?;
-        let file = dir.path().join("f");
-        fs::write(&file, "12345")?;
-        assert_eq!(read(&file, 5)?, b"12345");
-        assert!(read(&file, 4).is_err());
+        let dir = dir.path();
+        fs::write(dir.join("other"), "12345")?;
+        std::os::unix::fs::symlink("other", dir.join("file"))?;
+        // Where nobody can have changed it, a link is what apt makes of a file.
+        assert!(read(dir, 5, "http://host/x").is_err());
+        assert_eq!(read(dir, 5, "file:///x")?, b"12345");
+        assert!(read(dir, 4, "file:///x").is_err());
         Ok(())
     }
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use super::files::At;
+use super::interrupt;
 use super::process::{self, find_program};
 use super::scratch::Scratch;
 
@@ -37,19 +38,59 @@ pub fn sign(text: &str, key: Option<&str>, scratch: &Path) -> io::Result<Vec<u8>
         return fs::read(&signed).at(&signed);
     }
     // Where it begins to fail it names the key; in the end only our file.
-    let said = String::from_utf8_lossy(&output.stderr);
-    let why = said.lines().find_map(|line| line.strip_prefix("gpg: ")).unwrap_or("gpg did not say why");
-    Err(io::Error::other(why.trim().to_owned()))
+    Err(io::Error::other(first_line(&output.stderr, "gpg did not say why")))
 }
 
-/// The text of one that a key of the caller's own keyring has signed: what was signed here before.
+/// The fingerprints of the caller's keys that a name means, or of all.
 ///
 /// # Errors
-/// What gpg says.
-pub fn signed_here(signed: &Path) -> io::Result<String> {
+/// What gpg says, where there is none.
+pub fn our_keys(name: Option<&str>) -> io::Result<Vec<String>> {
+    let mut gpg = process::program("gpg");
+    let output = run(gpg.args(["--batch", "--with-colons", "--list-secret-keys"]).args(name))?;
+    // A line for each key, and one for its fingerprint before those of its subkeys; see doc/DETAILS of GnuPG.
+    let (mut keys, mut primary) = (Vec::new(), false);
+    let listed = String::from_utf8_lossy(&output.stdout);
+    for fields in listed.lines().map(|line| line.split(':').collect::<Vec<_>>()) {
+        match (fields[0], fields.get(9)) {
+            ("sec", _) => primary = true,
+            ("fpr", Some(fingerprint)) if primary => {
+                keys.push((*fingerprint).to_owned());
+                primary = false;
+            }
+            _ => {}
+        }
+    }
+    if keys.is_empty() { Err(io::Error::other(first_line(&output.stderr, "No secret key"))) } else { Ok(keys) }
+}
+
+/// A text, and who signed it.
+#[derive(Debug)]
+pub struct Signed {
+    /// The text.
+    pub text: String,
+    /// The fingerprint of the key.
+    pub signer: String,
+}
+
+/// The text of one that one of these keys of the caller's has signed.
+///
+/// # Errors
+/// Why that is not so, as a clause whose subject is the text.
+pub fn signed_here(signed: &Path, keys: &[String]) -> io::Result<Signed> {
     let mut gpg = process::program("gpg");
     gpg.args(["--batch", "--quiet", "--no-verbose", "--status-fd", "2", "--decrypt"]);
-    judge(&fs::read(signed).at(signed)?, run(gpg.arg(signed))?).map_err(io::Error::other)
+    let output = run(gpg.arg(signed))?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let text = judge(&fs::read(signed).at(signed)?, output).map_err(io::Error::other)?;
+    // The last word is the key itself, whichever of its subkeys signed.
+    let valid = said.lines().find_map(|line| line.strip_prefix("[GNUPG:] VALIDSIG "));
+    let signer = valid.and_then(|line| line.split(' ').next_back()).unwrap_or_default().to_owned();
+    if keys.contains(&signer) {
+        Ok(Signed { text, signer })
+    } else {
+        Err(io::Error::other("was signed by somebody else"))
+    }
 }
 
 /// The text that a key of `keyring` has signed. `scratch` is a directory for what is on its way.
@@ -87,6 +128,8 @@ pub fn verified(signed: &[u8], keyring: &Path, scratch: &Path) -> Result<String,
 fn run(command: &mut Command) -> io::Result<Output> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.env("LC_ALL", "C").stdin(Stdio::null()).output();
+    // What was ended with us has not said no.
+    interrupt::hold();
     output.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => io::Error::new(error.kind(), format!("{program} is not installed")),
         _ => error,
@@ -132,6 +175,12 @@ fn judge(signed: &[u8], output: Output) -> Result<String, String> {
     } else {
         format!("cannot be verified: {}", last_line(&output.stderr))
     })
+}
+
+/// What gpg said first.
+fn first_line(said: &[u8], otherwise: &str) -> String {
+    let said = String::from_utf8_lossy(said);
+    said.lines().find_map(|line| line.strip_prefix("gpg: ")).unwrap_or(otherwise).trim().to_owned()
 }
 
 /// What a program said last.

@@ -1,8 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! A section of FLEET.md, whose commands are run as they stand there.
+//! Sections of FLEET.md, whose commands are run as they stand there.
 
 use crate::support::Root;
+
+/// All that there are: each is read by some test.
+const SECTIONS: [&str; 4] = [
+    "The builder",
+    "The governed way: an apt repository",
+    "One builds, all fetch",
+    "Builders that share a compile cache",
+];
 
 pub struct Guide(Vec<Block>);
 
@@ -19,6 +27,8 @@ impl Guide {
     pub fn read(sections: &[&str]) -> Guide {
         let text =
             std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/FLEET.md")).expect("FLEET.md is there");
+        let titles: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+        assert_eq!(titles, SECTIONS, "a section that no test reads is run by none");
         Guide(sections.iter().flat_map(|section| blocks(&text, section)).collect())
     }
 

@@ -41,7 +41,7 @@ impl Build<'_> {
         if let Ok(bytes) = read_foreign(&self.workshop.build, Path::new("Module.symvers"), left) {
             files.insert(PathBuf::from("module/Module.symvers"), bytes);
         }
-        finish::modules(&self.work, self.workshop, modules, &files, signing, self.token)?;
+        finish::modules(&self.work, self.workshop, modules, &files, Some(signing), self.token)?;
         self.made().files = files;
         Ok(())
     }
