@@ -397,7 +397,7 @@ fn what_cannot_be_exported_leaves_nothing_half_written() {
     let output = root.run("dkms export --to /srv/www --gpg-key nobody");
     assert!(output.code == 1 && output.text.contains("nobody"), "{output:?}");
     root.says("find /srv/www", "/srv/www\n");
-    root.sh("mkdir /srv/small; mount -t tmpfs -o size=4k small /srv/small");
+    root.sh("mkdir /srv/small; mount -t tmpfs -o size=4k,mode=755 small /srv/small");
     let output = root.run("dkms export --to /srv/small");
     assert!(output.code == 1 && output.text.contains("No space left on device"), "{output:?}");
     // An object is whole or not there; one that no list names is nobody's.
