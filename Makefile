@@ -31,7 +31,7 @@ check:
 	tests/throwaway prepare peer
 	tests/throwaway prepare bench-ours
 	tests/throwaway prepare bench-peer
-	RUST_TEST_THREADS=2 cargo test --locked --test main
+	RUST_TEST_THREADS=3 cargo test --locked --test main
 
 corpus:
 	@tests/needs build

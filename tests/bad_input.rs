@@ -629,7 +629,7 @@ File: /usr/src/quick-1/dkms.conf does not represent a valid dkms.conf file.
     root.quick(
         "quick",
         "STRIP=no\nBUILT_MODULE_NAME=(m{0..9999})\nfor i in {0..9999}; do DEST_MODULE_LOCATION[i]=/updates; done\n\
-         MAKE='seq -f m%g.ko 0 9999 | xargs -n 1 ln quick.ko'",
+         MAKE='perl -e \"link q(quick.ko), qq(m\\$_.ko) for 0..9999\"'",
     );
     root.write("/etc/dkms/framework.conf.d/unsigned.conf", "try_sign_modules=false");
     for command in ["add", "build", "install", "install --force", "uninstall", "install"] {
