@@ -629,8 +629,9 @@ File: /usr/src/quick-1/dkms.conf does not represent a valid dkms.conf file.
     root.quick(
         "quick",
         "STRIP=no\nBUILT_MODULE_NAME=(m{0..9999})\nfor i in {0..9999}; do DEST_MODULE_LOCATION[i]=/updates; done\n\
-         MAKE='perl -e \"link q(quick.ko), qq(m\\$_.ko) for 0..9999\"'",
+         MAKE='perl links'",
     );
+    root.write("/usr/src/quick-1/links", "link 'quick.ko', \"m$_.ko\" for 0..9999;");
     root.write("/etc/dkms/framework.conf.d/unsigned.conf", "try_sign_modules=false");
     for command in ["add", "build", "install", "install --force", "uninstall", "install"] {
         root.sh(&format!("timeout 120 dkms {command} quick/1"));
