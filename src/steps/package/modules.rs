@@ -135,6 +135,9 @@ impl Packaging<'_> {
         package.version = format!("{}+{}", self.version, kernel.replace('-', "."));
         let mut contents = Contents::default();
         package.add_documents(&mut contents)?;
+        // The field is deb-control(5)'s, and Debian 12's lintian has not heard of it.
+        let place = Path::new("usr/share/lintian/overrides").join(&package.name);
+        contents.text(place, &format!("{}: unknown-field Protected\n", package.name));
         let depends = format!(
             "{}-{} (= {}), {} (= {})",
             self.name,
