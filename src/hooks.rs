@@ -54,8 +54,7 @@ fn arrived(site: &Site, release: Option<String>, occasion: Occasion) -> Result<(
     };
     let kernel = Kernel::new(site, &target, None, None);
     // Who gets modules from elsewhere needs no headers; but with them all is done when they come.
-    let can_do_without = site.fetches() && !they_come(site, &kernel, &options);
-    if !kernel.has_headers() && !can_do_without {
+    if !kernel.has_headers() && (!site.fetches() || they_come(site, &kernel, &options)) {
         return without_headers(site, &kernel, &options, occasion);
     }
     site.need_root()?;

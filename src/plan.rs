@@ -293,13 +293,13 @@ fn leftovers(site: &Site, request: &Request) -> Vec<(String, Target)> {
 }
 
 /// Why a package that is being configured does not build for a kernel. What is built elsewhere takes no headers.
-fn passed_over(kernel: &Kernel, built: bool) -> Option<String> {
+fn passed_over(kernel: &Kernel, elsewhere: bool) -> Option<String> {
     let release = &kernel.target.release;
     if release.contains("BOOT") {
         return Some(format!("Module build and install for {release} was skipped as \nit is a BOOT variant"));
     }
     let words = "was skipped since the\nkernel headers for this kernel do not seem to be installed.";
-    (!built && !kernel.has_headers()).then(|| format!("Module build for kernel {release} {words}"))
+    (!elsewhere && !kernel.has_headers()).then(|| format!("Module build for kernel {release} {words}"))
 }
 
 /// The checks before a build, in the order in which they are made.

@@ -137,14 +137,8 @@ impl Site {
             return None;
         }
         let passwd = std::fs::read_to_string(self.paths.system("/etc/passwd")).unwrap_or_default();
-        let user = |name: &str| {
-            passwd.lines().find_map(|line| {
-                let mut fields = line.strip_prefix(name)?.strip_prefix(':')?.split(':').skip(1);
-                Some(User { uid: fields.next()?.parse().ok()?, gid: fields.next()?.parse().ok()? })
-            })
-        };
-        user(BUILD_USER)
-            .or_else(|| user("nobody"))
+        User::named(BUILD_USER, &passwd)
+            .or_else(|| User::named("nobody", &passwd))
             .or(Some(User { uid: 65534, gid: 65534 }))
             .filter(|user| user.is_available())
     }

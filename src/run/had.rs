@@ -25,12 +25,14 @@ impl Shared<'_> {
     /// What was made of the same before, here or elsewhere. Who asks for a build by force, or wants to see it, gets one.
     pub(super) fn had(&self, identity: &Identity, work: &Work) -> Result<Option<Made>> {
         let wanted = !work.options.force && !self.site.framework.verbose;
-        let kept = || self.store(work.id)?.get(identity.key.as_ref()?);
-        match kept().filter(|made| wanted && is_complete(made, work)) {
+        // There is nothing to be seen or forced where nothing can be built.
+        if !wanted && work.kernel.has_headers() {
+            return Ok(None);
+        }
+        let kept = identity.key.as_ref().and_then(|key| self.store(work.id)?.get(key));
+        match kept.filter(|made| is_complete(made, work)) {
             Some(made) => Ok(Some(made)),
-            // There is nothing to be seen or forced where nothing can be built.
-            None if wanted || !work.kernel.has_headers() => self.fetched(identity, work),
-            None => Ok(None),
+            None => self.fetched(identity, work),
         }
     }
 
@@ -45,12 +47,7 @@ impl Shared<'_> {
         let mut no_older = Duration::MAX;
         loop {
             let Miss { why, may_come } = match places.fetch(wanted, store, no_older, say) {
-                Ok((key, made)) if is_complete(&made, work) => {
-                    // What cannot be kept is fetched again.
-                    let kept = store.map_or(Ok(()), |store| store.put(&key, &made));
-                    kept.unwrap_or_else(|error| log::warn!("{error}"));
-                    return Ok(Some(made));
-                }
+                Ok(made) if is_complete(&made, work) => return Ok(Some(made)),
                 Ok(_) => Miss {
                     why: format!("what is there of {id} lacks modules that its dkms.conf names"),
                     may_come: false,

@@ -96,7 +96,7 @@ impl Places {
         self.deadline.get_or_init(|| now + limit).saturating_duration_since(now)
     }
 
-    /// What some place has of a result, with its key.
+    /// What some place has of a result, which goes to the store as if it had been built here.
     ///
     /// `no_older` is how old what a place said may be.
     ///
@@ -108,7 +108,7 @@ impl Places {
         store: Option<&Store>,
         no_older: Duration,
         say: &Block,
-    ) -> std::result::Result<(String, Made), Miss> {
+    ) -> std::result::Result<Made, Miss> {
         let (mut why, mut may_come) = (Vec::new(), false);
         for place in &self.places {
             let offer = match self.offer(place, wanted, no_older, say) {
@@ -120,10 +120,15 @@ impl Places {
                 }
             };
             if let Some(made) = store.and_then(|store| store.get(&offer.key)) {
-                return Ok((offer.key, made));
+                return Ok(made);
             }
             match self.object(place, &offer) {
-                Ok(made) => return Ok((offer.key, made)),
+                Ok(made) => {
+                    // What cannot be kept is fetched again.
+                    let kept = store.map_or(Ok(()), |store| store.put(&offer.key, &made));
+                    kept.unwrap_or_else(|error| log::warn!("{error}"));
+                    return Ok(made);
+                }
                 Err(reason) => {
                     say.warn(format!("{reason}."));
                     why.push(format!("what {} has of it cannot be used", place.url));

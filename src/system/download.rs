@@ -13,6 +13,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::files::{At, read_foreign};
 use super::interrupt;
+use super::sandbox::User;
 use super::scratch::Scratch;
 use super::sys::before_exec;
 
@@ -74,9 +75,8 @@ fn place(scratch: &Path) -> io::Result<Scratch> {
         fs::set_permissions(dir, fs::Permissions::from_mode(0o711)).at(dir)?;
     }
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let user = passwd.lines().find_map(|line| line.strip_prefix("_apt:")?.split(':').nth(1)?.parse().ok());
-    if user.is_some() {
-        chown(&inner, user, None).at(&inner)?;
+    if let Some(user) = User::named("_apt", &passwd) {
+        chown(&inner, Some(user.uid), None).at(&inner)?;
     }
     Ok(place)
 }

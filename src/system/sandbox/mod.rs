@@ -72,6 +72,14 @@ pub struct User {
 }
 
 impl User {
+    /// The user of this name, by the text of passwd(5).
+    pub fn named(name: &str, passwd: &str) -> Option<Self> {
+        passwd.lines().find_map(|line| {
+            let mut fields = line.strip_prefix(name)?.strip_prefix(':')?.split(':').skip(1);
+            Some(Self { uid: fields.next()?.parse().ok()?, gid: fields.next()?.parse().ok()? })
+        })
+    }
+
     /// Whether this process can run a command as this user: root of a user namespace often knows no other, and root
     /// of a container may have lost the right. Tried once in a child, then remembered.
     pub fn is_available(self) -> bool {
