@@ -24,14 +24,17 @@ check:
 	@tests/needs check
 	@$(MAKE) --no-print-directory lint
 	cargo test --locked --lib --bins
-	@$(MAKE) --no-print-directory deb
+	@$(MAKE) --no-print-directory -j 2 deb layers
 	lintian --fail-on error,warning target/deb/dkms-rs*.deb
-	tests/throwaway prepare bare
 	tests/throwaway prepare ours
-	tests/throwaway prepare peer
 	tests/throwaway prepare bench-ours
-	tests/throwaway prepare bench-peer
 	RUST_TEST_THREADS=3 cargo test --locked --test main
+
+# What throwaway roots stand on beside the package.
+layers:
+	tests/throwaway prepare bare
+	tests/throwaway prepare peer
+	tests/throwaway prepare bench-peer
 
 corpus:
 	@tests/needs build
@@ -89,4 +92,4 @@ target/deb/built: $(sources)
 clean:
 	rm -rf target 2>/dev/null || sudo rm -rf target
 
-.PHONY: help demo check corpus bench torture powercut fuzz lint deb clean
+.PHONY: help demo check layers corpus bench torture powercut fuzz lint deb clean

@@ -46,8 +46,8 @@ const PACKAGES: [&str; 26] = [
     "zfs-dkms",
 ];
 
-/// What `make check` has time for: on each of the flavours one that is not meant for some, one whose dkms.conf is a
-/// program, one with several modules.
+/// What `make check` has time for: one that is not meant for some kernels and one that tells whether it is, by its conf; one
+/// whose modules are several, and one that is small. Two on each of the flavours.
 const SAMPLE: [&str; 4] = ["bbswitch-dkms", "ddcci-dkms", "gost-crypto-dkms", "tp-smapi-dkms"];
 
 /// These take longer than all others together: they come last.
@@ -313,7 +313,8 @@ fn sample() {
     let trials: Vec<Trial> = flavours(newest.trim())
         .into_iter()
         .skip(1)
-        .map(|kernel| Trial { kernel, from: From::ThisDebian, packages: SAMPLE.to_vec() })
+        .zip(SAMPLE.chunks(2))
+        .map(|(kernel, packages)| Trial { kernel, from: From::ThisDebian, packages: packages.to_vec() })
         .collect();
     run(&sides, &trials);
     let (rows, differences) = compare(&trials, &sides);
