@@ -8,6 +8,7 @@ use crate::support::{Layer, Root};
 const MARKED: &str = r#"
 #include <linux/module.h>
 #include <linux/mark.h>
+#include <crypto/aside.h>
 #include "own.h"
 #if __has_include(<linux/maybe.h>)
 #define MAYBE "there"
@@ -19,7 +20,7 @@ const MARKED: &str = r#"
 #else
 #define OWN_MAYBE "absent"
 #endif
-const char mark[] = "mark " KERNELS " " OWN " " FORCED " " CONFIG_MARK " " MAYBE " " OWN_MAYBE ";";
+const char mark[] = "mark " KERNELS " " ASIDE " " OWN " " FORCED " " CONFIG_MARK " " MAYBE " " OWN_MAYBE ";";
 MODULE_LICENSE("GPL");
 "#;
 
@@ -30,6 +31,7 @@ fn marked() -> Root {
     let mut root = Root::with(Layer::Ours, &[]);
     root.sh(&format!(
         "cd {COMMON} && echo '#define KERNELS \"one\"' >include/linux/mark.h
+         echo '#define ASIDE \"one\"' >include/crypto/aside.h
          echo '#define FORCED \"one\"' >>include/linux/kconfig.h
          echo '#define CONFIG_MARK \"one\"' >>/usr/src/linux-headers-$K/include/generated/autoconf.h"
     ));
@@ -88,24 +90,31 @@ fn whatever_a_compiler_can_find_is_seen_when_it_changes() {
         root.sh("dkms unbuild marked/1 && dkms build marked/1");
         root.says(mark, &format!("mark {expected}\n"));
     };
-    built("true", "one one one one absent absent");
-    built("echo '#define OWN \"two\"' >/usr/src/marked-1/own.h", "one two one one absent absent");
-    built("touch /usr/src/marked-1/own-maybe.h", "one two one one absent there");
-    built(&format!("echo '#define KERNELS \"two\"' >{COMMON}/include/linux/mark.h"), "two two one one absent there");
+    built("true", "one one one one one absent absent");
+    built("echo '#define OWN \"two\"' >/usr/src/marked-1/own.h", "one one two one one absent absent");
+    built("touch /usr/src/marked-1/own-maybe.h", "one one two one one absent there");
+    built(
+        &format!("echo '#define KERNELS \"two\"' >{COMMON}/include/linux/mark.h"),
+        "two one two one one absent there",
+    );
+    built(
+        &format!("echo '#define ASIDE \"two\"' >{COMMON}/include/crypto/aside.h"),
+        "two two two one one absent there",
+    );
     built(
         &format!("sed -i 's/FORCED \"one\"/FORCED \"two\"/' {COMMON}/include/linux/kconfig.h"),
-        "two two two one absent there",
+        "two two two two one absent there",
     );
     built(
         "sed -i 's/MARK \"one\"/MARK \"two\"/' /usr/src/linux-headers-$K/include/generated/autoconf.h",
-        "two two two two absent there",
+        "two two two two two absent there",
     );
-    built(&format!("touch {COMMON}/include/linux/maybe.h"), "two two two two there there");
+    built(&format!("touch {COMMON}/include/linux/maybe.h"), "two two two two two there there");
     // One that is found before it.
     let before = format!("{COMMON}/arch/x86/include/linux");
     built(
         &format!("mkdir -p {before} && echo '#define KERNELS \"first\"' >{before}/mark.h"),
-        "first two two two there there",
+        "first two two two two there there",
     );
 }
 
@@ -160,7 +169,7 @@ fn a_respin_of_the_kernel_compiles_what_names_it_and_nothing_else() {
     assert!(cold > 15, "{cold} objects were compiled");
     let warm = build(&mut root, "$K", "");
     let (hits, misses) = counts(&mut root, "evdi");
-    assert!(hits >= 28, "{hits} hits");
+    assert!(hits >= 15, "{hits} hits");
     if root.sh("cd /usr/src; diff -rq linux-headers-${OLD%-*}-common linux-headers-${K%-*}-common || true").is_empty() {
         assert_eq!(misses, 1, "but for the .mod.c, {hits} hits");
     }
@@ -175,9 +184,16 @@ fn a_kernels_probes_are_answered_once_for_all_modules() {
     let mut root = marked();
     root.source("hello-0.1");
     root.sh("sed -i /CLEAN/d /usr/src/hello-0.1/dkms.conf; dkms build marked/1 && dkms build hello/0.1");
+    // Of some thirty calls these are what is left to ccache.
     let (hits, misses) = counts(&mut root, "hello");
-    assert!(hits >= 20 && misses <= 3, "{hits} hits, {misses} misses");
+    assert!(hits + misses <= 4, "{hits} hits, {misses} misses");
     root.says("find /var/cache/dkms/probes -user _dkms; find /var/cache/dkms/probes -name '.new-*'", "");
+    root.sh("[ $(ls /var/cache/dkms/probes/* | wc -l) -ge 20 ]");
+    // Another compiler is asked itself, and so is one that is told to go by other programs.
+    root.sh("dkms unbuild hello/0.1 && rm -r /var/cache/dkms/results");
+    root.sh("printf 'export COMPILER_PATH=/nonexistent\\n' >/etc/env; echo build_environment=/etc/env >/etc/dkms/framework.conf.d/env.conf; dkms build hello/0.1");
+    let (hits, misses) = counts(&mut root, "hello");
+    assert!(hits + misses >= 20, "{hits} hits, {misses} misses");
 }
 
 #[test]
@@ -188,8 +204,9 @@ fn probes_are_answered_for_a_second_module_where_cores_were_busy_with_the_first(
     root.says("ls /var/cache/dkms/probes 2>/dev/null | wc -l", "0\n");
     root.sh("dkms build hello/0.1 -j 1");
     root.says("ls /var/cache/dkms/probes | wc -l", "1\n");
+    // Of some thirty calls these are what is left to ccache.
     let (hits, misses) = counts(&mut root, "hello");
-    assert!(hits >= 20 && misses <= 3, "{hits} hits, {misses} misses");
+    assert!(hits + misses <= 4, "{hits} hits, {misses} misses");
 }
 
 #[test]

@@ -26,7 +26,10 @@ fn package(root: &mut Root, name: &str) {
         &format!("{dir}/one.c"),
         "#include <linux/module.h>\nextern const char two[];\nconst char *one(void) { return two; }\nMODULE_LICENSE(\"GPL\");",
     );
-    root.write(&format!("{dir}/two.c"), "extern const char two[];\nconst char two[] = \"two\";");
+    root.write(
+        &format!("{dir}/two.c"),
+        "#include <linux/types.h>\nextern const char two[];\nconst char two[] = \"two\";",
+    );
 }
 
 /// Settings that share by `address`; this builder's own caches are in `caches`.
@@ -50,9 +53,10 @@ fn with_redis() -> (Root, String) {
     (root, format!("redis://:{PASSWORD}@127.0.0.1:{port}"))
 }
 
-/// Builds a package and gives the module.
+/// Builds a package and gives the module. On one core, where nobody asks kbuild's questions beforehand: ccache is asked for
+/// all of them.
 fn build(root: &mut Root, name: &str) -> Vec<u8> {
-    root.sh(&format!("dkms unbuild {name}/1 --all >/dev/null 2>&1; dkms build {name}/1"));
+    root.sh(&format!("dkms unbuild {name}/1 --all >/dev/null 2>&1; dkms build {name}/1 -j 1"));
     root.bytes(&format!("cat /var/lib/dkms/{name}/1/$K/$A/module/{name}.ko"))
 }
 

@@ -3,8 +3,11 @@
 //!
 //! ccache runs in its depend mode, which asks the compiler which headers it read and looks at their contents: no
 //! preprocessor runs. What that mode does not see is part of what everything is kept under: which headers there are, the
-//! kernel's configuration, the tools. The version of the kernel is not: it stands in no path that a compiler is given
-//! (see [`Headers::view`]), and in a header that only the generated `.mod.c` looks at.
+//! kernel's configuration, the tools, and the contents of the kernel's common headers, which would be looked into by
+//! hundreds for each object. The version of the kernel is not: it stands in no path that a compiler is given (see
+//! [`Headers::view`]), and in headers that only the generated `.mod.c` looks at.
+//!
+//! What kbuild asks compilers before it compiles, their stand-in answers by itself, see [`probe`](super::probe).
 
 use std::ffi::OsString;
 use std::fs;
@@ -17,9 +20,10 @@ use std::sync::{Arc, OnceLock};
 use memchr::memmem;
 
 use crate::model::exchange::Exchange;
-use crate::model::headers::{Headers, is_header};
+use crate::model::headers::{Headers, Seen, is_header};
 use crate::model::kernel::Kernel;
 use crate::model::module::Id;
+use crate::model::probe::Settings;
 use crate::model::site::Site;
 use crate::model::tools;
 use crate::system::digest::{Digest, Notes, Tree};
@@ -27,7 +31,9 @@ use crate::system::directories::{by_age, remove_any};
 use crate::system::process::find_program;
 use crate::system::remote::Remote;
 use crate::system::sandbox::{Isolation, Mount, User};
-use crate::system::shell::quoted_bytes;
+
+/// Where compilers are found that are links to ccache. A build has there the program that stands for them.
+pub const COMPILERS: &str = "/usr/lib/ccache";
 
 /// How many sets of headers' names one module has objects for: versions of it, or what its configure scripts make.
 const MOST_SHELVES: usize = 3;
@@ -40,14 +46,16 @@ const MOST_PROBES: usize = 16;
 pub struct CompileCache {
     user: User,
     ccache: PathBuf,
-    /// Where compilers are found that are links to it; a build finds [`CompileCache::wrap`]'s there.
-    programs: PathBuf,
+    /// What stands for compilers in a build.
+    stand_in: PathBuf,
     /// All caches.
     root: PathBuf,
     /// What every object of this kernel is kept under.
     namespace: String,
     /// Headers that are part of the namespace, as a list of ccache's.
     ignored: OsString,
+    /// What answers to its probes are kept under: no header is asked for them.
+    probes: String,
     size: String,
     /// Where other builders leave what they compiled.
     remote: Option<Arc<Remote>>,
@@ -63,27 +71,40 @@ pub struct Share {
 }
 
 impl CompileCache {
-    /// The cache for a kernel; none where it is not wanted, or cannot be kept apart, or where there is no ccache.
-    pub fn for_kernel(site: &Site, kernel: &Kernel, notes: &Notes, remote: Option<Arc<Remote>>) -> Option<Self> {
+    /// The cache for a kernel whose headers are `seen`; none where it is not wanted, or cannot be kept apart, or where
+    /// there is no ccache.
+    pub fn for_kernel(
+        site: &Site,
+        kernel: &Kernel,
+        seen: &Seen,
+        notes: &Notes,
+        remote: Option<Arc<Remote>>,
+    ) -> Option<Self> {
         let user = site.build_user().filter(|_| Self::is_wanted(site))?;
-        let programs = site.paths.system("/usr/lib/ccache");
-        let ccache = find_program("ccache").filter(|ccache| programs.is_dir() && is_of_use(ccache))?;
-        let look = || -> io::Result<(String, OsString)> {
+        let frame = seen.frame.as_ref()?;
+        let stand_in = Some(site.paths.libexec().join("sandbox_cc")).filter(|program| program.exists())?;
+        let ccache = find_program("ccache").filter(|ccache| Path::new(COMPILERS).is_dir() && is_of_use(ccache))?;
+        let look = || -> io::Result<_> {
             let headers = Headers::of(&kernel.build_dir)?;
-            let mut digest = Digest::new("objects 1");
-            digest.add(headers.frame()?);
-            digest.add(tools::digest(&kernel.toolchain(), false, notes)?);
-            Ok((digest.finish(), std::env::join_paths(headers.names_of_autoconf()).map_err(io::Error::other)?))
+            let tools = tools::digest(&kernel.toolchain(), false, notes)?;
+            let key = |kind, more: &str| {
+                let mut digest = Digest::new(kind);
+                digest.add(&tools).add(more);
+                digest.finish()
+            };
+            let ignored = std::env::join_paths(headers.names_of_frame()).map_err(io::Error::other)?;
+            Ok((key("objects 2", frame), ignored, key("probes", &headers.settings())))
         };
-        let (namespace, ignored) =
+        let (namespace, ignored, probes) =
             look().inspect_err(|error| log::info!("no compile cache for {}: {error}", kernel.target.release)).ok()?;
         Some(Self {
             user,
             ccache,
-            programs,
+            stand_in,
             root: site.framework.cache_tree.clone(),
             namespace,
             ignored,
+            probes,
             size: site.framework.compile_cache_size.clone(),
             remote,
         })
@@ -114,15 +135,33 @@ impl CompileCache {
         let shelf = place.join(headers);
         self.open(&shelf)?;
         keep_newest(&place, MOST_SHELVES, &shelf);
-        // What it may only read: the kernel's probes, and what other builders compiled.
+        // What it may only read: what other builders compiled, and the kernel's probes.
         let brought = self.brought(id, headers, &shelf, exchanges).map(|from| (from, self.root.join("exchange")));
-        let probes = Some(self.probes()).filter(|probes| probes.is_dir()).map(|probes| (probes.clone(), probes));
-        let others: Vec<_> = probes.into_iter().chain(brought).collect();
-        let storages: Vec<String> = others.iter().map(|(_, at)| format!("file:{}|read-only", at.display())).collect();
-        let storages = Some(storages.join(" ")).filter(|storages| !storages.is_empty());
-        let mut share = self.wrap(compilers, &shelf, storages)?;
+        let answers = Some(self.probes()).filter(|answers| answers.is_dir());
+        let storage =
+            brought.as_ref().map(|(_, at)| ("CCACHE_REMOTE_STORAGE", format!("file:{}|read-only", at.display())));
+        let settings = [
+            ("CCACHE_DIR", shelf.clone().into_os_string()),
+            ("CCACHE_NAMESPACE", OsString::from(&self.namespace)),
+            ("CCACHE_DEPEND", "1".into()),
+            ("CCACHE_NOHASHDIR", "1".into()),
+            ("CCACHE_IGNOREHEADERS", self.ignored.clone()),
+            ("CCACHE_MAXSIZE", OsString::from(&self.size)),
+            // Nobody else's settings.
+            ("CCACHE_CONFIGPATH", "/dev/null".into()),
+            ("CCACHE_CONFIGPATH2", "/dev/null".into()),
+        ];
+        let settings = settings.into_iter().chain(storage.map(|(name, value)| (name, OsString::from(value))));
+        let settings = Settings {
+            ccache: Some(self.ccache.clone()),
+            variables: settings.map(|(name, value)| (name.to_owned(), value)).collect(),
+            answers: answers.clone(),
+            asks: false,
+        };
+        let mut share = self.stand_in(compilers, &settings)?;
         share.mounts.push(Mount::Bind { from: shelf.clone(), at: shelf, writable: true });
-        share.mounts.extend(others.into_iter().map(|(from, at)| Mount::Bind { from, at, writable: false }));
+        let others = brought.into_iter().chain(answers.map(|answers| (answers.clone(), answers)));
+        share.mounts.extend(others.map(|(from, at)| Mount::Bind { from, at, writable: false }));
         Ok(Some(share))
     }
 
@@ -146,15 +185,15 @@ impl CompileCache {
     /// For the command that asks the probes: its answers go to `answers`.
     pub fn share_for_probes(&self, answers: &Path, compilers: &Path) -> io::Result<Share> {
         self.open(answers)?;
-        let remote = format!("file:{}", answers.display());
-        let mut share = self.wrap(compilers, Path::new("/tmp/ccache"), Some(remote))?;
+        let settings = Settings { answers: Some(answers.to_owned()), asks: true, ..Settings::default() };
+        let mut share = self.stand_in(compilers, &settings)?;
         share.mounts.push(Mount::Bind { from: answers.to_owned(), at: answers.to_owned(), writable: true });
         Ok(share)
     }
 
     /// Where the answers to kbuild's probes of the compiler are, which are the same for all modules of a kernel.
     pub fn probes(&self) -> PathBuf {
-        self.root.join("probes").join(&self.namespace)
+        self.root.join("probes").join(&self.probes)
     }
 
     /// Answers of kernels that went long ago go, too.
@@ -183,55 +222,25 @@ impl CompileCache {
             .all(|entry| entry.metadata().is_ok_and(|meta| meta.uid() == self.user.uid) && self.owns(&entry.path()))
     }
 
-    /// Makes programs in `place`, named like compilers, that run these through the cache in `dir`.
-    ///
-    /// They bring its settings along: some configure scripts compile in an empty environment, where a link to ccache
-    /// would find no cache, and fail, and the script would take that for the compiler's answer.
-    fn wrap(&self, place: &Path, dir: &Path, remote: Option<String>) -> io::Result<Share> {
-        let text = |text: &str| OsString::from(text);
-        let mut settings = vec![
-            ("CCACHE_DIR", dir.into()),
-            ("CCACHE_NAMESPACE", text(&self.namespace)),
-            ("CCACHE_DEPEND", text("1")),
-            ("CCACHE_NOHASHDIR", text("1")),
-            ("CCACHE_IGNOREHEADERS", self.ignored.clone()),
-            ("CCACHE_MAXSIZE", text(&self.size)),
-            // Nobody else's settings.
-            ("CCACHE_CONFIGPATH", text("/dev/null")),
-            ("CCACHE_CONFIGPATH2", text("/dev/null")),
-        ];
-        settings.extend(remote.map(|remote| ("CCACHE_REMOTE_STORAGE", OsString::from(remote))));
-        let mut script = b"#!/bin/sh\n".to_vec();
-        for (name, value) in settings {
-            script.extend([b"export ", name.as_bytes(), b"=", &quoted_bytes(value.as_encoded_bytes()), b"\n"].concat());
-        }
-        let (here, ccache) = (quoted_bytes(self.programs.as_os_str().as_encoded_bytes()), &self.ccache);
-        // The real ones are those that PATH names elsewhere.
-        script.extend([&b"here="[..], &here, b"\npath=:$PATH:\n"].concat());
-        script.extend(
-            b"path=${path%%:\"$here\":*}:${path#*:\"$here\":}\npath=${path#:}\nexport CCACHE_PATH=\"${path%:}\"\n",
-        );
-        script.extend(
-            [b"exec ", &*quoted_bytes(ccache.as_os_str().as_encoded_bytes()), b" \"${0##*/}\" \"$@\"\n"].concat(),
-        );
-
+    /// Makes programs in `place`, named like compilers, that go by these settings.
+    fn stand_in(&self, place: &Path, settings: &Settings) -> io::Result<Share> {
         remove_any(place)?;
         fs::create_dir(place)?;
-        let wrapper = place.join(WRAPPER);
-        fs::write(&wrapper, script)?;
-        for open in [place, &wrapper] {
-            fs::set_permissions(open, fs::Permissions::from_mode(0o755))?;
+        let file = Settings::file(place);
+        fs::write(&file, settings.to_bytes())?;
+        fs::set_permissions(place, fs::Permissions::from_mode(0o755))?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644))?;
+        for compiler in fs::read_dir(COMPILERS)? {
+            symlink(&self.stand_in, place.join(compiler?.file_name()))?;
         }
-        for compiler in fs::read_dir(&self.programs)? {
-            symlink(WRAPPER, place.join(compiler?.file_name()))?;
-        }
+        let programs = PathBuf::from(COMPILERS);
         Ok(Share {
             mounts: vec![
                 // What other builds made is not for this one's eyes.
                 Mount::Empty { at: self.root.clone() },
-                Mount::Bind { from: place.to_owned(), at: self.programs.clone(), writable: false },
+                Mount::Bind { from: place.to_owned(), at: programs.clone(), writable: false },
             ],
-            programs: Some(self.programs.clone()),
+            programs: Some(programs),
         })
     }
 }
@@ -260,9 +269,6 @@ fn version(text: &str) -> Option<(u32, u32)> {
     let mut parts = text.lines().next()?.strip_prefix("ccache version ")?.split(['.', '-', '+', '_']);
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
-
-/// What the programs are that [`CompileCache::wrap`] makes. No compiler is called so.
-const WRAPPER: &str = ".dkms-wrapper";
 
 /// Removes all but so many directories of `place`, those first that were longest not used; `used` is used now.
 fn keep_newest(place: &Path, most: usize, used: &Path) {

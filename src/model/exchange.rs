@@ -167,7 +167,8 @@ impl Share {
         Ok(names(&list.unwrap_or_default()))
     }
 
-    /// Where the build finds an object: nobody sees half of one there.
+    /// Where the build finds an object: nobody sees half of one there. ccache keeps an object and its manifest apart by
+    /// their keys alone, which are the same where an object reads no header that it looks into; such a one is compiled.
     fn at(&self, name: &str) -> PathBuf {
         let (dir, file) = name[..name.len() - 1].split_at(2);
         self.objects.join(dir).join(file)

@@ -17,6 +17,21 @@ const FLAVOUR: &str = "linux-headers-flavour";
 /// The configuration as a header, below the build directory.
 const AUTOCONF: &str = "include/generated/autoconf.h";
 
+/// Where those headers lie, below what all flavours share, of which nearly every object reads hundreds: to look into them
+/// for each takes longer than it helps.
+const CORE: [&str; 5] = ["arch", "include/asm-generic", "include/linux", "include/uapi", "include/vdso"];
+
+/// What is to be known of all files of a kernel's headers, as digests.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// Of all that a build can find there; the same wherever and whenever it was unpacked.
+    pub content: String,
+    /// Of what decides on every object beyond the headers that are looked into for it: which headers there are, for one
+    /// that comes can be found before another, and what is in those of [`Headers::names_of_frame`]. None where that cannot
+    /// be had.
+    pub frame: Option<String>,
+}
+
 /// The headers of one kernel.
 ///
 /// Debian's come in two directories side by side: that of the flavour, whose Makefile is one line that includes the
@@ -83,30 +98,43 @@ impl Headers {
         Ok(tree)
     }
 
-    /// The digest of all that a build can find there; the same wherever and whenever it was unpacked.
-    pub fn content(&self, notes: &Notes) -> io::Result<String> {
-        notes.content(&self.tree()?)
+    /// Looks through them, unless that is noted.
+    pub fn look(&self, notes: &Notes) -> io::Result<Seen> {
+        let tree = self.tree()?;
+        let is_core =
+            |name: &Path| name.strip_prefix(COMMON).is_ok_and(|below| CORE.iter().any(|core| below.starts_with(core)));
+        // Whatever an object may have from there, a source, too.
+        let part = |name: &Path| if is_core(name) { Some(true) } else { is_header(name).then_some(false) };
+        let frame = |names_and_core: &str| {
+            let mut frame = Digest::new("frame 2");
+            frame.add(names_and_core).add(self.settings());
+            frame.finish()
+        };
+        match notes.known(&tree, || tree.content_and_part(part)) {
+            Ok([content, part]) => Ok(Seen { content, frame: Some(frame(&part)) }),
+            Err(error) => {
+                log::info!("no frame: {error}");
+                Ok(Seen { content: notes.content(&tree)?, frame: None })
+            }
+        }
     }
 
-    /// The digest of what decides on every object beyond the headers that it names: which headers there are, for one
-    /// that comes can be found before another, and the configuration without what names the version.
-    pub fn frame(&self) -> io::Result<String> {
-        let mut digest = Digest::new("frame");
-        digest.add(self.tree()?.names(is_header)?);
-        let autoconf = fs::read(self.autoconf()).unwrap_or_default();
-        digest.add(digest::of(settings(&String::from_utf8_lossy(&autoconf)).as_bytes()));
-        Ok(digest.finish())
+    /// The kernel's configuration without what names its version, as a digest.
+    pub fn settings(&self) -> String {
+        let autoconf = fs::read(self.flavour.join(AUTOCONF)).unwrap_or_default();
+        digest::of(settings(&String::from_utf8_lossy(&autoconf)).as_bytes())
     }
 
-    fn autoconf(&self) -> PathBuf {
-        self.flavour.join(AUTOCONF)
-    }
-
-    /// The names by which a compiler in a build's view may say that it read the configuration, which every object
-    /// includes: from where it runs, or in full.
-    pub fn names_of_autoconf(&self) -> [PathBuf; 4] {
-        let fixed = self.flavour.with_file_name(FLAVOUR).join(AUTOCONF);
-        [AUTOCONF.into(), Path::new(".").join(AUTOCONF), fixed, self.autoconf()]
+    /// The names by which a compiler in a build's view may say that it read what is part of the frame: directories, and
+    /// the configuration, from where it runs or in full.
+    pub fn names_of_frame(&self) -> Vec<PathBuf> {
+        let fixed = |name: &str| self.flavour.with_file_name(name);
+        let mut names = vec![AUTOCONF.into(), Path::new(".").join(AUTOCONF)];
+        names.extend([fixed(FLAVOUR), self.flavour.clone()].map(|dir| dir.join(AUTOCONF)));
+        if self.common.is_some() {
+            names.extend(CORE.map(|core| fixed(COMMON).join(core)));
+        }
+        names
     }
 
     /// Whether the kernel's own types are there, from which kbuild makes those of a module.
@@ -182,17 +210,27 @@ mod tests {
         assert!(view.iter().any(
             |mount| matches!(mount, Mount::Bind { from, at, .. } if *from == common && *at == dir.path().join(COMMON))
         ));
-        let notes = Notes::new(None);
-        let (frame, content) = (headers.frame()?, headers.content(&notes)?);
-        // A content counts for itself: who includes it looks into it.
+        let look = || headers.look(&Notes::new(None)).map(|seen| (seen.content, seen.frame));
+        let (content, frame) = look()?;
+        // What most objects do not read counts where it is read.
         fs::write(common.join("include/a.h"), "2")?;
-        assert_eq!(headers.frame()?, frame);
-        assert_ne!(headers.content(&notes)?, content);
-        fs::write(common.join("include/b.h"), "")?;
-        let more = headers.frame()?;
-        assert_ne!(more, frame);
-        fs::write(flavour.join("include/generated/autoconf.h"), "#define CONFIG_A 2\n")?;
-        assert_ne!(headers.frame()?, more);
+        let (other, same) = look()?;
+        assert!(same == frame && other != content);
+        let mut last = frame;
+        assert!(last.is_some());
+        for (file, text) in [
+            (common.join("include/b.h"), ""),
+            (common.join("include/linux/c.h"), "1"),
+            (common.join("include/linux/c.h"), "2"),
+            (flavour.join("include/generated/autoconf.h"), "#define CONFIG_A 2\n"),
+        ] {
+            fs::create_dir_all(file.parent().unwrap_or(&common))?;
+            fs::write(&file, text)?;
+            let (_, frame) = look()?;
+            assert_ne!(frame, last, "{}", file.display());
+            last = frame;
+        }
+        assert!(headers.names_of_frame().contains(&dir.path().join("linux-headers-common/include/linux")));
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use std::io;
 
 use crate::model::caller;
 use crate::model::conf::Conf;
-use crate::model::headers::Headers;
+use crate::model::headers::{Headers, Seen};
 use crate::model::kernel::Kernel;
 use crate::model::module::{Id, Target};
 use crate::model::options::Options;
@@ -43,13 +43,11 @@ pub struct Recipe<'a> {
 }
 
 impl Inputs {
-    /// Looks at a kernel's headers and the tools it is built with.
-    pub fn of(kernel: &Kernel, notes: &Notes) -> io::Result<Self> {
+    /// Looks at the tools that a kernel with these headers is built with.
+    pub fn of(kernel: &Kernel, seen: &Seen, notes: &Notes) -> io::Result<Self> {
         let headers = Headers::of(&kernel.build_dir)?;
-        Ok(Self {
-            headers: headers.content(notes)?,
-            tools: tools::digest(&kernel.toolchain(), headers.has_types(), notes)?,
-        })
+        let tools = tools::digest(&kernel.toolchain(), headers.has_types(), notes)?;
+        Ok(Self { headers: seen.content.clone(), tools })
     }
 
     /// The key of what a build will make of the source.

@@ -17,6 +17,7 @@ pub mod memory;
 pub mod module;
 pub mod options;
 pub mod origin;
+pub mod probe;
 pub mod site;
 pub mod source;
 pub mod store;

@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::model::compile_cache::CompileCache;
 use crate::model::exchange::Exchange;
 use crate::model::failures::Failure;
+use crate::model::headers::{Headers, Seen};
 use crate::model::inputs::{Inputs, Recipe};
 use crate::model::kernel::Kernel;
 use crate::model::module::{Id, Target};
@@ -36,6 +37,7 @@ use crate::system::remote::Remote;
 struct OfKernel {
     /// Its package's.
     version: OnceLock<Option<String>>,
+    headers: OnceLock<Option<Seen>>,
     inputs: OnceLock<Option<Inputs>>,
     compile_cache: OnceLock<Option<CompileCache>>,
     asked: AtomicBool,
@@ -96,7 +98,7 @@ impl Known {
         let unknown = |error: &io::Error| log::info!("{id} is not kept: {error}");
         let Ok(source) = Source::of(site, id).inspect_err(unknown) else { return Identity::default() };
         let look = || {
-            let looked = Inputs::of(kernel, &self.notes);
+            let looked = Inputs::of(kernel, self.headers(kernel)?, &self.notes);
             looked.inspect_err(|error| log::info!("nothing is kept for {}: {error}", kernel.target.release)).ok()
         };
         let known = self.kernels.get(&kernel.target);
@@ -104,6 +106,15 @@ impl Known {
         let recipe = Recipe { site, options, id, kernel, conf, environment };
         let key = inputs.and_then(|inputs| inputs.key(&recipe, &source).inspect_err(unknown).ok());
         Identity { key, source: Some(source), environment: environment.clone() }
+    }
+
+    /// What is to be known of a kernel's headers.
+    fn headers(&self, kernel: &Kernel) -> Option<&Seen> {
+        let look = || {
+            let looked = Headers::of(&kernel.build_dir).and_then(|headers| headers.look(&self.notes));
+            looked.inspect_err(|error| log::info!("the headers of {}: {error}", kernel.target.release)).ok()
+        };
+        self.kernels.get(&kernel.target)?.headers.get_or_init(look).as_ref()
     }
 
     /// What other machines know the result by, if they can.
@@ -185,8 +196,10 @@ impl Shared<'_> {
 
     /// The compile cache of a kernel.
     pub(super) fn compile_cache(&self, kernel: &Kernel) -> Option<&CompileCache> {
-        let look = || CompileCache::for_kernel(self.site, kernel, &self.known.notes, self.known.remote.clone());
-        self.known.kernels.get(&kernel.target)?.compile_cache.get_or_init(look).as_ref()
+        let known = &self.known;
+        let look =
+            || CompileCache::for_kernel(self.site, kernel, known.headers(kernel)?, &known.notes, known.remote.clone());
+        known.kernels.get(&kernel.target)?.compile_cache.get_or_init(look).as_ref()
     }
 
     /// When it pays to ask the compiler what kbuild asks it before it builds a module, unless that was done.

@@ -36,6 +36,14 @@ impl Digest {
         self
     }
 
+    /// Adds what a file is and holds; nothing for what is none.
+    fn add_content(&mut self, path: &Path, meta: &Metadata) -> io::Result<()> {
+        if !path.is_file() {
+            return Ok(());
+        }
+        self.add(kind(meta)).add_file(path)
+    }
+
     /// Adds a file's content as one part, without holding all of it.
     fn add_file(&mut self, path: &Path) -> io::Result<()> {
         let mut file = File::open(path).at(path)?;
@@ -129,15 +137,42 @@ impl Tree {
 
     /// The digest of names and contents, links by what they say and by what a file behind them holds.
     pub fn content(&self) -> io::Result<String> {
-        self.content_by(&mut |digest, _, path| digest.add_file(path))
+        self.content_by(&mut |digest, _, path, meta| digest.add_content(path, meta))
+    }
+
+    /// The same, and the digest of a part: of the names for which `part` is Some, and of the contents where it is
+    /// Some(true). An error where such a content cannot be had for the whole of it: behind a link to a directory.
+    pub fn content_and_part(&self, part: impl Fn(&Path) -> Option<bool>) -> io::Result<[String; 2]> {
+        let mut digest_of_part = Digest::new("part");
+        let content = self.content_by(&mut |digest, name, path, meta| {
+            let part = part(name);
+            if part.is_some() {
+                digest_of_part.add(name.as_os_str().as_bytes());
+            }
+            if part != Some(true) {
+                return digest.add_content(path, meta);
+            }
+            if path.is_dir() {
+                return Err(io::Error::other(format!("{}: a link to a directory", path.display())));
+            }
+            let mut one = Digest::new("file");
+            one.add_content(path, meta)?;
+            let one = one.finish();
+            digest_of_part.add(&one);
+            digest.add(one);
+            Ok(())
+        })?;
+        Ok([content, digest_of_part.finish()])
     }
 
     /// The same; `look` sees each file's name and content.
     pub fn content_seen(&self, mut look: impl FnMut(&Path, &[u8])) -> io::Result<String> {
-        self.content_by(&mut |digest, name, path| {
-            let bytes = fs::read(path).at(path)?;
-            look(name, &bytes);
-            digest.add(bytes);
+        self.content_by(&mut |digest, name, path, meta| {
+            if path.is_file() {
+                let bytes = fs::read(path).at(path)?;
+                look(name, &bytes);
+                digest.add(kind(meta)).add(bytes);
+            }
             Ok(())
         })
     }
@@ -152,18 +187,17 @@ impl Tree {
         })
     }
 
-    fn content_by(&self, add: &mut dyn FnMut(&mut Digest, &Path, &Path) -> io::Result<()>) -> io::Result<String> {
+    fn content_by(
+        &self,
+        add: &mut dyn FnMut(&mut Digest, &Path, &Path, &Metadata) -> io::Result<()>,
+    ) -> io::Result<String> {
         let mut digest = Digest::new("content");
         self.each(&mut |name, path, meta| {
             digest.add(name.as_os_str().as_bytes());
             if meta.is_symlink() {
                 digest.add(fs::read_link(path).at(path)?.as_os_str().as_bytes());
             }
-            if path.is_file() {
-                digest.add(if meta.mode() & 0o111 == 0 { "file" } else { "program" });
-                add(&mut digest, name, path)?;
-            }
-            Ok(())
+            add(&mut digest, name, path, meta)
         })?;
         Ok(digest.finish())
     }
@@ -192,6 +226,11 @@ impl Tree {
         })?;
         Ok((digest.finish(), SystemTime::UNIX_EPOCH + Duration::from_secs(newest.unsigned_abs())))
     }
+}
+
+/// What counts of a file besides its content.
+fn kind(meta: &Metadata) -> &'static str {
+    if meta.mode() & 0o111 == 0 { "file" } else { "program" }
 }
 
 /// Goes through what is at `path`: itself, or all that is below it. `enter` says whether a link to a directory counts as
@@ -241,26 +280,32 @@ impl Notes {
 
     /// The digest of a tree's content, read only if it is not known.
     pub fn content(&self, tree: &Tree) -> io::Result<String> {
+        self.known(tree, || Ok([tree.content()?])).map(|[content]| content)
+    }
+
+    /// Digests of a tree as `look` finds them, which is asked only if they are not known. Of one tree always the same ones.
+    pub fn known<const N: usize>(
+        &self,
+        tree: &Tree,
+        look: impl FnOnce() -> io::Result<[String; N]>,
+    ) -> io::Result<[String; N]> {
         let Some(dir) = &self.dir else {
-            return tree.content();
+            return look();
         };
         let (signature, changed) = tree.signature()?;
         let note = dir.join(&signature);
-        if let Ok(known) = fs::read_to_string(&note) {
-            // What was cut off or is nobody's digest is not believed.
-            if known.len() == 64 && known.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                return Ok(known);
-            }
+        if let Some(known) = fs::read_to_string(&note).ok().as_deref().and_then(digests) {
+            return Ok(known);
         }
         let looked = SystemTime::now();
-        let content = tree.content()?;
+        let found = look()?;
         if looked.duration_since(changed).is_ok_and(|age| age > SETTLED) {
             // Whoever cannot remember reads again.
-            let kept = scratch::write(dir.parent().unwrap_or(dir), &note, content.as_bytes());
+            let kept = scratch::write(dir.parent().unwrap_or(dir), &note, found.join("\n").as_bytes());
             kept.unwrap_or_else(|error| log::info!("{error}"));
             forget_oldest(dir);
         }
-        Ok(content)
+        Ok(found)
     }
 
     /// The digest of one file's content; of none where there is no such file.
@@ -272,6 +317,13 @@ impl Notes {
         }
         self.content(&tree)
     }
+}
+
+/// What a note says. What was cut off or has something else than digests is not believed.
+fn digests<const N: usize>(note: &str) -> Option<[String; N]> {
+    let is_digest = |line: &&str| line.len() == 64 && line.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let digests: Vec<String> = note.lines().filter(is_digest).map(str::to_owned).collect();
+    digests.try_into().ok()
 }
 
 fn forget_oldest(dir: &Path) {
@@ -327,6 +379,32 @@ mod tests {
     }
 
     #[test]
+    fn a_part_is_its_names_and_some_contents() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let at = |name: &str| dir.path().join(name);
+        let part = |name: &Path| Some(name.starts_with("core")).filter(|_| !name.ends_with("other"));
+        let look = || Tree::walk(dir.path())?.content_and_part(part);
+        fs::create_dir(at("core"))?;
+        fs::write(at("core/a.h"), "1")?;
+        fs::write(at("b.h"), "1")?;
+        fs::write(at("other"), "1")?;
+        let mut seen = vec![look()?];
+        for (change, is_seen) in
+            [("core/a.h", true), ("b.h", false), ("other", false), ("core/new.h", true), ("new.h", true)]
+        {
+            fs::write(at(change), "2")?;
+            let [content, of_part] = look()?;
+            let last = seen.last().expect("the one before");
+            assert_ne!(content, last[0], "{change}");
+            assert_eq!(of_part != last[1], is_seen, "{change}");
+            seen.push([content, of_part]);
+        }
+        symlink("/", at("core/link"))?;
+        assert!(look().is_err(), "what is behind it is not looked at");
+        Ok(())
+    }
+
+    #[test]
     fn notes_are_believed_only_for_files_that_did_not_change() -> io::Result<()> {
         let dir = tempfile::tempdir()?;
         let (file, place) = (dir.path().join("f"), dir.path().join("notes"));
@@ -340,8 +418,10 @@ mod tests {
         let note = fs::read_dir(&place)?.next().expect("a note")?.path();
         fs::write(&note, "f".repeat(64))?;
         assert_eq!(notes.file(&file)?, "f".repeat(64), "read from the note");
-        fs::write(&note, "cut off")?;
-        assert_eq!(notes.file(&file)?, one);
+        for other in ["cut off".to_owned(), format!("{0}\n{0}", "f".repeat(64))] {
+            fs::write(&note, other)?;
+            assert_eq!(notes.file(&file)?, one);
+        }
         fs::write(&file, "two")?;
         assert_ne!(notes.file(&file)?, one);
         Ok(())

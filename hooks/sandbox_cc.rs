@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What a build finds as its compilers, by their names: the real ones behind it on PATH, run by ccache(1).
+//!
+//! The settings of the cache lie beside it, where its links are: some configure scripts compile in an empty environment,
+//! where ccache would find no cache, and fail, and the script would take that for the compiler's answer. What kbuild asks
+//! again and again is answered here, see [`dkms_rs::model::probe`].
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use dkms_rs::model::compile_cache::COMPILERS;
+use dkms_rs::model::probe::{Probe, Settings, behind};
+
+fn main() -> ExitCode {
+    let mut args = env::args_os();
+    let name = args.next().unwrap_or_default();
+    let args: Vec<OsString> = args.collect();
+    let error = match run(&name, &args) {
+        Ok(code) => return code,
+        Err(error) => error,
+    };
+    eprintln!("{}: {error}", name.to_string_lossy());
+    ExitCode::from(if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 })
+}
+
+fn run(called: &OsStr, args: &[OsString]) -> io::Result<ExitCode> {
+    let compilers = Path::new(COMPILERS);
+    let name = Path::new(called).file_name().unwrap_or(called);
+    let path = env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+    let none = || io::Error::new(io::ErrorKind::NotFound, "no such compiler on PATH");
+    let (compiler, path) = behind(compilers, name, &path).ok_or_else(none)?;
+    let settings = Settings::from_bytes(&fs::read(Settings::file(compilers)).unwrap_or_default());
+    if let Some(answers) = &settings.answers {
+        if let Some(probe) = Probe::of(&compiler, args, env::vars_os().map(|(name, _)| name)) {
+            let answer = match probe.answer(answers) {
+                None if settings.asks => Some(probe.ask(&mut Command::new(&compiler), answers)?),
+                known => known,
+            };
+            if let Some(answer) = answer {
+                probe.give(&answer)?;
+                return Ok(ExitCode::from(answer.code));
+            }
+        }
+    }
+    let Some(ccache) = &settings.ccache else {
+        return Err(Command::new(&compiler).arg0(called).args(args).exec());
+    };
+    Err(Command::new(ccache).arg(name).args(args).envs(settings.variables).env("CCACHE_PATH", path).exec())
+}

@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What kbuild asks a compiler before it compiles: whether it knows an option.
+//!
+//! It has the compiler compile nothing, `/dev/null`, with that option, and looks whether it fails. The answer depends on
+//! the compiler and the words alone, so it is kept as it was given: code, output and the file that was written.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::system::digest::{self, Digest};
+use crate::system::process;
+
+/// Options that read or write other files, or tell where other programs are.
+const BEYOND: [&str; 16] = [
+    "-B",
+    "-M",
+    "-Wa,-a",
+    "-Wp,",
+    "-d",
+    "-fauto-profile",
+    "-fdump",
+    "-fplugin",
+    "-fprofile",
+    "-fsanitize-",
+    "-imacros",
+    "-include",
+    "-save-temps",
+    "-specs",
+    "-wrapper",
+    "--",
+];
+
+/// Long options that do not, but for their first letters.
+const NOT_BEYOND: [&str; 2] = ["--param=", "--target="];
+
+/// Variables that gcc takes for such options, see gcc(1), by their first letters.
+const VARIABLES: [&str; 4] = ["COMPILER_PATH", "DEPENDENCIES_OUTPUT", "GCC_", "SUNPRO_DEPENDENCIES"];
+
+/// One question to a compiler.
+#[derive(Debug)]
+pub struct Probe<'a> {
+    /// Where its answers are kept, by all that they depend on.
+    key: String,
+    args: &'a [OsString],
+    /// Where it shall leave an object that nobody will look at.
+    output: Option<&'a Path>,
+}
+
+/// What a compiler answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The exit code.
+    pub code: u8,
+    /// Standard output.
+    pub out: Vec<u8>,
+    /// Standard error.
+    pub err: Vec<u8>,
+    /// What it wrote into the file that was named for that.
+    pub object: Option<Vec<u8>>,
+}
+
+impl<'a> Probe<'a> {
+    /// The arguments of `compiler` as a question; None for everything else. `variables` are those of the environment.
+    pub fn of(compiler: &Path, args: &'a [OsString], variables: impl Iterator<Item = OsString>) -> Option<Self> {
+        let mut output = None;
+        let mut inputs = 0;
+        let mut words = Digest::new("probe");
+        let mut rest = args.iter();
+        while let Some(arg) = rest.next() {
+            let text = arg.to_str()?;
+            words.add(text);
+            match text {
+                "/dev/null" => inputs += 1,
+                // Where it goes does not count, but that it is one place.
+                "-o" if output.is_none() => output = Some(Path::new(rest.next()?)),
+                "-x" => {
+                    words.add(rest.next()?.as_bytes());
+                }
+                _ if !text.starts_with('-') || text == "-" || text.starts_with("-o") => return None,
+                _ if NOT_BEYOND.iter().any(|known| text.starts_with(known)) => {}
+                _ if BEYOND.iter().any(|beyond| text.starts_with(beyond)) => return None,
+                _ => {}
+            }
+        }
+        let mut variables = variables;
+        let free = |name: OsString| !VARIABLES.iter().any(|known| name.as_bytes().starts_with(known.as_bytes()));
+        if inputs != 1 || !variables.all(free) {
+            return None;
+        }
+        let real = fs::canonicalize(compiler).ok()?;
+        let meta = real.metadata().ok()?;
+        words.add(compiler.as_os_str().as_bytes()).add(real.as_os_str().as_bytes());
+        for number in [meta.len() as i64, meta.mtime(), meta.mtime_nsec()] {
+            words.add(number.to_le_bytes());
+        }
+        let output = output.filter(|output| *output != Path::new("/dev/null"));
+        words.add([u8::from(output.is_some())]);
+        Some(Self { key: words.finish(), args, output })
+    }
+
+    /// What the compiler said when it was asked before.
+    pub fn answer(&self, answers: &Path) -> Option<Answer> {
+        let bytes = fs::read(answers.join(&self.key)).ok()?;
+        let (sum, bytes) = bytes.split_at_checked(64)?;
+        if digest::of(bytes).as_bytes() != sum {
+            return None;
+        }
+        let mut rest = bytes;
+        let mut part = || {
+            let (length, more) = rest.split_first_chunk()?;
+            let (part, more) = more.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+            rest = more;
+            Some(part.to_owned())
+        };
+        let (code, out, err) = (*part()?.first()?, part()?, part()?);
+        Some(Answer { code, out, err, object: part() })
+    }
+
+    /// Asks the compiler, and keeps what it says.
+    pub fn ask(&self, compiler: &mut Command, answers: &Path) -> io::Result<Answer> {
+        let said = compiler.args(self.args).stdin(Stdio::null()).output()?;
+        let object = self.output.and_then(|output| fs::read(output).ok());
+        // A signal was no answer.
+        let Some(code) = said.status.code().and_then(|code| u8::try_from(code).ok()) else {
+            return Err(io::Error::other(format!("the compiler ended with {}", process::code(said.status))));
+        };
+        let answer = Answer { code, out: said.stdout, err: said.stderr, object };
+        let mut bytes = Vec::new();
+        for part in [&[code][..], &answer.out, &answer.err].into_iter().chain(answer.object.as_deref()) {
+            bytes.extend((part.len() as u64).to_le_bytes());
+            bytes.extend(part);
+        }
+        let sum = digest::of(&bytes);
+        let new = answers.join(format!(".new-{}", std::process::id()));
+        fs::write(&new, [sum.as_bytes(), &bytes].concat())?;
+        fs::rename(&new, answers.join(&self.key))?;
+        Ok(answer)
+    }
+
+    /// Does what the compiler did.
+    pub fn give(&self, answer: &Answer) -> io::Result<()> {
+        if let (Some(output), Some(object)) = (self.output, &answer.object) {
+            fs::write(output, object)?;
+        }
+        io::stderr().write_all(&answer.err)?;
+        io::stdout().write_all(&answer.out)
+    }
+}
+
+/// What the program that stands for compilers in a build goes by. In a file, names and values as an environment has them.
+#[derive(Debug, Default)]
+pub struct Settings {
+    /// What runs compilers; without, they run themselves.
+    pub ccache: Option<PathBuf>,
+    /// What it is told.
+    pub variables: Vec<(String, OsString)>,
+    /// Where answers are.
+    pub answers: Option<PathBuf>,
+    /// Whether new ones are to be kept there.
+    pub asks: bool,
+}
+
+impl Settings {
+    /// The file of a directory of compilers.
+    pub fn file(compilers: &Path) -> PathBuf {
+        compilers.join(".dkms-settings")
+    }
+
+    /// As it is written there.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut pairs: Vec<(&str, &OsStr)> = Vec::new();
+        pairs.extend(self.ccache.as_ref().map(|ccache| ("ccache", ccache.as_os_str())));
+        pairs.extend(
+            self.answers.as_ref().map(|answers| (if self.asks { "ask" } else { "answers" }, answers.as_os_str())),
+        );
+        pairs.extend(self.variables.iter().map(|(name, value)| (name.as_str(), value.as_os_str())));
+        pairs.into_iter().flat_map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes(), b"\0"].concat()).collect()
+    }
+
+    /// As it was written there; what is not known counts as a variable.
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        let mut settings = Self::default();
+        for pair in bytes.split(|byte| *byte == 0) {
+            let Some(end) = pair.iter().position(|byte| *byte == b'=') else { continue };
+            let (name, value) = (&pair[..end], OsStr::from_bytes(&pair[end + 1..]));
+            match name {
+                b"ccache" => settings.ccache = Some(value.into()),
+                b"answers" | b"ask" => {
+                    settings.answers = Some(value.into());
+                    settings.asks = name == b"ask";
+                }
+                _ => settings.variables.push((String::from_utf8_lossy(name).into_owned(), value.to_owned())),
+            }
+        }
+        settings
+    }
+}
+
+/// The compiler called `name` on PATH that is not in `compilers`, and PATH without that.
+pub fn behind(compilers: &Path, name: &OsStr, path: &OsStr) -> Option<(PathBuf, OsString)> {
+    let others: Vec<PathBuf> = std::env::split_paths(path).filter(|dir| dir != compilers).collect();
+    let compiler = others.iter().map(|dir| dir.join(name)).find(|file| process::is_executable(file))?;
+    Some((compiler, std::env::join_paths(others).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(text: &str) -> Vec<OsString> {
+        text.split_whitespace().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn only_what_depends_on_nothing_else_is_a_question() {
+        let of = |text: &str, variable: &str| {
+            let args = args(text);
+            Probe::of(Path::new("/bin/sh"), &args, [OsString::from(variable)].into_iter()).map(|probe| probe.key)
+        };
+        let asked = of("-Werror -D__KERNEL__ -fno-pic -c -x c /dev/null -o .tmp_1/tmp", "PATH");
+        assert!(asked.is_some());
+        // Wherever the object goes; but for an option more it is another question.
+        assert_eq!(of("-Werror -D__KERNEL__ -fno-pic -c -x c /dev/null -o /tmp/other", "PATH"), asked);
+        for other in [
+            "-Werror -D__KERNEL__ -c -x c /dev/null -o .tmp_1/tmp",
+            "-Werror -D__KERNEL__ -fno-pic -c -x c /dev/null -o /dev/null",
+        ] {
+            assert!(of(other, "PATH").is_some_and(|other| Some(other) != asked));
+        }
+        assert!(of("--param=a=1 -S -x c /dev/null -o x", "PATH").is_some());
+        for (text, variable) in [
+            ("-c -x c - -o x", "PATH"),
+            ("-c -x c x.c -o x", "PATH"),
+            ("-c -x c /dev/null x.c -o x", "PATH"),
+            ("-c -x c /dev/null /dev/null", "PATH"),
+            ("-c -x c /dev/null -o", "PATH"),
+            ("-c -x c /dev/null -ox", "PATH"),
+            ("-c -x c /dev/null -o x -o y", "PATH"),
+            ("-c -include x.h -x c /dev/null -o x", "PATH"),
+            ("-c -includex.h -x c /dev/null -o x", "PATH"),
+            ("-c -x c /dev/null -o x -Wp,-MMD,x.d", "PATH"),
+            ("-c -x c /dev/null -o x -MMD", "PATH"),
+            ("-c -x c /dev/null -o x -B/other", "PATH"),
+            ("-c -x c /dev/null -o x -specs=x", "PATH"),
+            ("-c -x c /dev/null -o x --sysroot=/x", "PATH"),
+            ("-c -x c /dev/null -o x @x", "PATH"),
+            ("--version", "PATH"),
+            ("-c -x c /dev/null -o x", "GCC_EXEC_PREFIX"),
+            ("-c -x c /dev/null -o x", "COMPILER_PATH"),
+        ] {
+            assert_eq!(of(text, variable), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_what_was_said_by_the_same_compiler() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let compiler = dir.path().join("cc");
+        fs::write(&compiler, "#!/bin/sh\necho said; echo also >&2; echo object >\"$6\"; exit 3")?;
+        let args = args("-c -x c /dev/null -o");
+        let output = |name: &str| [args.clone(), vec![dir.path().join(name).into()]].concat();
+        let (first, second) = (output("first"), output("second"));
+        let probe = |args| Probe::of(&compiler, args, std::iter::empty()).ok_or(io::ErrorKind::InvalidInput);
+        let asked = probe(&first)?;
+        assert_eq!(asked.answer(dir.path()), None);
+        let answer = asked.ask(Command::new("sh").arg(&compiler), dir.path())?;
+        assert_eq!((answer.code, &answer.out[..], &answer.err[..]), (3, &b"said\n"[..], &b"also\n"[..]));
+        let again = probe(&second)?;
+        assert_eq!(again.answer(dir.path()).as_ref(), Some(&answer));
+        again.give(&answer)?;
+        assert_eq!(fs::read(dir.path().join("second"))?, b"object\n");
+        // Cut off, or of a compiler that is another one now.
+        let kept = dir.path().join(&again.key);
+        let bytes = fs::read(&kept)?;
+        fs::write(&kept, &bytes[..bytes.len() - 1])?;
+        assert_eq!(again.answer(dir.path()), None);
+        fs::write(&kept, bytes)?;
+        fs::write(&compiler, "#!/bin/sh\nexit 1")?;
+        assert_eq!(probe(&second)?.answer(dir.path()), None);
+        // One that was killed did not answer.
+        fs::write(&compiler, "kill -9 $$")?;
+        assert!(probe(&second)?.ask(Command::new("sh").arg(&compiler), dir.path()).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn settings_come_out_as_they_went_in() {
+        for asks in [false, true] {
+            let settings = Settings {
+                ccache: Some("/usr/bin/ccache".into()),
+                variables: vec![("CCACHE_DIR".into(), "/var/cache a=b".into()), ("EMPTY".into(), "".into())],
+                answers: Some("/answers".into()),
+                asks,
+            };
+            let read = Settings::from_bytes(&settings.to_bytes());
+            assert_eq!(read.ccache, settings.ccache);
+            assert_eq!(read.variables, settings.variables);
+            assert_eq!((read.answers, read.asks), (settings.answers, asks));
+        }
+        assert!(Settings::from_bytes(b"").ccache.is_none());
+    }
+
+    #[test]
+    fn behind_is_who_would_be_found_without_us() {
+        let found = behind(Path::new("/ours"), OsStr::new("sh"), OsStr::new("/ours:/nonexistent:/bin:/ours:/usr/bin"));
+        assert_eq!(found, Some(("/bin/sh".into(), "/nonexistent:/bin:/usr/bin".into())));
+        assert_eq!(behind(Path::new("/bin"), OsStr::new("sh"), OsStr::new("/bin")), None);
+    }
+}
