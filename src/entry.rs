@@ -25,7 +25,7 @@ pub fn words() -> impl Iterator<Item = String> {
 
 /// Looks at the machine, acts, prints the error if there is one, and gives the exit code.
 pub fn run(trees: Trees, reader: Reader, act: impl FnOnce(&mut Site) -> Result<()>) -> ExitCode {
-    crate::system::memory::share_heap();
+    crate::system::memory::keep_heap_small();
     // Files of ours are readable whatever the caller's shell says.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     crate::system::diagnostics::start();

@@ -41,13 +41,17 @@ pub fn regex(pattern: &CStr, text: &CStr) -> Match {
     }
 }
 
-/// Has all threads allocate from one heap: they mostly wait for programs, and a heap for each would hold what it has let
-/// go of. Other C libraries than glibc have no such setting, and no such heaps.
-pub fn share_heap() {
+/// Has all threads allocate from one heap, for they mostly wait for programs and a heap for each would hold what it has let
+/// go of; and keeps that heap to what is in use, for each process that is forked holds it as it was. Other C libraries than
+/// glibc have no such settings, and no such heaps.
+pub fn keep_heap_small() {
     #[cfg(target_env = "gnu")]
     // SAFETY: mallopt(3) takes two numbers. That it takes them or not changes nothing but the memory in use.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 1);
+        // Whole files go back at once; glibc would raise this after the first.
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10);
+        libc::mallopt(libc::M_TOP_PAD, 4 << 10);
     }
 }
 
