@@ -161,11 +161,11 @@ fn every_type_of_every_module_is_the_peers_and_comes_in_the_same_order_each_time
         &format!("cd /lib/modules/{kernel}/updates/dkms && xz --robot --list *.xz | cut -f 1,2,7 | sort -u");
     assert_eq!(ours.sh(compression), peer.sh(compression));
 
-    // Again, with another number of jobs: the same bytes.
+    // Again, with another number of jobs: the same bytes. Some of them, of one package many.
     let files = "md5sum /var/lib/dkms/*/*/*/*/module/*";
     let before = ours.sh(files);
     ours.sh(&format!(
-        "dkms status -k {kernel} | cut -d, -f1 | while read module; do dkms build $module -k {kernel} --force -j 5 || exit; done"
+        "dkms status -k {kernel} | cut -d, -f1 | sort -u | grep -e evdi -e v4l2 -e tp | while read module; do dkms build $module -k {kernel} --force -j 5 || exit; done"
     ));
     ours.unchanged(files, &before);
 }
