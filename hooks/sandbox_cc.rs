@@ -29,12 +29,11 @@ fn main() -> ExitCode {
 }
 
 fn run(called: &OsStr, args: &[OsString]) -> io::Result<ExitCode> {
-    let compilers = Path::new(COMPILERS);
     let name = Path::new(called).file_name().unwrap_or(called);
     let path = env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
     let none = || io::Error::new(io::ErrorKind::NotFound, "no such compiler on PATH");
-    let (compiler, path) = behind(compilers, name, &path).ok_or_else(none)?;
-    let settings = Settings::from_bytes(&fs::read(Settings::file(compilers)).unwrap_or_default());
+    let compiler = behind(name, &path).ok_or_else(none)?;
+    let settings = Settings::from_bytes(&fs::read(Settings::file(Path::new(COMPILERS))).unwrap_or_default());
     if let Some(answers) = &settings.answers {
         if let Some(probe) = Probe::of(&compiler, args, env::vars_os().map(|(name, _)| name)) {
             let answer = match probe.answer(answers) {
@@ -50,5 +49,5 @@ fn run(called: &OsStr, args: &[OsString]) -> io::Result<ExitCode> {
     let Some(ccache) = &settings.ccache else {
         return Err(Command::new(&compiler).arg0(called).args(args).exec());
     };
-    Err(Command::new(ccache).arg(name).args(args).envs(settings.variables).env("CCACHE_PATH", path).exec())
+    Err(Command::new(ccache).arg(compiler).args(args).envs(settings.variables).exec())
 }

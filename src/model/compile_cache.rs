@@ -23,7 +23,7 @@ use crate::model::exchange::Exchange;
 use crate::model::headers::{Headers, Seen, is_header};
 use crate::model::kernel::Kernel;
 use crate::model::module::Id;
-use crate::model::probe::Settings;
+use crate::model::probe::{STAND_IN, Settings};
 use crate::model::site::Site;
 use crate::model::tools;
 use crate::system::digest::{Digest, Notes, Tree};
@@ -82,7 +82,7 @@ impl CompileCache {
     ) -> Option<Self> {
         let user = site.build_user().filter(|_| Self::is_wanted(site))?;
         let frame = seen.frame.as_ref()?;
-        let stand_in = Some(site.paths.libexec().join("sandbox_cc")).filter(|program| program.exists())?;
+        let stand_in = Some(site.paths.libexec().join(STAND_IN)).filter(|program| program.exists())?;
         let ccache = find_program("ccache").filter(|ccache| Path::new(COMPILERS).is_dir() && is_of_use(ccache))?;
         let look = || -> io::Result<_> {
             let headers = Headers::of(&kernel.build_dir)?;

@@ -2,7 +2,8 @@
 //! What kbuild asks a compiler before it compiles: whether it knows an option.
 //!
 //! It has the compiler compile nothing, `/dev/null`, with that option, and looks whether it fails. The answer depends on
-//! the compiler and the words alone, so it is kept as it was given: code, output and the file that was written.
+//! the compiler and the words alone, so it is kept as it was given: what was said, and the file that was written. A no is
+//! not kept: a compiler may say it because of something that is over soon.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -41,6 +42,12 @@ const NOT_BEYOND: [&str; 2] = ["--param=", "--target="];
 /// Variables that gcc takes for such options, see gcc(1), by their first letters.
 const VARIABLES: [&str; 4] = ["COMPILER_PATH", "DEPENDENCIES_OUTPUT", "GCC_", "SUNPRO_DEPENDENCIES"];
 
+/// What the program that stands for compilers is called.
+pub const STAND_IN: &str = "sandbox_cc";
+
+/// Programs that have a compiler of their own name do the work.
+const STAND_INS: [&str; 2] = ["ccache", STAND_IN];
+
 /// One question to a compiler.
 #[derive(Debug)]
 pub struct Probe<'a> {
@@ -66,7 +73,7 @@ pub struct Answer {
 
 impl<'a> Probe<'a> {
     /// The arguments of `compiler` as a question; None for everything else. `variables` are those of the environment.
-    pub fn of(compiler: &Path, args: &'a [OsString], variables: impl Iterator<Item = OsString>) -> Option<Self> {
+    pub fn of(compiler: &Path, args: &'a [OsString], mut variables: impl Iterator<Item = OsString>) -> Option<Self> {
         let mut output = None;
         let mut inputs = 0;
         let mut words = Digest::new("probe");
@@ -87,7 +94,6 @@ impl<'a> Probe<'a> {
                 _ => {}
             }
         }
-        let mut variables = variables;
         let free = |name: OsString| !VARIABLES.iter().any(|known| name.as_bytes().starts_with(known.as_bytes()));
         if inputs != 1 || !variables.all(free) {
             return None;
@@ -117,11 +123,10 @@ impl<'a> Probe<'a> {
             rest = more;
             Some(part.to_owned())
         };
-        let (code, out, err) = (*part()?.first()?, part()?, part()?);
-        Some(Answer { code, out, err, object: part() })
+        Some(Answer { code: 0, out: part()?, err: part()?, object: part() })
     }
 
-    /// Asks the compiler, and keeps what it says.
+    /// Asks the compiler, and keeps what it says if that is a yes.
     pub fn ask(&self, compiler: &mut Command, answers: &Path) -> io::Result<Answer> {
         let said = compiler.args(self.args).stdin(Stdio::null()).output()?;
         let object = self.output.and_then(|output| fs::read(output).ok());
@@ -130,8 +135,11 @@ impl<'a> Probe<'a> {
             return Err(io::Error::other(format!("the compiler ended with {}", process::code(said.status))));
         };
         let answer = Answer { code, out: said.stdout, err: said.stderr, object };
+        if code != 0 {
+            return Ok(answer);
+        }
         let mut bytes = Vec::new();
-        for part in [&[code][..], &answer.out, &answer.err].into_iter().chain(answer.object.as_deref()) {
+        for part in [&answer.out[..], &answer.err].into_iter().chain(answer.object.as_deref()) {
             bytes.extend((part.len() as u64).to_le_bytes());
             bytes.extend(part);
         }
@@ -201,11 +209,14 @@ impl Settings {
     }
 }
 
-/// The compiler called `name` on PATH that is not in `compilers`, and PATH without that.
-pub fn behind(compilers: &Path, name: &OsStr, path: &OsStr) -> Option<(PathBuf, OsString)> {
-    let others: Vec<PathBuf> = std::env::split_paths(path).filter(|dir| dir != compilers).collect();
-    let compiler = others.iter().map(|dir| dir.join(name)).find(|file| process::is_executable(file))?;
-    Some((compiler, std::env::join_paths(others).ok()?))
+/// The first compiler called `name` on PATH: no link to what only stands for one, to ccache or to us.
+pub fn behind(name: &OsStr, path: &OsStr) -> Option<PathBuf> {
+    let is_real = |file: &PathBuf| {
+        let real = fs::canonicalize(file);
+        process::is_executable(file)
+            && real.is_ok_and(|real| !STAND_INS.iter().any(|stand_in| real.ends_with(stand_in)))
+    };
+    std::env::split_paths(path).map(|dir| dir.join(name)).find(is_real)
 }
 
 #[cfg(test)]
@@ -261,7 +272,7 @@ mod tests {
     fn an_answer_is_what_was_said_by_the_same_compiler() -> io::Result<()> {
         let dir = tempfile::tempdir()?;
         let compiler = dir.path().join("cc");
-        fs::write(&compiler, "#!/bin/sh\necho said; echo also >&2; echo object >\"$6\"; exit 3")?;
+        fs::write(&compiler, "#!/bin/sh\necho said; echo also >&2; echo object >\"$6\"")?;
         let args = args("-c -x c /dev/null -o");
         let output = |name: &str| [args.clone(), vec![dir.path().join(name).into()]].concat();
         let (first, second) = (output("first"), output("second"));
@@ -269,7 +280,7 @@ mod tests {
         let asked = probe(&first)?;
         assert_eq!(asked.answer(dir.path()), None);
         let answer = asked.ask(Command::new("sh").arg(&compiler), dir.path())?;
-        assert_eq!((answer.code, &answer.out[..], &answer.err[..]), (3, &b"said\n"[..], &b"also\n"[..]));
+        assert_eq!((answer.code, &answer.out[..], &answer.err[..]), (0, &b"said\n"[..], &b"also\n"[..]));
         let again = probe(&second)?;
         assert_eq!(again.answer(dir.path()).as_ref(), Some(&answer));
         again.give(&answer)?;
@@ -282,7 +293,10 @@ mod tests {
         fs::write(&kept, bytes)?;
         fs::write(&compiler, "#!/bin/sh\nexit 1")?;
         assert_eq!(probe(&second)?.answer(dir.path()), None);
-        // One that was killed did not answer.
+        // A no is not kept,
+        assert_eq!(probe(&second)?.ask(Command::new("sh").arg(&compiler), dir.path())?.code, 1);
+        assert_eq!(probe(&second)?.answer(dir.path()), None);
+        // and one that was killed did not answer.
         fs::write(&compiler, "kill -9 $$")?;
         assert!(probe(&second)?.ask(Command::new("sh").arg(&compiler), dir.path()).is_err());
         Ok(())
@@ -306,9 +320,16 @@ mod tests {
     }
 
     #[test]
-    fn behind_is_who_would_be_found_without_us() {
-        let found = behind(Path::new("/ours"), OsStr::new("sh"), OsStr::new("/ours:/nonexistent:/bin:/ours:/usr/bin"));
-        assert_eq!(found, Some(("/bin/sh".into(), "/nonexistent:/bin:/usr/bin".into())));
-        assert_eq!(behind(Path::new("/bin"), OsStr::new("sh"), OsStr::new("/bin")), None);
+    fn behind_is_who_would_be_found_without_us() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        for (place, real) in [("a", "ccache"), ("b", STAND_IN)] {
+            fs::create_dir(dir.path().join(place))?;
+            fs::copy("/bin/sh", dir.path().join(real))?;
+            std::os::unix::fs::symlink(dir.path().join(real), dir.path().join(place).join("sh"))?;
+        }
+        let at = |path: &str| behind(OsStr::new("sh"), OsStr::new(&path.replace('@', &dir.path().to_string_lossy())));
+        assert_eq!(at("@/b:/nonexistent:@/a:/bin:/usr/bin"), Some("/bin/sh".into()));
+        assert_eq!(at("@/b:@/a"), None);
+        Ok(())
     }
 }
