@@ -28,7 +28,7 @@ check:
 	lintian --fail-on error,warning target/deb/dkms-rs*.deb
 	tests/throwaway prepare ours
 	tests/throwaway prepare bench-ours
-	RUST_TEST_THREADS=3 cargo test --locked --test main
+	RUST_TEST_THREADS=4 cargo test --locked --test main
 
 # What throwaway roots stand on beside the package.
 layers:
