@@ -71,19 +71,19 @@ pub struct Share {
 }
 
 impl CompileCache {
-    /// The cache for a kernel whose headers are `seen`; none where it is not wanted, or cannot be kept apart, or where
-    /// there is no ccache.
-    pub fn for_kernel(
+    /// The cache for a kernel; none where it is not wanted, or cannot be kept apart, or where there is no ccache. `seen` is
+    /// asked for the kernel's headers.
+    pub fn for_kernel<'s>(
         site: &Site,
         kernel: &Kernel,
-        seen: &Seen,
+        seen: impl FnOnce() -> Option<&'s Seen>,
         notes: &Notes,
         remote: Option<Arc<Remote>>,
     ) -> Option<Self> {
         let user = site.build_user().filter(|_| Self::is_wanted(site))?;
-        let frame = seen.frame.as_ref()?;
         let stand_in = Some(site.paths.libexec().join(STAND_IN)).filter(|program| program.exists())?;
         let ccache = find_program("ccache").filter(|ccache| Path::new(COMPILERS).is_dir() && is_of_use(ccache))?;
+        let frame = seen()?.frame.as_ref()?;
         let look = || -> io::Result<_> {
             let headers = Headers::of(&kernel.build_dir)?;
             let tools = tools::digest(&kernel.toolchain(), false, notes)?;

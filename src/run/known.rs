@@ -197,8 +197,8 @@ impl Shared<'_> {
     /// The compile cache of a kernel.
     pub(super) fn compile_cache(&self, kernel: &Kernel) -> Option<&CompileCache> {
         let known = &self.known;
-        let look =
-            || CompileCache::for_kernel(self.site, kernel, known.headers(kernel)?, &known.notes, known.remote.clone());
+        let seen = || known.headers(kernel);
+        let look = || CompileCache::for_kernel(self.site, kernel, seen, &known.notes, known.remote.clone());
         known.kernels.get(&kernel.target)?.compile_cache.get_or_init(look).as_ref()
     }
 

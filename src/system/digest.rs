@@ -165,7 +165,7 @@ impl Tree {
         Ok([content, digest_of_part.finish()])
     }
 
-    /// The same; `look` sees each file's name and content.
+    /// As [`Tree::content`]; `look` sees each file's name and content.
     pub fn content_seen(&self, mut look: impl FnMut(&Path, &[u8])) -> io::Result<String> {
         self.content_by(&mut |digest, name, path, meta| {
             if path.is_file() {
