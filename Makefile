@@ -73,8 +73,8 @@ lint:
 	! command -v zsh >/dev/null || zsh -n debian/completions/_dkms
 	! command -v fish >/dev/null || fish --no-execute debian/completions/dkms.fish
 
-# dpkg-buildpackage writes beside its tree, so it gets a copy that has target/deb beside it. The
-# unit tests are left to `make check`.
+# dpkg-buildpackage writes beside its tree, so it gets a copy that has target/deb beside it, and it
+# counts its jobs by itself. The unit tests are left to `make check`.
 sources := $(shell find Cargo.toml Cargo.lock FLEET.md LICENSE src hooks etc debian -type f \
 	-not -path 'debian/dkms-rs*/*' -not -path 'debian/.debhelper/*')
 
@@ -86,7 +86,7 @@ target/deb/built: $(sources)
 	find target/deb -mindepth 1 -maxdepth 1 -type f -delete
 	find target/deb/source -mindepth 1 -maxdepth 1 -not -name target -exec rm -r {} +
 	tar --exclude=./target --exclude=./.git -c . | tar -x -C target/deb/source
-	cd target/deb/source && DEB_BUILD_OPTIONS=nocheck dpkg-buildpackage -b -us -uc
+	cd target/deb/source && env -u MAKEFLAGS -u MFLAGS DEB_BUILD_OPTIONS=nocheck dpkg-buildpackage -b -us -uc
 	touch $@
 
 clean:

@@ -189,7 +189,7 @@ fn a_kernels_probes_are_answered_once_for_all_modules() {
     assert!(hits + misses <= 4, "{hits} hits, {misses} misses");
     root.says("find /var/cache/dkms/probes -user _dkms; find /var/cache/dkms/probes -name '.new-*'", "");
     root.sh("[ $(ls /var/cache/dkms/probes/* | wc -l) -ge 20 ]");
-    // Another compiler is asked itself, and so is one that is told to go by other programs.
+    // One that is told to go by other programs is asked itself.
     root.sh("dkms unbuild hello/0.1 && rm -r /var/cache/dkms/results");
     root.sh("printf 'export COMPILER_PATH=/nonexistent\\n' >/etc/env; echo build_environment=/etc/env >/etc/dkms/framework.conf.d/env.conf; dkms build hello/0.1");
     let (hits, misses) = counts(&mut root, "hello");

@@ -321,9 +321,9 @@ impl Notes {
 
 /// What a note says. What was cut off or has something else than digests is not believed.
 fn digests<const N: usize>(note: &str) -> Option<[String; N]> {
-    let is_digest = |line: &&str| line.len() == 64 && line.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let digests: Vec<String> = note.lines().filter(is_digest).map(str::to_owned).collect();
-    digests.try_into().ok()
+    let is_digest = |line: &String| line.len() == 64 && line.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let lines: Vec<String> = note.lines().map(str::to_owned).collect();
+    lines.try_into().ok().filter(|lines: &[String; N]| lines.iter().all(is_digest))
 }
 
 fn forget_oldest(dir: &Path) {
@@ -418,7 +418,7 @@ mod tests {
         let note = fs::read_dir(&place)?.next().expect("a note")?.path();
         fs::write(&note, "f".repeat(64))?;
         assert_eq!(notes.file(&file)?, "f".repeat(64), "read from the note");
-        for other in ["cut off".to_owned(), format!("{0}\n{0}", "f".repeat(64))] {
+        for other in ["cut off".to_owned(), format!("{0}\n{0}", "f".repeat(64)), format!("x\n{}", "f".repeat(64))] {
             fs::write(&note, other)?;
             assert_eq!(notes.file(&file)?, one);
         }

@@ -207,7 +207,7 @@ pub fn quoted(word: &str) -> String {
 }
 
 /// The same of what need not be text.
-pub fn quoted_bytes(word: &[u8]) -> Vec<u8> {
+fn quoted_bytes(word: &[u8]) -> Vec<u8> {
     let mut quoted = b"'".to_vec();
     for byte in word {
         match byte {
