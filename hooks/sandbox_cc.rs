@@ -46,8 +46,10 @@ fn run(called: &OsStr, args: &[OsString]) -> io::Result<ExitCode> {
             }
         }
     }
-    let Some(ccache) = &settings.ccache else {
-        return Err(Command::new(&compiler).arg0(called).args(args).exec());
+    // What compiles nothing is nothing that is kept: links, versions, preprocessing.
+    let Some(ccache) = settings.ccache.as_ref().filter(|_| args.iter().any(|arg| arg == "-c")) else {
+        // By its full name, as ccache would: from that it knows where its parts are.
+        return Err(Command::new(&compiler).args(args).exec());
     };
     Err(Command::new(ccache).arg(compiler).args(args).envs(settings.variables).exec())
 }

@@ -212,6 +212,38 @@ fn probes_are_answered_for_a_second_module_where_cores_were_busy_with_the_first(
 }
 
 #[test]
+fn answers_that_come_while_a_build_configures_are_answers_to_it() {
+    let mut root = marked();
+    root.source("hello-0.1");
+    root.write(
+        "/usr/src/hello-0.1/wait",
+        "#!/bin/sh\nfor i in $(seq 600); do ls -d /var/cache/dkms/probes/*/ && exit; sleep 0.1; done",
+    );
+    root.sh("cd /usr/src/hello-0.1 && chmod 755 wait && sed -i /CLEAN/d dkms.conf && echo PRE_BUILD=wait >>dkms.conf");
+    root.sh("dkms build hello/0.1 -j 2");
+    let (hits, misses) = counts(&mut root, "hello");
+    assert!(hits + misses <= 4, "{hits} hits, {misses} misses");
+}
+
+#[test]
+fn what_compiles_nothing_is_left_to_the_compiler() {
+    let mut root = marked();
+    root.source("hello-0.1");
+    root.write(
+        "/usr/src/hello-0.1/try",
+        "#!/bin/sh -e\nfor cc in $CC gcc /usr/lib/ccache/gcc; do\n\
+         echo 'int main(void) { return 0; }' >main.c\n$cc main.c -o main\n./main\n\
+         $cc -c main.c -o main.o\n$cc main.o -o main\n./main\n\
+         $cc -E main.c | grep -q main\n$cc --version >/dev/null\ndone\nrm main*",
+    );
+    root.sh("cd /usr/src/hello-0.1 && chmod 755 try && sed -i /CLEAN/d dkms.conf && printf 'PRE_BUILD=try\nMAKE=true\nBUILT_MODULE_LOCATION=/nowhere\n' >>dkms.conf");
+    root.fails("dkms build hello/0.1 >/srv/said 2>&1", 7, "");
+    root.says("grep -c 'pre_build script... done' /srv/said", "1\n");
+    // Once for each of the three; the last two are the same.
+    assert_eq!(counts(&mut root, "hello"), (1, 2));
+}
+
+#[test]
 fn a_build_sees_no_cache_but_its_own_and_cannot_write_what_others_read() {
     let mut root = marked();
     root.sh("dkms build marked/1");

@@ -38,6 +38,9 @@ pub const COMPILERS: &str = "/usr/lib/ccache";
 /// How many sets of headers' names one module has objects for: versions of it, or what its configure scripts make.
 const MOST_SHELVES: usize = 3;
 
+/// Below all caches, kernels' answers to probes.
+const PROBES: &str = "probes";
+
 /// How many kernels' answers to probes are kept.
 const MOST_PROBES: usize = 16;
 
@@ -137,7 +140,9 @@ impl CompileCache {
         keep_newest(&place, MOST_SHELVES, &shelf);
         // What it may only read: what other builders compiled, and the kernel's probes.
         let brought = self.brought(id, headers, &shelf, exchanges).map(|from| (from, self.root.join("exchange")));
-        let answers = Some(self.probes()).filter(|answers| answers.is_dir());
+        // They may come while it builds: so it sees their place, and those of other kernels.
+        let probes = self.root.join(PROBES);
+        fs::create_dir_all(&probes)?;
         let storage =
             brought.as_ref().map(|(_, at)| ("CCACHE_REMOTE_STORAGE", format!("file:{}|read-only", at.display())));
         let settings = [
@@ -155,12 +160,12 @@ impl CompileCache {
         let settings = Settings {
             ccache: Some(self.ccache.clone()),
             variables: settings.map(|(name, value)| (name.to_owned(), value)).collect(),
-            answers: answers.clone(),
+            answers: Some(self.probes()),
             asks: false,
         };
         let mut share = self.stand_in(compilers, &settings)?;
         share.mounts.push(Mount::Bind { from: shelf.clone(), at: shelf, writable: true });
-        let others = brought.into_iter().chain(answers.map(|answers| (answers.clone(), answers)));
+        let others = brought.into_iter().chain([(probes.clone(), probes)]);
         share.mounts.extend(others.map(|(from, at)| Mount::Bind { from, at, writable: false }));
         Ok(Some(share))
     }
@@ -193,12 +198,12 @@ impl CompileCache {
 
     /// Where the answers to kbuild's probes of the compiler are, which are the same for all modules of a kernel.
     pub fn probes(&self) -> PathBuf {
-        self.root.join("probes").join(&self.probes)
+        self.root.join(PROBES).join(&self.probes)
     }
 
     /// Answers of kernels that went long ago go, too.
     pub fn forget_old_probes(&self) {
-        keep_newest(&self.root.join("probes"), MOST_PROBES, &self.probes());
+        keep_newest(&self.root.join(PROBES), MOST_PROBES, &self.probes());
     }
 
     /// A directory that the build may write, and other builds cannot see.

@@ -38,27 +38,35 @@ impl Digest {
 
     /// Adds what a file is and holds; nothing for what is none.
     fn add_content(&mut self, path: &Path, meta: &Metadata) -> io::Result<()> {
-        if !path.is_file() {
+        if !is_file(path, meta) {
             return Ok(());
         }
-        self.add(kind(meta)).add_file(path)
+        self.add(kind(meta));
+        let size = if meta.is_symlink() { fs::metadata(path).at(path)?.len() } else { meta.len() };
+        // Thousands of a kernel's headers are empty. Behind a link there may be what only says so.
+        if size == 0 && meta.is_file() {
+            self.add("");
+            return Ok(());
+        }
+        self.add_file(path, size)
     }
 
     /// Adds a file's content as one part, without holding all of it.
-    fn add_file(&mut self, path: &Path) -> io::Result<()> {
+    fn add_file(&mut self, path: &Path, size: u64) -> io::Result<()> {
         let mut file = File::open(path).at(path)?;
-        let size = file.metadata().at(path)?.len();
         self.0.update(size.to_le_bytes());
         let mut buffer = [0; 1 << 15];
         let mut left = size;
         loop {
             let read = file.read(&mut buffer).at(path)?;
             left = match left.checked_sub(read as u64) {
-                Some(0) if read == 0 => return Ok(()),
-                Some(left) if read > 0 => left,
+                Some(left) if read > 0 || left == 0 => left,
                 _ => return Err(io::Error::other(format!("{}: it changed while it was read", path.display()))),
             };
             self.0.update(&buffer[..read]);
+            if left == 0 {
+                return Ok(());
+            }
         }
     }
 
@@ -152,7 +160,7 @@ impl Tree {
             if part != Some(true) {
                 return digest.add_content(path, meta);
             }
-            if path.is_dir() {
+            if meta.is_symlink() && path.is_dir() {
                 return Err(io::Error::other(format!("{}: a link to a directory", path.display())));
             }
             let mut one = Digest::new("file");
@@ -168,7 +176,7 @@ impl Tree {
     /// As [`Tree::content`]; `look` sees each file's name and content.
     pub fn content_seen(&self, mut look: impl FnMut(&Path, &[u8])) -> io::Result<String> {
         self.content_by(&mut |digest, name, path, meta| {
-            if path.is_file() {
+            if is_file(path, meta) {
                 let bytes = fs::read(path).at(path)?;
                 look(name, &bytes);
                 digest.add(kind(meta)).add(bytes);
@@ -179,8 +187,8 @@ impl Tree {
 
     /// Shows each file's name and content.
     pub fn look(&self, mut look: impl FnMut(&Path, &[u8])) -> io::Result<()> {
-        self.each(&mut |name, path, _| {
-            if path.is_file() {
+        self.each(&mut |name, path, meta| {
+            if is_file(path, meta) {
                 look(name, &fs::read(path).at(path)?);
             }
             Ok(())
@@ -226,6 +234,11 @@ impl Tree {
         })?;
         Ok((digest.finish(), SystemTime::UNIX_EPOCH + Duration::from_secs(newest.unsigned_abs())))
     }
+}
+
+/// Whether there is a file, or one behind the link.
+fn is_file(path: &Path, meta: &Metadata) -> bool {
+    meta.is_file() || meta.is_symlink() && path.is_file()
 }
 
 /// What counts of a file besides its content.
