@@ -34,16 +34,15 @@ fn run(called: &OsStr, args: &[OsString]) -> io::Result<ExitCode> {
     let none = || io::Error::new(io::ErrorKind::NotFound, "no such compiler on PATH");
     let compiler = behind(name, &path).ok_or_else(none)?;
     let settings = Settings::from_bytes(&fs::read(Settings::file(Path::new(COMPILERS))).unwrap_or_default());
-    if let Some(answers) = &settings.answers {
+    if let Some(asked) = &settings.asked {
         if let Some(probe) = Probe::of(&compiler, args, env::vars_os().map(|(name, _)| name)) {
-            let answer = match probe.answer(answers) {
-                None if settings.asks => Some(probe.ask(&mut Command::new(&compiler), answers)?),
-                known => known,
+            let known = settings.answers.iter().chain([asked]).find_map(|place| probe.answer(place));
+            let answer = match known {
+                Some(answer) => answer,
+                None => probe.ask(&mut Command::new(&compiler), asked)?,
             };
-            if let Some(answer) = answer {
-                probe.give(&answer)?;
-                return Ok(ExitCode::from(answer.code));
-            }
+            probe.give(&answer)?;
+            return Ok(ExitCode::from(answer.code));
         }
     }
     // What compiles nothing is nothing that is kept: links, versions, preprocessing.

@@ -204,7 +204,12 @@ fn probes_are_answered_for_a_second_module_where_cores_were_busy_with_the_first(
     root.sh("ln -s $(command -v ccache) /usr/local/bin/gcc-$(gcc -dumpversion)");
     root.sh("sed -i /CLEAN/d /usr/src/hello-0.1/dkms.conf; dkms build marked/1 -j 1");
     root.says("ls /var/cache/dkms/probes 2>/dev/null | wc -l", "0\n");
+    // What that one asked for itself is its own.
+    let (hits, misses) = counts(&mut root, "marked");
+    assert!(hits + misses <= 4, "{hits} hits, {misses} misses");
+    root.sh("[ $(find /var/cache/dkms/ccache/marked/*/probes -type f -user _dkms | wc -l) -ge 20 ]");
     root.sh("dkms build hello/0.1 -j 1");
+    root.says("find /var/cache/dkms/ccache/hello/ -path '*/probes/*' -type f | wc -l", "0\n");
     root.says("ls /var/cache/dkms/probes | wc -l", "1\n");
     // Of some thirty calls these are what is left to ccache.
     let (hits, misses) = counts(&mut root, "hello");

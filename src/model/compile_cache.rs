@@ -161,7 +161,8 @@ impl CompileCache {
             ccache: Some(self.ccache.clone()),
             variables: settings.map(|(name, value)| (name.to_owned(), value)).collect(),
             answers: Some(self.probes()),
-            asks: false,
+            // The build makes it, for all below the shelf is the build user's.
+            asked: Some(shelf.join(PROBES).join(&self.probes)),
         };
         let mut share = self.stand_in(compilers, &settings)?;
         share.mounts.push(Mount::Bind { from: shelf.clone(), at: shelf, writable: true });
@@ -187,12 +188,12 @@ impl CompileCache {
         Some(objects)
     }
 
-    /// For the command that asks the probes: its answers go to `answers`.
-    pub fn share_for_probes(&self, answers: &Path, compilers: &Path) -> io::Result<Share> {
-        self.open(answers)?;
-        let settings = Settings { answers: Some(answers.to_owned()), asks: true, ..Settings::default() };
+    /// For the command that asks the probes: its answers go to `asked`.
+    pub fn share_for_probes(&self, asked: &Path, compilers: &Path) -> io::Result<Share> {
+        self.open(asked)?;
+        let settings = Settings { asked: Some(asked.to_owned()), ..Settings::default() };
         let mut share = self.stand_in(compilers, &settings)?;
-        share.mounts.push(Mount::Bind { from: answers.to_owned(), at: answers.to_owned(), writable: true });
+        share.mounts.push(Mount::Bind { from: asked.to_owned(), at: asked.to_owned(), writable: true });
         Ok(share)
     }
 

@@ -109,9 +109,9 @@ impl<'a> Probe<'a> {
         Some(Self { key: words.finish(), args, output })
     }
 
-    /// What the compiler said when it was asked before.
-    pub fn answer(&self, answers: &Path) -> Option<Answer> {
-        let bytes = fs::read(answers.join(&self.key)).ok()?;
+    /// What the compiler said when it was asked before, if it was kept in `place`.
+    pub fn answer(&self, place: &Path) -> Option<Answer> {
+        let bytes = fs::read(place.join(&self.key)).ok()?;
         let (sum, bytes) = bytes.split_at_checked(64)?;
         if digest::of(bytes).as_bytes() != sum {
             return None;
@@ -127,7 +127,7 @@ impl<'a> Probe<'a> {
     }
 
     /// Asks the compiler, and keeps what it says if that is a yes.
-    pub fn ask(&self, compiler: &mut Command, answers: &Path) -> io::Result<Answer> {
+    pub fn ask(&self, compiler: &mut Command, place: &Path) -> io::Result<Answer> {
         let said = compiler.args(self.args).stdin(Stdio::null()).output()?;
         let object = self.output.and_then(|output| fs::read(output).ok());
         // A signal was no answer.
@@ -135,8 +135,18 @@ impl<'a> Probe<'a> {
             return Err(io::Error::other(format!("the compiler ended with {}", process::code(said.status))));
         };
         let answer = Answer { code, out: said.stdout, err: said.stderr, object };
-        if code != 0 {
-            return Ok(answer);
+        if code == 0 {
+            // An answer that cannot be kept is none the worse.
+            let _ = self.keep(&answer, place);
+        }
+        Ok(answer)
+    }
+
+    fn keep(&self, answer: &Answer, place: &Path) -> io::Result<()> {
+        if !place.is_dir() {
+            // Answers for another kernel, beside it, are not asked for again soon.
+            let _ = place.parent().map(fs::remove_dir_all);
+            fs::create_dir_all(place)?;
         }
         let mut bytes = Vec::new();
         for part in [&answer.out[..], &answer.err].into_iter().chain(answer.object.as_deref()) {
@@ -144,10 +154,9 @@ impl<'a> Probe<'a> {
             bytes.extend(part);
         }
         let sum = digest::of(&bytes);
-        let new = answers.join(format!(".new-{}", std::process::id()));
+        let new = place.join(format!(".new-{}", std::process::id()));
         fs::write(&new, [sum.as_bytes(), &bytes].concat())?;
-        fs::rename(&new, answers.join(&self.key))?;
-        Ok(answer)
+        fs::rename(&new, place.join(&self.key))
     }
 
     /// Does what the compiler did.
@@ -167,10 +176,10 @@ pub struct Settings {
     pub ccache: Option<PathBuf>,
     /// What it is told.
     pub variables: Vec<(String, OsString)>,
-    /// Where answers are.
+    /// Where answers are, if they are known already.
     pub answers: Option<PathBuf>,
-    /// Whether new ones are to be kept there.
-    pub asks: bool,
+    /// Where those are that are asked for now.
+    pub asked: Option<PathBuf>,
 }
 
 impl Settings {
@@ -183,9 +192,8 @@ impl Settings {
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut pairs: Vec<(&str, &OsStr)> = Vec::new();
         pairs.extend(self.ccache.as_ref().map(|ccache| ("ccache", ccache.as_os_str())));
-        pairs.extend(
-            self.answers.as_ref().map(|answers| (if self.asks { "ask" } else { "answers" }, answers.as_os_str())),
-        );
+        pairs.extend(self.answers.as_ref().map(|answers| ("answers", answers.as_os_str())));
+        pairs.extend(self.asked.as_ref().map(|asked| ("asked", asked.as_os_str())));
         pairs.extend(self.variables.iter().map(|(name, value)| (name.as_str(), value.as_os_str())));
         pairs.into_iter().flat_map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes(), b"\0"].concat()).collect()
     }
@@ -198,10 +206,8 @@ impl Settings {
             let (name, value) = (&pair[..end], OsStr::from_bytes(&pair[end + 1..]));
             match name {
                 b"ccache" => settings.ccache = Some(value.into()),
-                b"answers" | b"ask" => {
-                    settings.answers = Some(value.into());
-                    settings.asks = name == b"ask";
-                }
+                b"answers" => settings.answers = Some(value.into()),
+                b"asked" => settings.asked = Some(value.into()),
                 _ => settings.variables.push((String::from_utf8_lossy(name).into_owned(), value.to_owned())),
             }
         }
@@ -293,6 +299,16 @@ mod tests {
         fs::write(&kept, bytes)?;
         fs::write(&compiler, "#!/bin/sh\nexit 1")?;
         assert_eq!(probe(&second)?.answer(dir.path()), None);
+        // It is an answer also where there is no place for it.
+        fs::write(&compiler, "#!/bin/sh\nexit 0")?;
+        assert_eq!(probe(&second)?.ask(Command::new("sh").arg(&compiler), Path::new("/dev/null/x"))?.code, 0);
+        // One place at a time.
+        let place = |name: &str| dir.path().join("places").join(name);
+        for (name, other) in [("a", "b"), ("b", "a")] {
+            probe(&second)?.ask(Command::new("sh").arg(&compiler), &place(name))?;
+            assert!(probe(&second)?.answer(&place(name)).is_some() && !place(other).exists());
+        }
+        fs::write(&compiler, "#!/bin/sh\nexit 1")?;
         // A no is not kept,
         assert_eq!(probe(&second)?.ask(Command::new("sh").arg(&compiler), dir.path())?.code, 1);
         assert_eq!(probe(&second)?.answer(dir.path()), None);
@@ -304,17 +320,17 @@ mod tests {
 
     #[test]
     fn settings_come_out_as_they_went_in() {
-        for asks in [false, true] {
+        for asked in [None, Some("/asked".into())] {
             let settings = Settings {
                 ccache: Some("/usr/bin/ccache".into()),
                 variables: vec![("CCACHE_DIR".into(), "/var/cache a=b".into()), ("EMPTY".into(), "".into())],
                 answers: Some("/answers".into()),
-                asks,
+                asked,
             };
             let read = Settings::from_bytes(&settings.to_bytes());
             assert_eq!(read.ccache, settings.ccache);
             assert_eq!(read.variables, settings.variables);
-            assert_eq!((read.answers, read.asks), (settings.answers, asks));
+            assert_eq!((read.answers, read.asked), (settings.answers, settings.asked));
         }
         assert!(Settings::from_bytes(b"").ccache.is_none());
     }
