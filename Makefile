@@ -6,9 +6,7 @@ help:
 	@echo 'make deb     build the package, into target/deb'
 	@echo 'make corpus  26 real packages on kernels of all flavours, by us and by Debian (some hours)'
 	@echo 'make bench   how fast ours and Debian'"'"'s are, row by row: ROW=name for one, LIST=1 says which there are'
-	@echo 'make torture commands that are killed, or fail, at each of their system calls: MINUTES=60 of it, SCENE= and FAULT= choose'
-	@echo 'make powercut a machine whose power goes while dkms works: CUTS=100 times'
-	@echo 'make fuzz    foreign bytes against all that reads them: RUNS=10000000 of each'
+	@echo 'make torture faults, power cuts, crowds, attacks and foreign bytes, for MINUTES=60: PART=name for one of them'
 	@echo 'make lint    rustfmt, clippy, rustdoc and shellcheck'
 	@echo 'make clean   remove what all of these made'
 	@echo
@@ -51,17 +49,9 @@ else
 endif
 
 torture:
-	@tests/needs build
-	@$(MAKE) --no-print-directory deb
-	cargo test --locked --test main -- --ignored --nocapture torture::whole crowd::eight_at_once_for_long
-
-powercut:
 	@tests/needs demo
 	@$(MAKE) --no-print-directory deb
-	cargo test --locked --test main -- --ignored --nocapture powercut::many
-
-fuzz:
-	@RUNS='$(RUNS)' tests/fuzz/run
+	@tests/torture/run $(PART)
 
 lint:
 	cargo fmt --check
@@ -92,4 +82,4 @@ target/deb/built: $(sources)
 clean:
 	rm -rf target 2>/dev/null || sudo rm -rf target
 
-.PHONY: help demo check layers corpus bench torture powercut fuzz lint deb clean
+.PHONY: help demo check layers corpus bench torture lint deb clean

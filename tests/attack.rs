@@ -191,6 +191,7 @@ fn nothing_that_a_hostile_package_tries_succeeds() {
 
     let said = root.sh("dkms install hostile/1 2>&1; cat /var/lib/dkms/hostile/1/$K/$A/log/make.log");
     let got_through = succeeded(&said);
+    println!("figure: {} attempts, each from four places: {} got through", ATTEMPTS.len(), got_through.len());
     assert!(got_through.is_empty(), "got through: {got_through:#?}");
     assert!(said.contains("Running the post_build script... done."), "{said}");
 }
@@ -334,7 +335,7 @@ fn root_takes_nothing_but_files_from_post_build() {
 #[test]
 fn a_build_takes_no_more_of_the_machine_than_it_may() {
     let mut root = Root::with(Layer::Ours, &[]);
-    root.write("/etc/dkms/framework.conf.d/limits.conf", "build_memory=256M\nbuild_time=3s\nbuild_disk_reserve=8M");
+    root.write("/etc/dkms/framework.conf.d/limits.conf", "build_memory=256M\nbuild_disk_reserve=8M");
     root.sh("dkms generate_mok; echo build_processes=500 >/etc/dkms/framework.conf.d/processes.conf");
     // Processes: what is too many cannot be started, and the machine goes on. (So it does should our limit fail here:
     // the machine is one that others work on, too.)
@@ -444,6 +445,42 @@ fn what_others_wrote_does_nothing_at_a_terminal() {
     assert!(calm(&written) && written.contains("^[[2J/1: added"), "{written:?}");
     // Who is no terminal gets the bytes.
     root.says("dkms status | grep -c $'\\e'", "1\n");
+}
+
+#[test]
+fn a_patch_writes_to_its_build_only_and_shows_nothing() {
+    let new = |name: &str, mode: &str, text: &str| {
+        format!(
+            "diff --git a/{name} b/{name}\nnew file mode {mode}\n--- /dev/null\n+++ b/{name}\n@@ -0,0 +1 @@\n+{text}\n\\ No newline at end of file\n"
+        )
+    };
+    let mut root = Root::with(Layer::Ours, &[]);
+    root.sh("dkms generate_mok; mkdir /srv/open && chmod 777 /srv/open; echo what only root reads >/root/secret; touch /srv/before");
+    for (number, (patch, more)) in [
+        // Through a link that it makes, or that came with the source, or by its name.
+        (new("way", "120000", "/srv/open") + &new("way/evil", "100644", "x"), ""),
+        (new("way/evil", "100644", "x"), "ln -s /srv/open way"),
+        (new("way/evil", "100644", "x"), "ln -s /etc way"),
+        (new("../evil", "100644", "x"), ""),
+        ("--- /dev/null\n+++ /srv/open/evil\n@@ -0,0 +1 @@\n+x\n".to_owned(), ""),
+        // It is not root who reads it.
+        (String::new(), "ln -sf /root/secret patches/it.patch"),
+        (String::new(), "ln -sfn /root patches; echo PATCH=secret >>dkms.conf"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("patched{number}");
+        root.quick(&name, "PATCH=it.patch");
+        root.write(&format!("/usr/src/{name}-1/patches/it.patch"), &patch);
+        root.sh(&format!("cd /usr/src/{name}-1; {more}"));
+        let said = root.sh(&format!("dkms build {name}/1 2>&1; cat /var/lib/dkms/{name}/1/build/make.log 2>&1; true"));
+        assert!(!said.contains("what only root reads"), "{said}");
+        root.says(
+            "ls /srv/open; find /etc /root /usr/src /var/lib/dkms/.[!.]* -newer /srv/before -name '*evil*' 2>/dev/null; true",
+            "",
+        );
+    }
 }
 
 #[test]

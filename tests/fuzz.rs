@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Foreign bytes: those that are kept in tests/fuzz/corpus, and some that are near. `make fuzz` looks for more.
+//! Foreign bytes: those that are kept in tests/fuzz/corpus, and some that are near. `make torture` looks for more.
 
 #[path = "fuzz/checks.rs"]
 mod checks;

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::{Layer, Root};
+use crate::support::{Layer, MANY, Root, minutes_given};
 
-/// Cuts the power so often; what was done at that moment.
-fn cut(times: usize) -> BTreeMap<String, usize> {
+/// Cuts the power so often, if there are as many seconds; what was done at that moment.
+fn cut(times: usize, seconds: u64) -> BTreeMap<String, usize> {
     let mut root = Root::with(Layer::Ours, &["--setenv", "PATIENCE=36000"]);
     root.same_key();
     for (package, module) in [("first", "nlmon"), ("second", "second"), ("third", "third")] {
@@ -20,7 +20,7 @@ fn cut(times: usize) -> BTreeMap<String, usize> {
              for v in 1 2; do echo {package} $v >/tmp/it && objcopy --add-section .it=/tmp/it {package}-$v/{module}.ko || exit; done"
         ));
     }
-    let told = root.sh(&format!("/srv/tests/powercut/run {times}"));
+    let told = root.sh(&format!("/srv/tests/powercut/run {times} {seconds}"));
     let mut during = BTreeMap::new();
     for line in told.lines() {
         *during.entry(line.to_owned()).or_default() += 1;
@@ -30,16 +30,19 @@ fn cut(times: usize) -> BTreeMap<String, usize> {
 
 #[test]
 fn after_a_cut_every_module_is_old_or_new() {
-    let during = cut(2);
+    let during = cut(2, 3600);
     assert_eq!(during.values().sum::<usize>(), 2, "{during:?}");
 }
 
+/// `make torture`: as often as `CUTS` says, or for as long as `MINUTES` does.
 #[test]
-#[ignore = "takes as long as there are cuts: make powercut"]
+#[ignore = "takes as long as it is given: make torture"]
 fn many() {
-    let times = std::env::var("CUTS").ok().and_then(|times| times.parse().ok()).unwrap_or(100);
-    let during = cut(times);
-    assert_eq!(during.values().sum::<usize>(), times, "{during:?}");
-    println!("{times} cuts, after each of which every module was the old one or the new one; they were during");
-    during.iter().for_each(|(command, count)| println!("{count:>6} {command}"));
+    let times = std::env::var("CUTS").ok().and_then(|times| times.parse().ok());
+    let seconds = times.map_or(60 * minutes_given(), |_| 36000);
+    let during = cut(times.unwrap_or(MANY), seconds);
+    let cuts: usize = during.values().sum();
+    assert!(times.map_or(cuts > 0, |times| times == cuts), "{during:?}");
+    println!("figure: {cuts} power cuts, after 0 of which a module was neither old nor new; they were during");
+    during.iter().for_each(|(command, count)| println!("figure: {count:>6} {command}"));
 }

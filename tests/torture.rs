@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Layer, Root};
+use crate::support::{Layer, Root, minutes_given};
 
 /// A command and where it begins.
 struct Scene {
@@ -208,7 +208,7 @@ impl Sweep {
 fn whole() {
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
     let chosen = |of: &str, name: &str| variable(of).is_empty() || variable(of).split(',').any(|it| it == name);
-    let deadline = Instant::now() + Duration::from_secs(60 * variable("MINUTES").parse().unwrap_or(60));
+    let deadline = Instant::now() + Duration::from_secs(60 * minutes_given());
     let faults: Vec<&'static str> = FAULTS.into_iter().filter(|fault| chosen("FAULT", fault)).collect();
     let mut victims: Vec<(Victim, Vec<Sweep>)> = SCENES
         .iter()
@@ -229,12 +229,13 @@ fn whole() {
     let (mut tried, mut failed) = (0, 0);
     for (victim, sweeps) in &victims {
         for sweep in sweeps {
-            let failures = sweep.failed.len();
-            println!("{:<32}{:<8}{:>6} tried {failures:>4} failed", victim.scene.name, sweep.fault, sweep.tried);
+            let (scene, failures) = (victim.scene.name, sweep.failed.len());
+            let Sweep { fault, calls, .. } = sweep;
+            println!("figure: {scene:<32}{fault:<8}{:>6} of {calls:>5} tried {failures:>4} failed", sweep.tried);
             (tried, failed) = (tried + sweep.tried, failed + failures);
         }
     }
-    println!("{:<40}{tried:>6} tried {failed:>4} failed", "all");
+    println!("figure: {:<40}{tried:>6} {:>8} tried {failed:>4} failed", "all", "");
     assert_eq!(failed, 0);
 }
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! What holds for everything that reads foreign bytes, whatever these are. `make fuzz` looks for bytes for which it does
+//! What holds for everything that reads foreign bytes, whatever these are. `make torture` looks for bytes for which it does
 //! not; tests/fuzz.rs tries those in corpus/ and some that are near.
 
-#![allow(dead_code, reason = "each program of make fuzz has one of them")]
+#![allow(dead_code, reason = "each program of tests/fuzz/targets has one of them")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
