@@ -46,7 +46,8 @@ fn run(called: &OsStr, args: &[OsString]) -> io::Result<ExitCode> {
         }
     }
     // What compiles nothing is nothing that is kept: links, versions, preprocessing.
-    let Some(ccache) = settings.ccache.as_ref().filter(|_| args.iter().any(|arg| arg == "-c")) else {
+    let compiles = args.iter().any(|arg| arg == "-c" || arg == "-S");
+    let Some(ccache) = settings.ccache.as_ref().filter(|_| compiles) else {
         // By its full name, as ccache would: from that it knows where its parts are.
         return Err(Command::new(&compiler).args(args).exec());
     };

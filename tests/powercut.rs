@@ -5,11 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::{Layer, MANY, Root, minutes_given};
+use crate::support::{Layer, MANY, Root, seconds_given};
 
 /// Cuts the power so often, if there are as many seconds; what was done at that moment.
 fn cut(times: usize, seconds: u64) -> BTreeMap<String, usize> {
-    let mut root = Root::with(Layer::Ours, &["--setenv", "PATIENCE=36000"]);
+    let mut root = Root::with(Layer::Ours, &["--setenv", &format!("PATIENCE={}", seconds + 3600)]);
     root.same_key();
     for (package, module) in [("first", "nlmon"), ("second", "second"), ("third", "third")] {
         root.quick(package, &format!("BUILT_MODULE_NAME={module}\nAUTOINSTALL=yes"));
@@ -34,12 +34,12 @@ fn after_a_cut_every_module_is_old_or_new() {
     assert_eq!(during.values().sum::<usize>(), 2, "{during:?}");
 }
 
-/// `make torture`: as often as `CUTS` says, or for as long as `MINUTES` does.
+/// `make torture`: as often as `CUTS` says, or for as long as it is given.
 #[test]
 #[ignore = "takes as long as it is given: make torture"]
 fn many() {
     let times = std::env::var("CUTS").ok().and_then(|times| times.parse().ok());
-    let seconds = times.map_or(60 * minutes_given(), |_| 36000);
+    let seconds = times.map_or(seconds_given(), |times: usize| 300 * times as u64);
     let during = cut(times.unwrap_or(MANY), seconds);
     let cuts: usize = during.values().sum();
     assert!(times.map_or(cuts > 0, |times| times == cuts), "{during:?}");

@@ -13,21 +13,28 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::system::digest::{self, Digest};
+use crate::system::digest::Digest;
+use crate::system::directories::by_age;
 use crate::system::process;
 
 /// Options that read or write other files, or tell where other programs are.
-const BEYOND: [&str; 16] = [
+const BEYOND: [&str; 22] = [
     "-B",
     "-M",
     "-Wa,-a",
     "-Wp,",
+    "-aux-info",
     "-d",
     "-fauto-profile",
+    "-fcallgraph-info",
     "-fdump",
+    "-fopt-info",
     "-fplugin",
     "-fprofile",
     "-fsanitize-",
+    "-fstack-usage",
+    "-ftest-coverage",
+    "-gsplit-dwarf",
     "-imacros",
     "-include",
     "-save-temps",
@@ -38,6 +45,9 @@ const BEYOND: [&str; 16] = [
 
 /// Long options that do not, but for their first letters.
 const NOT_BEYOND: [&str; 2] = ["--param=", "--target="];
+
+/// For how many kernels a build's own answers are kept.
+const MOST_PLACES: usize = 4;
 
 /// Variables that gcc takes for such options, see gcc(1), by their first letters.
 const VARIABLES: [&str; 4] = ["COMPILER_PATH", "DEPENDENCIES_OUTPUT", "GCC_", "SUNPRO_DEPENDENCIES"];
@@ -54,7 +64,7 @@ pub struct Probe<'a> {
     /// Where its answers are kept, by all that they depend on.
     key: String,
     args: &'a [OsString],
-    /// Where it shall leave an object that nobody will look at.
+    /// Where it shall leave an object that nobody will look at; none if that is nowhere.
     output: Option<&'a Path>,
 }
 
@@ -75,7 +85,7 @@ impl<'a> Probe<'a> {
     /// The arguments of `compiler` as a question; None for everything else. `variables` are those of the environment.
     pub fn of(compiler: &Path, args: &'a [OsString], mut variables: impl Iterator<Item = OsString>) -> Option<Self> {
         let mut output = None;
-        let mut inputs = 0;
+        let (mut inputs, mut compiles) = (0, false);
         let mut words = Digest::new("probe");
         let mut rest = args.iter();
         while let Some(arg) = rest.next() {
@@ -83,6 +93,7 @@ impl<'a> Probe<'a> {
             words.add(text);
             match text {
                 "/dev/null" => inputs += 1,
+                "-c" | "-S" => compiles = true,
                 // Where it goes does not count, but that it is one place.
                 "-o" if output.is_none() => output = Some(Path::new(rest.next()?)),
                 "-x" => {
@@ -94,8 +105,12 @@ impl<'a> Probe<'a> {
                 _ => {}
             }
         }
+        let output = output?;
+        let nowhere = output == Path::new("/dev/null");
+        // What goes somewhere else than into a file is looked at.
+        let to_file = nowhere || (output != Path::new("-") && !output.starts_with("/dev"));
         let free = |name: OsString| !VARIABLES.iter().any(|known| name.as_bytes().starts_with(known.as_bytes()));
-        if inputs != 1 || !variables.all(free) {
+        if inputs != 1 || !compiles || !to_file || !variables.all(free) {
             return None;
         }
         let real = fs::canonicalize(compiler).ok()?;
@@ -104,16 +119,15 @@ impl<'a> Probe<'a> {
         for number in [meta.len() as i64, meta.mtime(), meta.mtime_nsec()] {
             words.add(number.to_le_bytes());
         }
-        let output = output.filter(|output| *output != Path::new("/dev/null"));
-        words.add([u8::from(output.is_some())]);
-        Some(Self { key: words.finish(), args, output })
+        words.add([u8::from(nowhere)]);
+        Some(Self { key: words.finish(), args, output: Some(output).filter(|_| !nowhere) })
     }
 
     /// What the compiler said when it was asked before, if it was kept in `place`.
     pub fn answer(&self, place: &Path) -> Option<Answer> {
         let bytes = fs::read(place.join(&self.key)).ok()?;
         let (sum, bytes) = bytes.split_at_checked(64)?;
-        if digest::of(bytes).as_bytes() != sum {
+        if self.sum(bytes).as_bytes() != sum {
             return None;
         }
         let mut rest = bytes;
@@ -144,19 +158,28 @@ impl<'a> Probe<'a> {
 
     fn keep(&self, answer: &Answer, place: &Path) -> io::Result<()> {
         if !place.is_dir() {
-            // Answers for another kernel, beside it, are not asked for again soon.
-            let _ = place.parent().map(fs::remove_dir_all);
             fs::create_dir_all(place)?;
+            // Those for other kernels are beside it.
+            let places = place.parent().map(by_age).unwrap_or_default();
+            places.iter().rev().skip(MOST_PLACES).for_each(|place| drop(fs::remove_dir_all(place)));
         }
         let mut bytes = Vec::new();
         for part in [&answer.out[..], &answer.err].into_iter().chain(answer.object.as_deref()) {
             bytes.extend((part.len() as u64).to_le_bytes());
             bytes.extend(part);
         }
-        let sum = digest::of(&bytes);
-        let new = place.join(format!(".new-{}", std::process::id()));
+        let sum = self.sum(&bytes);
+        // Who asks the same at the same time writes the same.
+        let new = place.join(format!(".new-{}", self.key));
         fs::write(&new, [sum.as_bytes(), &bytes].concat())?;
         fs::rename(&new, place.join(&self.key))
+    }
+
+    /// What an answer, as it is kept, begins with: whose it is, and that it is whole.
+    fn sum(&self, answer: &[u8]) -> String {
+        let mut sum = Digest::new("answer");
+        sum.add(&self.key).add(answer);
+        sum.finish()
     }
 
     /// Does what the compiler did.
@@ -266,6 +289,11 @@ mod tests {
             ("-c -x c /dev/null -o x -specs=x", "PATH"),
             ("-c -x c /dev/null -o x --sysroot=/x", "PATH"),
             ("-c -x c /dev/null -o x @x", "PATH"),
+            ("-c -x c /dev/null -o x -gsplit-dwarf", "PATH"),
+            ("-c -x c /dev/null", "PATH"),
+            ("-S -x c /dev/null -o -", "PATH"),
+            ("-S -x c /dev/null -o /dev/stdout", "PATH"),
+            ("-shared -x c /dev/null -o x -lx", "PATH"),
             ("--version", "PATH"),
             ("-c -x c /dev/null -o x", "GCC_EXEC_PREFIX"),
             ("-c -x c /dev/null -o x", "COMPILER_PATH"),
@@ -302,12 +330,19 @@ mod tests {
         // It is an answer also where there is no place for it.
         fs::write(&compiler, "#!/bin/sh\nexit 0")?;
         assert_eq!(probe(&second)?.ask(Command::new("sh").arg(&compiler), Path::new("/dev/null/x"))?.code, 0);
-        // One place at a time.
-        let place = |name: &str| dir.path().join("places").join(name);
-        for (name, other) in [("a", "b"), ("b", "a")] {
-            probe(&second)?.ask(Command::new("sh").arg(&compiler), &place(name))?;
-            assert!(probe(&second)?.answer(&place(name)).is_some() && !place(other).exists());
+        // So many places.
+        let place = |number: usize| dir.path().join("places").join(number.to_string());
+        for number in 0..=MOST_PLACES {
+            probe(&second)?.ask(Command::new("sh").arg(&compiler), &place(number))?;
+            assert!(probe(&second)?.answer(&place(number)).is_some());
         }
+        assert_eq!((0..=MOST_PLACES).filter(|&number| place(number).exists()).count(), MOST_PLACES);
+        // What is another's by its name is not believed.
+        let own = place(MOST_PLACES).join(&probe(&second)?.key);
+        let more = [args.clone(), vec![dir.path().join("third").into(), "-g".into()]].concat();
+        let other = Probe::of(&compiler, &more, std::iter::empty()).ok_or(io::ErrorKind::InvalidInput)?;
+        fs::copy(own, place(MOST_PLACES).join(&other.key))?;
+        assert_eq!(other.answer(&place(MOST_PLACES)), None);
         fs::write(&compiler, "#!/bin/sh\nexit 1")?;
         // A no is not kept,
         assert_eq!(probe(&second)?.ask(Command::new("sh").arg(&compiler), dir.path())?.code, 1);

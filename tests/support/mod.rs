@@ -313,9 +313,9 @@ impl Root {
 /// As often as there is time for.
 pub const MANY: usize = 1_000_000_000;
 
-/// What `MINUTES` says, which tests take that go on for as long as they are given.
-pub fn minutes_given() -> u64 {
-    std::env::var("MINUTES").ok().and_then(|minutes| minutes.parse().ok()).unwrap_or(60)
+/// How many seconds a test has that goes on for as long as it is given.
+pub fn seconds_given() -> u64 {
+    std::env::var("SECONDS_GIVEN").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(600)
 }
 
 /// A key and its certificate, to be signed with in every root of a run, or modules would differ: both in a tar archive,
