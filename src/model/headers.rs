@@ -160,7 +160,7 @@ pub fn included(makefile: &str) -> Option<&str> {
 /// generated `.mod.c` alone.
 pub fn settings(autoconf: &str) -> String {
     let kept = |line: &&str| line.starts_with('#') && !line.starts_with("#define CONFIG_BUILD_SALT ");
-    autoconf.lines().filter(kept).flat_map(|line| [line, "\n"]).collect()
+    autoconf.split_inclusive('\n').filter(kept).collect()
 }
 
 #[cfg(test)]
