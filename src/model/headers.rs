@@ -110,13 +110,8 @@ impl Headers {
             frame.add(names_and_core).add(self.settings());
             frame.finish()
         };
-        match notes.known(&tree, || tree.content_and_part(part)) {
-            Ok([content, part]) => Ok(Seen { content, frame: Some(frame(&part)) }),
-            Err(error) => {
-                log::info!("no frame: {error}");
-                Ok(Seen { content: notes.content(&tree)?, frame: None })
-            }
-        }
+        let summary = notes.summary(&tree, part)?;
+        Ok(Seen { frame: summary.part.as_deref().map(frame), content: summary.content })
     }
 
     /// The kernel's configuration without what names its version, as a digest.

@@ -4,7 +4,7 @@
 use std::ffi::{CString, OsStr};
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -193,14 +193,14 @@ fn remove_below(dir: &OwnedFd, top: &OwnedFd, depth: usize, moved: &mut u64) -> 
 }
 
 /// What stands in a directory, and whether it is one itself.
-fn entries(dir: &OwnedFd) -> io::Result<Vec<(CString, bool)>> {
+pub fn entries(dir: impl AsFd) -> io::Result<Vec<(CString, bool)>> {
     let mut names = Vec::new();
-    for entry in Dir::read_from(dir)? {
+    for entry in Dir::read_from(&dir)? {
         let entry = entry?;
         let name = entry.file_name();
         if ![c".", c".."].contains(&name) {
             let kind = match entry.file_type() {
-                FileType::Unknown => FileType::from_raw_mode(statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode),
+                FileType::Unknown => FileType::from_raw_mode(statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode),
                 kind => kind,
             };
             names.push((name.to_owned(), kind == FileType::Directory));

@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The files below directories, and digests of them.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, openat, readlinkat, statat};
+use sha2::Digest as _;
+
+use super::Digest;
+use crate::system::directories::entries;
+use crate::system::files::At;
+
+/// Files below a directory, by their names relative to it. They are looked at anew for each question: of the headers of
+/// a kernel there are more than is good to keep.
+#[derive(Debug, Default)]
+pub struct Tree(BTreeMap<OsString, Top>);
+
+/// What stands at the top of a tree.
+#[derive(Debug)]
+struct Top {
+    path: PathBuf,
+    /// Whether links in it are entered as links at the top are.
+    is_top_too: bool,
+}
+
+/// More files than the headers of a kernel have. Who points at more does not mean headers.
+const MOST_FILES: usize = 200_000;
+
+impl Tree {
+    /// All files and links below `dir`. Links to directories that stand in `dir` itself are entered, as kernel packages
+    /// share directories by these; all others are what they say.
+    pub fn walk(dir: &Path) -> io::Result<Self> {
+        let mut tree = Self::default();
+        for entry in fs::read_dir(dir).at(dir)? {
+            let entry = entry.at(dir)?;
+            tree.0.insert(entry.file_name(), Top { path: entry.path(), is_top_too: false });
+        }
+        Ok(tree)
+    }
+
+    /// Adds what is below another directory, under the name `name`.
+    pub fn add(&mut self, dir: &Path, name: &str) {
+        self.0.insert(name.into(), Top { path: dir.to_owned(), is_top_too: true });
+    }
+
+    /// What tells it from other trees, whatever is in it.
+    pub(super) fn place(&self) -> String {
+        let mut digest = Digest::new("place");
+        for (name, top) in &self.0 {
+            digest.add(name.as_bytes()).add(top.path.as_os_str().as_bytes());
+        }
+        digest.finish()
+    }
+
+    /// Goes through all of them, sorted by their names.
+    pub(super) fn each(&self, each: &mut Each) -> io::Result<()> {
+        let mut count = 0;
+        for (name, Top { path, is_top_too }) in &self.0 {
+            let found = Found { dir: CWD, file_name: path.as_os_str(), name: Path::new(name), path };
+            look_at(&found, true, *is_top_too, &mut count, each)?;
+        }
+        Ok(())
+    }
+
+    /// The digest of the names that `wanted` accepts.
+    pub fn names(&self, wanted: impl Fn(&Path) -> bool) -> io::Result<String> {
+        let mut digest = Digest::new("names");
+        self.each(&mut |found, _| {
+            if wanted(found.name) {
+                digest.add(found.name.as_os_str().as_bytes());
+            }
+            Ok(())
+        })?;
+        Ok(digest.finish())
+    }
+
+    /// The digest of names and contents, links by what they say and by what a file behind them holds.
+    pub fn content(&self) -> io::Result<String> {
+        Ok(self.summary(|_| None)?.0.content)
+    }
+
+    /// As [`Tree::content`]; `look` sees each file's name and content.
+    pub fn content_seen(&self, mut look: impl FnMut(&Path, &[u8])) -> io::Result<String> {
+        let mut digest = Digest::new(CONTENT);
+        self.each(&mut |found, stat| {
+            digest.add_name(found, stat)?;
+            if found.is_file(stat) {
+                let bytes = found.read()?;
+                look(found.name, &bytes);
+                digest.add(kind(stat)).add(bytes);
+            }
+            Ok(())
+        })?;
+        Ok(digest.finish())
+    }
+
+    /// A summary, and what it is true for. `part` says of each name whether it belongs to the part, and whether what is in
+    /// the file does.
+    pub(super) fn summary(&self, part: impl Fn(&Path) -> Option<bool>) -> io::Result<(Summary, Signature)> {
+        let (mut content, mut digest_of_part) = (Digest::new(CONTENT), Some(Digest::new("part")));
+        let (mut signature, mut buffer) = (Signature::default(), vec![0; 1 << 16]);
+        self.each(&mut |found, stat| {
+            signature.add(found, stat);
+            content.add_name(found, stat)?;
+            let part = part(found.name);
+            if let Some(digest) = digest_of_part.as_mut().filter(|_| part.is_some()) {
+                digest.add(found.name.as_os_str().as_bytes());
+            }
+            if part != Some(true) {
+                return content.add_content(found, stat, &mut buffer);
+            }
+            if found.is_link_to_directory(stat) {
+                log::info!("{}: what is behind it is not looked at", found.path.display());
+                digest_of_part = None;
+            }
+            let mut one = Digest::new("file");
+            one.add_content(found, stat, &mut buffer)?;
+            let one = one.finish();
+            if let Some(digest) = &mut digest_of_part {
+                digest.add(&one);
+            }
+            content.add(one);
+            Ok(())
+        })?;
+        Ok((Summary { content: content.finish(), part: digest_of_part.map(Digest::finish) }, signature))
+    }
+
+    /// What changes whenever a file does, without a look into any.
+    pub(super) fn signature(&self) -> io::Result<Signature> {
+        let mut signature = Signature::default();
+        self.each(&mut |found, stat| {
+            signature.add(found, stat);
+            Ok(())
+        })?;
+        Ok(signature)
+    }
+
+    /// Shows each file's name and content.
+    pub fn look(&self, mut look: impl FnMut(&Path, &[u8])) -> io::Result<()> {
+        self.each(&mut |found, stat| {
+            if found.is_file(stat) {
+                look(found.name, &found.read()?);
+            }
+            Ok(())
+        })
+    }
+}
+
+/// A file or link where it was found: by its directory, for the kernel takes as long for each part of a path as for the
+/// rest of a question.
+#[derive(Debug)]
+pub(super) struct Found<'a> {
+    dir: BorrowedFd<'a>,
+    file_name: &'a OsStr,
+    /// Relative to the top of the tree.
+    name: &'a Path,
+    path: &'a Path,
+}
+
+/// What is done with each file or link.
+pub(super) type Each<'a> = dyn FnMut(&Found, &Stat) -> io::Result<()> + 'a;
+
+impl Found<'_> {
+    /// What it is; `flags` say whether a link is asked for what is behind it.
+    fn stat(&self, flags: AtFlags) -> io::Result<Stat> {
+        statat(self.dir, self.file_name, flags).map_err(io::Error::from).at(self.path)
+    }
+
+    /// What is there in the end, if that is a `kind`.
+    fn behind(&self, kind: FileType) -> Option<Stat> {
+        self.stat(AtFlags::empty()).ok().filter(|stat| kind_of(stat) == kind)
+    }
+
+    fn is_link_to_directory(&self, stat: &Stat) -> bool {
+        kind_of(stat) == FileType::Symlink && self.behind(FileType::Directory).is_some()
+    }
+
+    /// Whether there is a file, or one behind the link.
+    fn is_file(&self, stat: &Stat) -> bool {
+        kind_of(stat) == FileType::RegularFile || self.behind(FileType::RegularFile).is_some()
+    }
+
+    fn open(&self, flags: OFlags) -> io::Result<File> {
+        let opened = openat(self.dir, self.file_name, flags | OFlags::CLOEXEC, Mode::empty());
+        opened.map(File::from).map_err(io::Error::from).at(self.path)
+    }
+
+    fn read(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open(OFlags::empty())?.read_to_end(&mut bytes).at(self.path)?;
+        Ok(bytes)
+    }
+}
+
+fn kind_of(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
+}
+
+/// What counts of a file besides its content.
+fn kind(stat: &Stat) -> &'static str {
+    if stat.st_mode & 0o111 == 0 { "file" } else { "program" }
+}
+
+/// Goes through what was found: itself, or all that is below it. `enter` says whether a link to a directory counts as
+/// one, here and for what is in it.
+fn look_at(found: &Found, enter: bool, enter_below: bool, count: &mut usize, each: &mut Each) -> io::Result<()> {
+    let stat = found.stat(AtFlags::SYMLINK_NOFOLLOW)?;
+    let is = |kind| kind_of(&stat) == kind;
+    if is(FileType::Directory) || enter && found.is_link_to_directory(&stat) {
+        let dir = found.open(if enter { OFlags::DIRECTORY } else { OFlags::DIRECTORY | OFlags::NOFOLLOW })?;
+        let mut names = entries(&dir).at(found.path)?;
+        names.sort_unstable();
+        for (below, _) in &names {
+            let below = OsStr::from_bytes(below.to_bytes());
+            let (name, path) = (found.name.join(below), found.path.join(below));
+            let below = Found { dir: dir.as_fd(), file_name: below, name: &name, path: &path };
+            look_at(&below, enter_below, false, count, each)?;
+        }
+    } else if is(FileType::RegularFile) || is(FileType::Symlink) {
+        *count += 1;
+        if *count > MOST_FILES {
+            return Err(io::Error::other(format!("{}: too many files", found.path.display())));
+        }
+        each(found, &stat)?;
+    }
+    Ok(())
+}
+
+/// What a tree holds, as digests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// Of all of it: names and contents, links by what they say and by what a file behind them holds.
+    pub content: String,
+    /// Of what was called a part of it. None where that cannot be had for the whole: behind a link to a directory.
+    pub part: Option<String>,
+}
+
+const CONTENT: &str = "content";
+
+impl Digest {
+    fn add_name(&mut self, found: &Found, stat: &Stat) -> io::Result<()> {
+        self.add(found.name.as_os_str().as_bytes());
+        if kind_of(stat) == FileType::Symlink {
+            let target = readlinkat(found.dir, found.file_name, Vec::new());
+            self.add(target.map_err(io::Error::from).at(found.path)?.as_bytes());
+        }
+        Ok(())
+    }
+
+    /// Adds what a file is and holds; nothing for what is none.
+    fn add_content(&mut self, found: &Found, stat: &Stat, buffer: &mut [u8]) -> io::Result<()> {
+        let behind = match kind_of(stat) {
+            FileType::RegularFile => None,
+            _ => match found.behind(FileType::RegularFile) {
+                None => return Ok(()),
+                behind => behind,
+            },
+        };
+        self.add(kind(stat));
+        // Thousands of a kernel's headers are empty. Behind a link there may be what only says so.
+        if behind.is_none() && stat.st_size == 0 {
+            self.add("");
+            return Ok(());
+        }
+        let size = behind.as_ref().unwrap_or(stat).st_size;
+        self.add_file(found, size.unsigned_abs(), buffer)
+    }
+
+    /// Adds a file's content as one part, without holding all of it.
+    fn add_file(&mut self, found: &Found, size: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let mut file = found.open(OFlags::empty())?;
+        self.0.update(size.to_le_bytes());
+        let mut left = size;
+        loop {
+            let read = file.read(buffer).at(found.path)?;
+            left = match left.checked_sub(read as u64) {
+                Some(left) if read > 0 || left == 0 => left,
+                _ => return Err(io::Error::other(format!("{}: it changed while it was read", found.path.display()))),
+            };
+            self.0.update(&buffer[..read]);
+            if left == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// What stat(2) says of a tree's files.
+#[derive(Debug)]
+pub(super) struct Signature {
+    digest: Digest,
+    /// When one of them changed last, in seconds since 1970.
+    newest: i64,
+}
+
+impl Default for Signature {
+    fn default() -> Self {
+        Self { digest: Digest::new("signature 2"), newest: 0 }
+    }
+}
+
+impl Signature {
+    fn add(&mut self, found: &Found, stat: &Stat) {
+        self.digest.add(found.name.as_os_str().as_bytes()).add(found.path.as_os_str().as_bytes());
+        self.digest.add(stat.st_dev.to_le_bytes()).add(stat.st_ino.to_le_bytes()).add(stat.st_size.to_le_bytes());
+        self.digest.add(stat.st_mode.to_le_bytes());
+        self.digest.add(stat.st_mtime.to_le_bytes()).add(stat.st_mtime_nsec.to_le_bytes());
+        self.digest.add(stat.st_ctime.to_le_bytes()).add(stat.st_ctime_nsec.to_le_bytes());
+        self.newest = self.newest.max(stat.st_ctime);
+    }
+
+    /// The signature, and when the last of the files changed.
+    pub(super) fn finish(self) -> (String, SystemTime) {
+        (self.digest.finish(), SystemTime::UNIX_EPOCH + Duration::from_secs(self.newest.unsigned_abs()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_tree_is_what_it_holds_and_not_where_it_lies() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        for place in ["a", "b"] {
+            fs::create_dir_all(dir.path().join(place).join("sub"))?;
+            fs::write(dir.path().join(place).join("sub/x.h"), "one")?;
+            symlink("sub/x.h", dir.path().join(place).join("y.h"))?;
+        }
+        let content = |place: &str| Tree::walk(&dir.path().join(place)).and_then(|tree| tree.content());
+        let before = content("a")?;
+        assert_eq!(before, content("b")?);
+        fs::write(dir.path().join("b/sub/x.h"), "two")?;
+        assert_ne!(before, content("b")?);
+        fs::write(dir.path().join("b/sub/x.h"), "one")?;
+        fs::write(dir.path().join("b/sub/new.h"), "")?;
+        assert_ne!(before, content("b")?);
+        let names = |place: &str, end: &str| {
+            Tree::walk(&dir.path().join(place))
+                .and_then(|tree| tree.names(|name| name.to_string_lossy().ends_with(end)))
+        };
+        assert_ne!(names("a", ".h")?, names("b", ".h")?);
+        assert_eq!(names("a", ".c")?, names("b", ".c")?);
+        Ok(())
+    }
+
+    #[test]
+    fn a_part_is_its_names_and_some_contents() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let at = |name: &str| dir.path().join(name);
+        let part = |name: &Path| Some(name.starts_with("core")).filter(|_| !name.ends_with("other"));
+        let look = || Tree::walk(dir.path())?.summary(part).map(|(summary, _)| summary);
+        fs::create_dir(at("core"))?;
+        fs::write(at("core/a.h"), "1")?;
+        fs::write(at("b.h"), "1")?;
+        fs::write(at("other"), "1")?;
+        let mut seen = vec![look()?];
+        for (change, is_seen) in
+            [("core/a.h", true), ("b.h", false), ("other", false), ("core/new.h", true), ("new.h", true)]
+        {
+            fs::write(at(change), "2")?;
+            let now = look()?;
+            let last = seen.last().expect("the one before");
+            assert_ne!(now.content, last.content, "{change}");
+            assert!(now.part.is_some());
+            assert_eq!(now.part != last.part, is_seen, "{change}");
+            seen.push(now);
+        }
+        symlink("/", at("core/link"))?;
+        assert_eq!(look()?.part, None, "what is behind it is not looked at");
+        Ok(())
+    }
+}
