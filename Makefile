@@ -31,6 +31,7 @@ check:
 # What throwaway roots stand on beside the package.
 layers:
 	tests/throwaway prepare bare
+	tests/throwaway prepare newer
 	tests/throwaway prepare peer
 	tests/throwaway prepare bench-peer
 

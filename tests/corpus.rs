@@ -169,7 +169,7 @@ impl Notes {
     fn new(layer: Layer) -> Notes {
         let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
         let name = match layer {
-            Layer::Peer | Layer::Bare => layer.name().to_owned(),
+            Layer::Peer | Layer::Bare | Layer::Newer => layer.name().to_owned(),
             Layer::Ours => {
                 let mut sum = Crc::new();
                 let packages = fs::read_dir(target.join("deb")).expect("`make deb` was run");

@@ -27,6 +27,7 @@ mod hooks;
 mod installed;
 mod interrupt;
 mod matching;
+mod newer;
 mod packages;
 mod packaging;
 mod parallel;

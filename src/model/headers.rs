@@ -34,8 +34,8 @@ pub struct Seen {
 
 /// The headers of one kernel.
 ///
-/// Debian's come in two directories side by side: that of the flavour, whose Makefile is one line that includes the
-/// Makefile of the one that all flavours share.
+/// Debian's come in two directories side by side: that of the flavour, whose Makefile does little more than to include
+/// that of the one that all flavours share.
 #[derive(Debug, Clone)]
 pub struct Headers {
     /// The build directory, all links resolved.
@@ -144,9 +144,11 @@ pub fn is_header(name: &Path) -> bool {
     !name.extension().is_some_and(|end| others.iter().any(|other| end == *other))
 }
 
-/// The directory whose Makefile a Makefile includes that does nothing else.
+/// The directory whose Makefile a Makefile includes that does nothing else but to say where it stands: from Linux 6.13 on
+/// Debian's begin with `KBUILD_OUTPUT=` and their own directory.
 pub fn included(makefile: &str) -> Option<&str> {
-    let mut lines = makefile.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let matters = |line: &&str| !(line.is_empty() || line.starts_with('#') || line.starts_with("KBUILD_OUTPUT=/"));
+    let mut lines = makefile.lines().map(str::trim).filter(matters);
     let dir = lines.next()?.strip_prefix("include ")?.trim().strip_suffix("/Makefile")?;
     (lines.next().is_none() && dir.starts_with('/') && !dir.contains([' ', '$'])).then_some(dir)
 }
@@ -163,13 +165,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flavours_makefile_is_one_line() {
+    fn a_flavours_makefile_includes_the_other() {
         for (text, dir) in [
             (
                 "include /usr/src/linux-headers-6.1.0-56-common/Makefile\n",
                 Some("/usr/src/linux-headers-6.1.0-56-common"),
             ),
             ("# Generated\n\ninclude /a/Makefile\n", Some("/a")),
+            ("KBUILD_OUTPUT=/usr/src/v-amd64\ninclude /usr/src/v-common/Makefile\n", Some("/usr/src/v-common")),
+            ("KBUILD_OUTPUT=$(pwd)\ninclude /a/Makefile\n", None),
             ("include /a/Makefile\nall:\n", None),
             ("include $(srctree)/Makefile\n", None),
             ("include scripts/Makefile\n", None),

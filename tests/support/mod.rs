@@ -55,6 +55,8 @@ pub enum Layer {
     Peer,
     /// With none, and without gcc, make and headers: its kernel is the older one.
     Bare,
+    /// With none; below /srv/newer is a Debian 13 that has the headers of a kernel from 6.13 on.
+    Newer,
 }
 
 impl Layer {
@@ -72,6 +74,7 @@ impl Layer {
             Layer::Ours => "ours",
             Layer::Peer => "peer",
             Layer::Bare => "bare",
+            Layer::Newer => "newer",
         }
     }
 }
