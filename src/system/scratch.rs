@@ -50,7 +50,7 @@ pub fn remove_all() {
 
 fn remove(dir: &Path, parent_too: bool) {
     // A build may have made more levels than the standard library's way can remove.
-    let _ = remove_any(dir);
+    remove_any(dir).unwrap_or_else(|error| log::warn!("{error}; the next command removes it"));
     if let Some(parent) = dir.parent().filter(|_| parent_too) {
         // Fails where there is something else by now.
         let _ = fs::remove_dir(parent);
