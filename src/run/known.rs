@@ -205,18 +205,21 @@ impl Shared<'_> {
     /// When it pays to ask the compiler what kbuild asks it before it builds a module, unless that was done.
     ///
     /// To ask takes longer than to do without the answers once, so for the first module of a kernel that is left to a core
-    /// that has nothing else to do.
+    /// that has nothing else to do; and where there is no other module, its own answers are all it needs.
     pub(super) fn asking(&self, step: &Step, cache: &CompileCache) -> Asking {
         let target = &step.kernel.target;
         if cache.probes().is_dir() {
             return Asking::Not;
         }
         let tree = &self.site.tree;
+        let all = tree.all();
+        let mut others = all.iter().filter(|id| **id != step.id).peekable();
         let alike = |other: &&Step| other.kernel.target == *target && matches!(other.verdict, Verdict::Build);
-        let built = |id: &Id| *id != step.id && tree.state(id, target) >= State::Built;
         if self.steps.iter().filter(alike).count() > 1 {
             Asking::Beside
-        } else if tree.all().iter().any(built) {
+        } else if others.peek().is_none() {
+            Asking::Not
+        } else if others.any(|id| tree.state(id, target) >= State::Built) {
             Asking::Before
         } else if self.builds_left() < self.pool.at_most() {
             Asking::Beside
