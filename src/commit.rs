@@ -4,7 +4,8 @@
 //! An installation is marked as pending first and unmarked last, after depmod: what a kill leaves in between counts
 //! as not installed, so the same command mends it.
 
-use std::cell::Cell;
+mod finishing;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
@@ -17,10 +18,9 @@ use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::model::tree::{NOT_KERNELS, State};
 use crate::request::Goal;
-use crate::steps::depmod::Preference;
 use crate::steps::install::{self, Placed, Withdrawn};
 use crate::steps::scripts::{self, Script};
-use crate::steps::{Work, archive, depmod, initramfs, superseded};
+use crate::steps::{Work, archive, depmod, superseded};
 use crate::system::directories::{names, remove_any};
 use crate::system::files::{publish, replace_with_copy};
 use crate::system::output::Block;
@@ -300,102 +300,5 @@ impl<'a> Commit<'a> {
         if !self.options.depmod_later {
             depmod::tell(work.site, &work.kernel.target.release, work.say);
         }
-    }
-
-    /// Runs depmod unless that is not wanted. Where it fails the marks stay: nothing counts as installed that modprobe
-    /// does not know, and the same command again ends it.
-    fn depmod(&mut self, release: &str, preference: &Preference, marks: &[(PathBuf, Id)], say: &Block) -> bool {
-        let failed = if self.options.no_depmod { None } else { depmod::run(self.site, release, preference).err() };
-        if let Some(why) = &failed {
-            say.warn(format!("depmod failed for kernel {release}: {why}"));
-            self.put_off(release, marks);
-        }
-        failed.is_none()
-    }
-
-    /// Leaves the changes made to one kernel to the next command. On a full disk there was no room for all of the marks;
-    /// what went made some.
-    fn put_off(&mut self, release: &str, marks: &[(PathBuf, Id)]) {
-        self.stuck = Some(release.to_owned());
-        for (mark, id) in marks.iter().filter(|(mark, _)| !mark.exists()) {
-            let noted = self.site.tree.note(mark, &format!("{id}\n"));
-            noted.unwrap_or_else(|error| log::warn!("{}: {error}", mark.display()));
-        }
-    }
-
-    /// Ends the changes made to one kernel: depmod, then what it does not name any more goes, then the marks. Whether that
-    /// could be done; errors are told, and the marks stay, so that the same command ends it. (That depmod fails has always
-    /// been no error.)
-    pub fn finish(&mut self, release: &str, say: &Block) -> bool {
-        let Some(touched) = self.touched.remove(release) else {
-            return true;
-        };
-        if self.options.depmod_later && touched.withdrawn {
-            depmod::tell(self.site, release, say);
-        }
-        let done = Cell::new(true);
-        let tell = |error: Error| {
-            say.error(&error);
-            done.set(false);
-        };
-        let modules = self.site.modules(release);
-        let successors: Vec<PathBuf> =
-            touched.placed.iter().flat_map(|(.., placed)| &placed.files).chain(&touched.restored).cloned().collect();
-        let of = |file: &PathBuf| successors.iter().find(|other| install::is_succeeded(file, other));
-        let superseded = |(name, target, _): &(String, Target, Placed)| superseded::files(self.site, name, target);
-        let mut leaving = touched.leaving;
-        leaving.extend(touched.placed.iter().flat_map(superseded));
-        leaving.retain(|file| !successors.contains(file));
-        let (mut leaving, gone): (Vec<_>, Vec<_>) = leaving.into_iter().partition(|file| of(file).is_some());
-
-        let mut preferred: Vec<PathBuf> = leaving.iter().filter_map(of).cloned().collect();
-        preferred.extend(touched.placed.iter().flat_map(|(.., placed)| placed.contested(&modules)).cloned());
-        let preference = if self.options.no_depmod {
-            Preference::default()
-        } else {
-            match Preference::new(self.site, release, &preferred) {
-                Ok(preference) => preference,
-                Err(error) => {
-                    // Deleting first would be to delete what depmod may not find a successor of.
-                    say.warn(format!("depmod was not run for kernel {release}: {error}"));
-                    self.put_off(release, &touched.marks);
-                    return done.get();
-                }
-            }
-        };
-        let delete = |file: &PathBuf| install::delete(file, &successors, &modules).unwrap_or_else(tell);
-        gone.iter().for_each(delete);
-        if preference.is_none() {
-            leaving.drain(..).for_each(|file| delete(&file));
-        }
-        if touched.changed && !self.depmod(release, &preference, &touched.marks, say) {
-            return done.get();
-        }
-        leaving.iter().for_each(delete);
-        for (name, target, placed) in &touched.placed {
-            placed.settle().unwrap_or_else(tell);
-            archive::let_go(self.site, name, target, Some(&touched.restored)).unwrap_or_else(tell);
-            superseded::settle(self.site, name, target, &placed.files).unwrap_or_else(tell);
-        }
-        // Of those that are left depmod may prefer another one by itself.
-        let again = !preference.is_none() && !preferred.iter().all(|file| install::stands_alone(file, &modules));
-        if again && !self.depmod(release, &Preference::default(), &touched.marks, say) {
-            return done.get();
-        }
-        for (name, target) in &touched.gone {
-            archive::let_go(self.site, name, target, None).unwrap_or_else(tell);
-            superseded::settle(self.site, name, target, &[]).unwrap_or_else(tell);
-        }
-        for (mark, _) in touched.marks.iter().filter(|_| done.get()) {
-            self.site.tree.forget(mark).doing(cannot("remove", mark)).unwrap_or_else(tell);
-        }
-        if touched.changed && !self.options.initramfs_follows {
-            initramfs::refresh(self.site, release);
-        }
-        if self.site.framework.modprobe_on_install && !touched.placed.is_empty() && Target::running().release == release
-        {
-            crate::steps::load::modules();
-        }
-        done.get()
     }
 }

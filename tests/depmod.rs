@@ -103,6 +103,49 @@ fn depmod_runs_once_for_each_kernel_and_hook() {
     }
 }
 
+/// To depmod a directory that it cannot open is an empty one, and it says nothing.
+#[test]
+fn what_depmod_overlooks_is_not_lost() {
+    let mut root = root();
+    root.write(
+        "/usr/local/sbin/depmod",
+        "#!/bin/bash
+left=$(cat /srv/blind)
+updates=(/lib/modules/*/updates)
+if [ $left -gt 0 ]; then echo $((left - 1)) >/srv/blind; mv ${updates[0]} /srv/updates; fi
+/sbin/depmod \"$@\"
+[ ! -e /srv/updates ] || mv /srv/updates ${updates[0]}",
+    );
+    let found = |root: &mut Root, module: &str, place: &str| {
+        root.says(
+            &format!("modprobe -S $K --show-depends {module} | sed -n '$s/insmod \\([^ ]*\\).*/\\1/p' | xargs ls"),
+            &format!("/lib/modules/$K/{place}\n"),
+        );
+    };
+    let theirs = "kernel/drivers/platform/x86/apple-gmux.ko";
+    root.sh("dkms build first/1 -k $K; dkms build second/1 -k $K");
+    root.says(
+        "echo 1 >/srv/blind; dkms install second/1 -k $K",
+        "Installing /lib/modules/$K/updates/dkms/second.ko\nRunning depmod... done.\n",
+    );
+    found(&mut root, "second", "updates/dkms/second.ko");
+    root.sh("echo 1 >/srv/blind; dkms install first/1 -k $K");
+    found(&mut root, "apple-gmux", "updates/dkms/apple-gmux.ko");
+    root.sh(&format!("[ ! -e /lib/modules/$K/{theirs} ] && dkms uninstall first/1 -k $K"));
+    // Where it never sees ours, theirs has to stay.
+    let said = root.sh("echo 9 >/srv/blind; dkms install first/1 -k $K");
+    let warning =
+        root.expand(&format!("Warning: depmod failed for kernel $K: it still names /lib/modules/$K/{theirs}\n"));
+    assert!(said.contains(&warning), "{said}");
+    found(&mut root, "apple-gmux", theirs);
+    root.says("dkms status first/1", "first/1, $K, $A: built (Original modules exist)\n");
+    root.sh("echo 0 >/srv/blind; dkms install first/1 -k $K");
+    found(&mut root, "apple-gmux", "updates/dkms/apple-gmux.ko");
+    // A module that is none to depmod is installed all the same: so say all the words there are.
+    root.sh("dkms uninstall second/1 -k $K && echo 9 >/srv/blind && dkms install second/1 -k $K");
+    root.says("dkms status second/1", "second/1, $K, $A: installed\n");
+}
+
 /// A root in which update-initramfs, which takes its time, only writes down how it was called.
 fn with_initramfs() -> Root {
     let mut root = Root::with(Layer::Ours, &[]);

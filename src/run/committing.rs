@@ -82,7 +82,7 @@ impl Shared<'_> {
             }
             if last {
                 say.phase("running depmod");
-                if !commit.finish(&step.kernel.target.release, say) {
+                if !commit.finish(&step.kernel.target.release, result.is_err(), say) {
                     unfinished.push(&step.kernel.target.release);
                 }
             }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! depmod(8), once for each kernel and command.
 
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::error::{Doing, Result, cannot};
 use crate::model::site::Site;
+use crate::steps::install::stem;
 use crate::system::directories::names;
 use crate::system::output::Block;
 use crate::system::process;
@@ -48,6 +49,21 @@ pub fn run(site: &Site, release: &str, preference: &Preference) -> std::result::
         forget(&modules);
     }
     Ok(())
+}
+
+/// A file that modules.dep does not have as it should: one that is `going` and named, or one that is `here` while no module
+/// of its name is. To depmod a directory that it cannot open is an empty one.
+pub fn overlooks<'f>(modules: &Path, here: &'f [PathBuf], going: &'f [PathBuf]) -> Option<&'f PathBuf> {
+    let listed = File::open(modules.join("modules.dep")).ok()?;
+    let mut missing: Vec<&PathBuf> = here.iter().filter(|file| file.starts_with(modules)).collect();
+    for line in BufReader::new(listed).lines().map_while(io::Result::ok) {
+        let file = modules.join(line.split(':').next()?);
+        if let Some(named) = going.iter().find(|other| **other == file) {
+            return Some(named);
+        }
+        missing.retain(|other| stem(other) != stem(&file));
+    }
+    missing.first().copied()
 }
 
 /// What depmod wrote for a kernel the last time: where it fails it leaves files that it could not write to their end in

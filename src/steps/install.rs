@@ -33,6 +33,11 @@ impl Placed {
         self.originals.iter().try_for_each(|original| original.give_way(&self.files))
     }
 
+    /// Those originals that go then.
+    pub fn giving_way(&self) -> impl Iterator<Item = PathBuf> {
+        self.originals.iter().map(|original| original.path().to_owned()).filter(|path| !self.files.contains(path))
+    }
+
     /// Those of ours that depmod would not take by itself, for their originals stand where they are preferred.
     pub fn contested(&self, modules: &Path) -> Vec<&PathBuf> {
         let kernels = modules.join("kernel");
@@ -428,7 +433,7 @@ pub fn delete(file: &Path, kept: &[PathBuf], modules: &Path) -> Result<()> {
 }
 
 /// What the kernel calls a module file.
-fn stem(file: &Path) -> String {
+pub fn stem(file: &Path) -> String {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     name.split_once(".ko").map_or(&*name, |(stem, _)| stem).to_owned()
 }

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What comes last for a kernel: depmod, and what can go when depmod has found what is to stay.
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+
+use super::Commit;
+use crate::error::{Doing, Error, cannot};
+use crate::model::module::{Id, Target};
+use crate::steps::depmod::Preference;
+use crate::steps::install::{self, Placed};
+use crate::steps::{archive, depmod, initramfs, superseded};
+use crate::system::output::Block;
+
+impl Commit<'_> {
+    /// Runs depmod unless that is not wanted. Where it fails the marks stay: nothing counts as installed that modprobe
+    /// does not know, and the same command again ends it.
+    fn depmod(&mut self, release: &str, preference: &Preference, marks: &[(PathBuf, Id)], say: &Block) -> bool {
+        let failed = if self.options.no_depmod { None } else { depmod::run(self.site, release, preference).err() };
+        if let Some(why) = &failed {
+            say.warn(format!("depmod failed for kernel {release}: {why}"));
+            self.put_off(release, marks);
+        }
+        failed.is_none()
+    }
+
+    /// Has depmod prefer these modules, unless it is not run; None where that cannot be, which is told.
+    fn prefer(
+        &mut self,
+        release: &str,
+        preferred: &[PathBuf],
+        marks: &[(PathBuf, Id)],
+        say: &Block,
+    ) -> Option<Preference> {
+        let preferred = if self.options.no_depmod { &[] } else { preferred };
+        let preference = Preference::new(self.site, release, preferred);
+        let failed = |error: &Error| {
+            // Deleting first would be to delete what depmod may not find a successor of.
+            say.warn(format!("depmod was not run for kernel {release}: {error}"));
+            self.put_off(release, marks);
+        };
+        preference.inspect_err(failed).ok()
+    }
+
+    /// See [`depmod::overlooks`]; nothing where it was not run.
+    fn overlooked<'f>(&self, modules: &Path, here: &'f [PathBuf], going: &'f [PathBuf]) -> Option<&'f PathBuf> {
+        let file = depmod::overlooks(modules, here, going).filter(|_| !self.options.no_depmod)?;
+        log::info!("depmod overlooked {}", file.display());
+        Some(file)
+    }
+
+    /// Leaves the changes made to one kernel to the next command. On a full disk there was no room for all of the marks;
+    /// what went made some.
+    fn put_off(&mut self, release: &str, marks: &[(PathBuf, Id)]) {
+        self.stuck = Some(release.to_owned());
+        for (mark, id) in marks.iter().filter(|(mark, _)| !mark.exists()) {
+            let noted = self.site.tree.note(mark, &format!("{id}\n"));
+            noted.unwrap_or_else(|error| log::warn!("{}: {error}", mark.display()));
+        }
+    }
+
+    /// Ends the changes made to one kernel: depmod, then what it does not name any more goes, then the marks. Whether that
+    /// could be done; an error is told, unless something `failed` before, and the marks stay, so that the same command ends
+    /// it. (That depmod fails has always been no error.)
+    pub fn finish(&mut self, release: &str, failed: bool, say: &Block) -> bool {
+        let Some(touched) = self.touched.remove(release) else {
+            return true;
+        };
+        if self.options.depmod_later && touched.withdrawn {
+            depmod::tell(self.site, release, say);
+        }
+        let done = Cell::new(true);
+        let tell = |error: Error| {
+            // What comes of the first is none that a person has to look into.
+            if failed || !done.get() {
+                say.warn(error.to_string())
+            } else {
+                say.error(&error)
+            }
+            done.set(false);
+        };
+        let modules = self.site.modules(release);
+        let successors: Vec<PathBuf> =
+            touched.placed.iter().flat_map(|(.., placed)| &placed.files).chain(&touched.restored).cloned().collect();
+        let of = |file: &PathBuf| successors.iter().find(|other| install::is_succeeded(file, other));
+        let superseded = |(name, target, _): &(String, Target, Placed)| superseded::files(self.site, name, target);
+        let mut leaving = touched.leaving;
+        leaving.extend(touched.placed.iter().flat_map(superseded));
+        leaving.retain(|file| !successors.contains(file));
+        let (mut leaving, gone): (Vec<_>, Vec<_>) = leaving.into_iter().partition(|file| of(file).is_some());
+
+        let mut preferred: Vec<PathBuf> = leaving.iter().filter_map(of).cloned().collect();
+        preferred.extend(touched.placed.iter().flat_map(|(.., placed)| placed.contested(&modules)).cloned());
+        let Some(mut preference) = self.prefer(release, &preferred, &touched.marks, say) else {
+            return done.get();
+        };
+        let delete = |file: &PathBuf| install::delete(file, &successors, &modules).unwrap_or_else(tell);
+        gone.iter().for_each(delete);
+        if preference.is_none() {
+            leaving.drain(..).for_each(|file| delete(&file));
+        }
+        if touched.changed {
+            let mut going = leaving.clone();
+            going.extend(touched.placed.iter().flat_map(|(.., placed)| placed.giving_way()));
+            if !self.depmod(release, &preference, &touched.marks, say) {
+                return done.get();
+            }
+            if self.overlooked(&modules, &successors, &going).is_some() {
+                preferred.extend(going.iter().filter_map(of).cloned());
+                preference = match self.prefer(release, &preferred, &touched.marks, say) {
+                    Some(preference) if self.depmod(release, &preference, &touched.marks, say) => preference,
+                    _ => return done.get(),
+                };
+                // What it does not name the second time either is no module to it; but what it names has to stay.
+                if let Some(file) = self.overlooked(&modules, &[], &going) {
+                    say.warn(format!("depmod failed for kernel {release}: it still names {}", file.display()));
+                    self.put_off(release, &touched.marks);
+                    return done.get();
+                }
+            }
+        }
+        leaving.iter().for_each(delete);
+        for (name, target, placed) in &touched.placed {
+            placed.settle().unwrap_or_else(tell);
+            archive::let_go(self.site, name, target, Some(&touched.restored)).unwrap_or_else(tell);
+            superseded::settle(self.site, name, target, &placed.files).unwrap_or_else(tell);
+        }
+        // Of those that are left depmod may prefer another one by itself.
+        let again = !preference.is_none() && !preferred.iter().all(|file| install::stands_alone(file, &modules));
+        if again && !self.depmod(release, &Preference::default(), &touched.marks, say) {
+            return done.get();
+        }
+        for (name, target) in &touched.gone {
+            archive::let_go(self.site, name, target, None).unwrap_or_else(tell);
+            superseded::settle(self.site, name, target, &[]).unwrap_or_else(tell);
+        }
+        for (mark, _) in touched.marks.iter().filter(|_| done.get()) {
+            self.site.tree.forget(mark).doing(cannot("remove", mark)).unwrap_or_else(tell);
+        }
+        if touched.changed && !self.options.initramfs_follows {
+            initramfs::refresh(self.site, release);
+        }
+        if self.site.framework.modprobe_on_install && !touched.placed.is_empty() && Target::running().release == release
+        {
+            crate::steps::load::modules();
+        }
+        done.get()
+    }
+}
