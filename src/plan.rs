@@ -320,6 +320,7 @@ fn judge(
     if request.goal == Goal::Installed && state >= State::Built {
         return Ok(Verdict::Install);
     }
+    kernel.check_config()?;
     if conf.included(kernel).is_none() {
         let place = site.tree.built_dir(id, &kernel.target).join("dkms.conf");
         remarks.extend_from_slice(

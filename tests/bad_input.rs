@@ -153,6 +153,23 @@ You cannot install a module onto a non-existent kernel.
     root.says("dkms status", "quick/1, 9.9.9-none, $A: built\n");
 }
 
+/// Without it the module would be another one: not signed, or not for this kernel at all.
+#[test]
+fn a_configuration_that_cannot_be_read_is_not_one_that_is_not_there() {
+    let mut root = root();
+    root.quick("quick", "BUILD_EXCLUSIVE_CONFIG=CONFIG_MODULES");
+    root.sh("dkms add quick/1; cd /lib/modules/$K/build && cp -r --remove-destination $(readlink -f include/config) /srv/config");
+    root.sh("rm /srv/config/auto.conf; mkdir /srv/config/auto.conf");
+    root.sh("mount --bind /srv/config /lib/modules/$K/build/include/config");
+    root.fails(
+        "dkms install quick/1 -k $K",
+        1,
+        "\nError! Cannot read /lib/modules/$K/build/include/config/auto.conf: Is a directory (os error 21)\n",
+    );
+    root.says("dkms status quick; umount /lib/modules/$K/build/include/config", "quick/1: added\n");
+    root.sh("dkms install quick/1 -k $K");
+}
+
 #[test]
 fn a_build_without_the_kernels_compiler_says_which_package_has_it() {
     let mut root = root();

@@ -2,10 +2,11 @@
 //! A kernel as far as modules are built for it: headers, configuration, toolchain.
 
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use crate::error::{Error, Result};
+use crate::error::{Doing, Error, Result, cannot};
 use crate::model::memory::{Memory, Visited};
 use crate::model::module::Target;
 use crate::model::site::Site;
@@ -32,7 +33,7 @@ pub struct Kernel {
     pub modules: PathBuf,
     /// Thousands of names are looked at to find it: once, for all clones.
     compression: Arc<OnceLock<&'static str>>,
-    config_text: Arc<OnceLock<Option<String>>>,
+    config_text: Arc<OnceLock<io::Result<Option<String>>>>,
     memory: Memory,
 }
 
@@ -86,8 +87,24 @@ impl Kernel {
 
     /// The configuration's text, if there is one.
     pub fn config_text(&self) -> Option<&str> {
-        let read = || fs::read(&self.config).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        self.config_text.get_or_init(read).as_deref()
+        self.read_config().as_ref().ok()?.as_deref()
+    }
+
+    /// Refuses where there is a configuration that cannot be read: what would be built without it would be another module,
+    /// not signed for one.
+    pub fn check_config(&self) -> Result<()> {
+        match self.read_config() {
+            Ok(_) => Ok(()),
+            Err(error) => Err(io::Error::new(error.kind(), error.to_string())).doing(cannot("read", &self.config)),
+        }
+    }
+
+    fn read_config(&self) -> &io::Result<Option<String>> {
+        self.config_text.get_or_init(|| match fs::read(&self.config) {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+            Err(error) => Err(error),
+        })
     }
 
     /// The suffix that this kernel's modules carry now: empty, `.gz`, `.xz` or `.zst`.
