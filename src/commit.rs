@@ -21,7 +21,7 @@ use crate::request::Goal;
 use crate::steps::install::{self, Placed, Withdrawn};
 use crate::steps::scripts::{self, Script};
 use crate::steps::{Work, archive, depmod, superseded};
-use crate::system::directories::{names, remove_any};
+use crate::system::directories::{list, remove_any};
 use crate::system::files::{publish, replace_with_copy};
 use crate::system::output::Block;
 use crate::system::paths::hidden;
@@ -125,8 +125,8 @@ impl<'a> Commit<'a> {
         install::flip_link(work)?;
         // What the module brings no more gives its place back to what was there before.
         let mut restored = Vec::new();
-        for file in superseded::files(site, &id.name, &kernel.target).iter().filter(|file| !placed.files.contains(file))
-        {
+        let superseded = superseded::files(site, &id.name, &kernel.target)?;
+        for file in superseded.iter().filter(|file| !placed.files.contains(file)) {
             if let Some(name) = file.file_name().and_then(|name| name.to_str()) {
                 restored.extend(archive::restore(work, name)?);
             }
@@ -134,6 +134,7 @@ impl<'a> Commit<'a> {
         let touched = self.touched(&kernel.target);
         touched.restored.extend(restored);
         touched.changed = true;
+        touched.leaving.extend(superseded);
         touched.placed.push((id.name.clone(), kernel.target.clone(), placed));
         touched.marks.push((mark, (*id).clone()));
         scripts::run(work, Script::PostInstall);
@@ -217,7 +218,7 @@ impl<'a> Commit<'a> {
         if !superseded::is_recorded(self.site, &work.id.name, target) {
             return Ok(());
         }
-        let leaving = superseded::files(self.site, &work.id.name, target);
+        let leaving = superseded::files(self.site, &work.id.name, target)?;
         let touched = self.touched(target);
         let restored = install::restore_originals(work, &touched.restored)?;
         touched.restored.extend(restored);
@@ -247,7 +248,7 @@ impl<'a> Commit<'a> {
     pub fn forget(&mut self, id: &Id, say: &Block) -> Result<()> {
         let dir = self.site.tree.version_dir(id);
         let is_kernel = |name: &String| dir.join(name).is_dir() && !NOT_KERNELS.contains(&name.as_str());
-        if names(&dir).iter().any(is_kernel) {
+        if list(&dir).doing(cannot("read", &dir))?.iter().any(is_kernel) {
             return Ok(());
         }
         // Who forgot it could not end that any more.

@@ -186,8 +186,12 @@ impl List<'_> {
             Err(error) => return Words { error: Some(error.to_string()), after: remark + "\n", ..Words::default() },
         };
         let work = Work { site, options, id, kernel, conf: &conf, say };
+        let modules = match install::modules_of(&work) {
+            Ok(modules) => modules,
+            Err(error) => return Words { error: Some(error.to_string()), after: remark + "\n", ..Words::default() },
+        };
         let suffix = kernel.compression();
-        for module in install::modules_of(&work) {
+        for module in modules {
             let built = site.tree.module_dir(id, target).join(format!("{}.ko{suffix}", module.dest_name));
             if !built.exists() {
                 remark.push_str(" (Built modules are missing in the kernel modules folder)");

@@ -2,21 +2,28 @@
 //! What comes last for a kernel: depmod, and what can go when depmod has found what is to stay.
 
 use std::cell::Cell;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::Commit;
 use crate::error::{Doing, Error, cannot};
 use crate::model::module::{Id, Target};
 use crate::steps::depmod::Preference;
-use crate::steps::install::{self, Placed};
-use crate::steps::{archive, depmod, initramfs, superseded};
+use crate::steps::{archive, depmod, initramfs, install, superseded};
 use crate::system::output::Block;
 
 impl Commit<'_> {
     /// Runs depmod unless that is not wanted. Where it fails the marks stay: nothing counts as installed that modprobe
     /// does not know, and the same command again ends it.
-    fn depmod(&mut self, release: &str, preference: &Preference, marks: &[(PathBuf, Id)], say: &Block) -> bool {
-        let failed = if self.options.no_depmod { None } else { depmod::run(self.site, release, preference).err() };
+    fn depmod(
+        &mut self,
+        release: &str,
+        preference: &Preference,
+        here: &[PathBuf],
+        marks: &[(PathBuf, Id)],
+        say: &Block,
+    ) -> bool {
+        let run = || depmod::run(self.site, release, preference, here);
+        let failed = if self.options.no_depmod { None } else { run().err() };
         if let Some(why) = &failed {
             say.warn(format!("depmod failed for kernel {release}: {why}"));
             self.put_off(release, marks);
@@ -40,13 +47,6 @@ impl Commit<'_> {
             self.put_off(release, marks);
         };
         preference.inspect_err(failed).ok()
-    }
-
-    /// See [`depmod::overlooks`]; nothing where it was not run.
-    fn overlooked<'f>(&self, modules: &Path, here: &'f [PathBuf], going: &'f [PathBuf]) -> Option<&'f PathBuf> {
-        let file = depmod::overlooks(modules, here, going).filter(|_| !self.options.no_depmod)?;
-        log::info!("depmod overlooked {}", file.display());
-        Some(file)
     }
 
     /// Leaves the changes made to one kernel to the next command. On a full disk there was no room for all of the marks;
@@ -83,9 +83,9 @@ impl Commit<'_> {
         let successors: Vec<PathBuf> =
             touched.placed.iter().flat_map(|(.., placed)| &placed.files).chain(&touched.restored).cloned().collect();
         let of = |file: &PathBuf| successors.iter().find(|other| install::is_succeeded(file, other));
-        let superseded = |(name, target, _): &(String, Target, Placed)| superseded::files(self.site, name, target);
         let mut leaving = touched.leaving;
-        leaving.extend(touched.placed.iter().flat_map(superseded));
+        leaving.sort();
+        leaving.dedup();
         leaving.retain(|file| !successors.contains(file));
         let (mut leaving, gone): (Vec<_>, Vec<_>) = leaving.into_iter().partition(|file| of(file).is_some());
 
@@ -102,17 +102,18 @@ impl Commit<'_> {
         if touched.changed {
             let mut going = leaving.clone();
             going.extend(touched.placed.iter().flat_map(|(.., placed)| placed.giving_way()));
-            if !self.depmod(release, &preference, &touched.marks, say) {
+            let named = || if self.options.no_depmod { Vec::new() } else { depmod::named(&modules, &going) };
+            if !self.depmod(release, &preference, &successors, &touched.marks, say) {
                 return done.get();
             }
-            if self.overlooked(&modules, &successors, &going).is_some() {
+            // Its settings may have it prefer what goes, or it could not read the directory of ours.
+            if !named().is_empty() {
                 preferred.extend(going.iter().filter_map(of).cloned());
                 preference = match self.prefer(release, &preferred, &touched.marks, say) {
-                    Some(preference) if self.depmod(release, &preference, &touched.marks, say) => preference,
+                    Some(it) if self.depmod(release, &it, &successors, &touched.marks, say) => it,
                     _ => return done.get(),
                 };
-                // What it does not name the second time either is no module to it; but what it names has to stay.
-                if let Some(file) = self.overlooked(&modules, &[], &going) {
+                if let Some(file) = named().first() {
                     say.warn(format!("depmod failed for kernel {release}: it still names {}", file.display()));
                     self.put_off(release, &touched.marks);
                     return done.get();
@@ -127,7 +128,7 @@ impl Commit<'_> {
         }
         // Of those that are left depmod may prefer another one by itself.
         let again = !preference.is_none() && !preferred.iter().all(|file| install::stands_alone(file, &modules));
-        if again && !self.depmod(release, &Preference::default(), &touched.marks, say) {
+        if again && !self.depmod(release, &Preference::default(), &successors, &touched.marks, say) {
             return done.get();
         }
         for (name, target) in &touched.gone {

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use crate::model::module::{Id, Target};
 use crate::system::directories::{names, remove_any, remove_empty_up_to};
-use crate::system::files::{is_staged, replace_with_text};
+use crate::system::files::{is_staged, read_if_there, replace_with_text};
 use crate::system::scratch;
 
 /// Where things are, and what state they say a module is in.
@@ -146,10 +146,10 @@ impl Tree {
         targets
     }
 
-    /// Whether a change of `id` on one kernel was begun and not ended.
+    /// Whether a change of `id` on one kernel was begun and not ended; of a mark that cannot be read it may be.
     pub fn is_unfinished(&self, id: &Id, target: &Target) -> bool {
-        let mark = fs::read_to_string(self.pending_mark(&id.name, target)).unwrap_or_default();
-        mark.trim() == id.to_string()
+        let mark = read_if_there(&self.pending_mark(&id.name, target));
+        mark.map_or(true, |mark| mark.is_some_and(|mark| mark.trim() == id.to_string()))
     }
 
     fn noted(&self, kind: &str, name: &str) -> Vec<Target> {

@@ -8,8 +8,8 @@ use crate::error::{Doing, Result, cannot};
 use crate::model::module::Target;
 use crate::model::site::Site;
 use crate::steps::Work;
-use crate::system::directories::{names, remove_any, remove_empty_up_to};
-use crate::system::files::{replace_with_same, replace_with_text, same_content};
+use crate::system::directories::{list, names, remove_any, remove_empty_up_to};
+use crate::system::files::{read_if_there, replace_with_same, replace_with_text, same_content};
 use crate::system::paths::with_suffix;
 
 /// A module that stands where ours will be taken for it.
@@ -44,9 +44,11 @@ pub fn keep(work: &Work, path: &Path) -> Result<Original> {
 }
 
 /// An archived original that still stands where it was: what archived it was cut off before it took that away.
-pub fn left_in_place(work: &Work, name: &str) -> Option<Original> {
-    let (archived, path) = kept(work, name)?;
-    same_content(&archived, &path).then_some(Original { path, archived, new: false })
+pub fn left_in_place(work: &Work, name: &str) -> Result<Option<Original>> {
+    let Some((archived, path)) = kept(work, name)? else {
+        return Ok(None);
+    };
+    Ok(same_content(&archived, &path).then_some(Original { path, archived, new: false }))
 }
 
 impl Original {
@@ -78,28 +80,32 @@ impl Original {
 }
 
 /// Whether an archived original of the module file `name` (`x.ko`, whatever its compression) exists.
-pub fn has(work: &Work, name: &str) -> bool {
-    archived(work, name).is_some()
+pub fn has(work: &Work, name: &str) -> Result<bool> {
+    Ok(archived(work, name)?.is_some())
 }
 
-fn archived(work: &Work, name: &str) -> Option<PathBuf> {
+fn archived(work: &Work, name: &str) -> Result<Option<PathBuf>> {
     let dir = work.site.tree.original_dir(&work.id.name, &work.kernel.target);
-    let found = names(&dir).into_iter().find(|file| file.starts_with(name) && !file.ends_with(".origin"))?;
-    Some(dir.join(found))
+    let all = list(&dir).doing(cannot("read", &dir))?;
+    let found = all.into_iter().find(|file| file.starts_with(name) && !file.ends_with(".origin"));
+    Ok(found.map(|name| dir.join(name)))
 }
 
 /// An archived original of `name`: where it is kept and where it stood.
-pub fn kept(work: &Work, name: &str) -> Option<(PathBuf, PathBuf)> {
-    let file = archived(work, name)?;
-    let place = fs::read_to_string(with_suffix(&file, ".origin")).ok()?;
-    Some((file, PathBuf::from(place.trim_end_matches('\n'))))
+pub fn kept(work: &Work, name: &str) -> Result<Option<(PathBuf, PathBuf)>> {
+    let Some(file) = archived(work, name)? else {
+        return Ok(None);
+    };
+    let origin = with_suffix(&file, ".origin");
+    let place = read_if_there(&origin).doing(cannot("read", &origin))?;
+    Ok(place.map(|place| (file, PathBuf::from(place.trim_end_matches('\n')))))
 }
 
 /// Puts an archived original of `name` back where it was; not yet if its successor is on its way. Gives its place.
 ///
 /// It stays in the archive too, until [`let_go`] ends that: whoever is cut off finds it there again.
 pub fn restore(work: &Work, name: &str) -> Result<Option<PathBuf>> {
-    let Some((file, place)) = kept(work, name) else {
+    let Some((file, place)) = kept(work, name)? else {
         return Ok(None);
     };
     work.say.say(format!("Restoring archived original module {}", place.display()));
@@ -131,7 +137,8 @@ pub fn let_go(site: &Site, name: &str, target: &Target, places: Option<&[PathBuf
         remove_any(&file).doing(cannot("remove", &file))?;
     }
     // A name without its file is what a kill has left.
-    for origin in names(&dir).iter().filter(|name| name.ends_with(".origin")).map(|name| dir.join(name)) {
+    let all = list(&dir).doing(cannot("read", &dir))?;
+    for origin in all.iter().filter(|name| name.ends_with(".origin")).map(|name| dir.join(name)) {
         if !origin.with_extension("").exists() {
             remove_any(&origin).doing(cannot("remove", &origin))?;
         }

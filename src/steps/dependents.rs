@@ -53,9 +53,9 @@ pub fn tell_removal(work: &Work) {
     say.say(format!("Module {id} for kernel {}:", kernel.target));
     if site.tree.state(id, &kernel.target) == State::Installed {
         say.say("Before uninstall, this module version was ACTIVE on this kernel.");
-        for module in install::modules_of(work) {
+        for module in install::modules_of(work).unwrap_or_default() {
             install::tell_deletion(work, &module, install::installed_file(work, &module).as_deref());
-            if let Some((_, place)) = archive::kept(work, &format!("{}.ko", module.dest_name)) {
+            if let Ok(Some((_, place))) = archive::kept(work, &format!("{}.ko", module.dest_name)) {
                 say.say(format!("Restoring archived original module {}", place.display()));
             }
         }

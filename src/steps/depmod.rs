@@ -1,30 +1,60 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! depmod(8), once for each kernel and command.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::io::{self, BufRead, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::error::{Doing, Result, cannot};
+use crate::model::kernel::is_module_file;
 use crate::model::site::Site;
 use crate::steps::install::stem;
-use crate::system::directories::names;
+use crate::system::directories::{find, names};
 use crate::system::output::Block;
 use crate::system::process;
 use crate::system::scratch::{self, Scratch};
 
-/// Brings modules.dep of `release` up to date; a kernel that has none is left alone. Says why that failed.
-pub fn run(site: &Site, release: &str, preference: &Preference) -> std::result::Result<(), String> {
+/// Brings modules.dep of `release` up to date, in which modules `here` are to be found then; a kernel that has none is left
+/// alone. Says why that failed.
+pub fn run(site: &Site, release: &str, preference: &Preference, here: &[PathBuf]) -> std::result::Result<(), String> {
     let modules = site.modules(release);
     if !modules.join("modules.dep").exists() {
         return Ok(());
     }
     sweep(&modules);
     let before = Before::of(&modules).map_err(|error| format!("{}: {error}", modules.display()))?;
+    let failed = |why: String| {
+        sweep(&modules);
+        before.restore(&modules);
+        Err(why)
+    };
+    if let Err(why) = call(site, release, &modules, preference) {
+        return failed(why);
+    }
+    // What it does not find the second time either is no module to it.
+    if let Some(file) = before.overlooked(&modules, here) {
+        log::info!("depmod overlooked {}", file.display());
+        if let Err(why) = call(site, release, &modules, preference) {
+            return failed(why);
+        }
+    }
+    if fs::metadata(modules.join("modules.dep")).is_ok_and(|meta| meta.len() == 0) {
+        if find(&modules, &mut is_module_file).is_empty() {
+            forget(&modules);
+        } else if before.had_modules() {
+            return failed(format!("it found no module in {}", modules.display()));
+        }
+    }
+    Ok(())
+}
+
+fn call(site: &Site, release: &str, modules: &Path, preference: &Preference) -> std::result::Result<(), String> {
     let mut command = process::program("depmod");
     preference.tell(site, &mut command);
-    if let Some(base) = base_of(&modules) {
+    if let Some(base) = base_of(modules) {
         command.arg("-b").arg(base);
     }
     command.arg("-a").arg(release);
@@ -32,38 +62,26 @@ pub fn run(site: &Site, release: &str, preference: &Preference) -> std::result::
     if map.exists() {
         command.arg("-F").arg(map);
     }
-    let why = match process::merged_output(&mut command) {
-        Ok((0, _)) => None,
-        Ok((code, said)) => Some(format!("exit status {code}: {}", String::from_utf8_lossy(&said).trim())),
-        Err(error) => Some(error.to_string()),
-    };
-    if why.is_some() {
-        sweep(&modules);
-        before.restore(&modules);
+    match process::merged_output(&mut command) {
+        Ok((0, _)) => Ok(()),
+        Ok((code, said)) => Err(format!("exit status {code}: {}", String::from_utf8_lossy(&said).trim())),
+        Err(error) => Err(error.to_string()),
     }
-    drop(before);
-    if let Some(why) = why {
-        return Err(why);
-    }
-    if fs::metadata(modules.join("modules.dep")).is_ok_and(|meta| meta.len() == 0) {
-        forget(&modules);
-    }
-    Ok(())
 }
 
-/// A file that modules.dep does not have as it should: one that is `going` and named, or one that is `here` while no module
-/// of its name is. To depmod a directory that it cannot open is an empty one.
-pub fn overlooks<'f>(modules: &Path, here: &'f [PathBuf], going: &'f [PathBuf]) -> Option<&'f PathBuf> {
-    let listed = File::open(modules.join("modules.dep")).ok()?;
-    let mut missing: Vec<&PathBuf> = here.iter().filter(|file| file.starts_with(modules)).collect();
-    for line in BufReader::new(listed).lines().map_while(io::Result::ok) {
-        let file = modules.join(line.split(':').next()?);
-        if let Some(named) = going.iter().find(|other| **other == file) {
-            return Some(named);
-        }
-        missing.retain(|other| stem(other) != stem(&file));
+/// Those of these files that modules.dep names.
+pub fn named<'f>(modules: &Path, files: &'f [PathBuf]) -> Vec<&'f PathBuf> {
+    let mut named = Vec::new();
+    listed(modules, &mut |file| named.extend(files.iter().filter(|other| *other == file)));
+    named
+}
+
+/// Shows each file that a modules.dep names, as one of `modules`.
+fn listed(modules: &Path, show: &mut dyn FnMut(&Path)) {
+    let Ok(list) = File::open(modules.join("modules.dep")) else { return };
+    for line in BufReader::new(list).lines().map_while(io::Result::ok) {
+        show(&modules.join(line.split(':').next().unwrap_or_default()));
     }
-    missing.first().copied()
 }
 
 /// What depmod wrote for a kernel the last time: where it fails it leaves files that it could not write to their end in
@@ -86,6 +104,34 @@ impl Before {
         Ok(Self(Some(scratch)))
     }
 
+    /// What depmod passed over: a module `here`, or one that it named before and that is there still, while it names none of
+    /// that name; or all that one of its indices had. To depmod a directory that it cannot open is an empty one, and it says
+    /// nothing.
+    fn overlooked(&self, modules: &Path, here: &[PathBuf]) -> Option<PathBuf> {
+        let before = self.0.as_ref()?.path();
+        let mut names = HashSet::new();
+        listed(modules, &mut |file| {
+            names.insert(of_name(file));
+        });
+        let is_overlooked = |file: &Path| !names.contains(&of_name(file)) && file.exists();
+        let mut overlooked = here.iter().find(|file| is_overlooked(file)).cloned();
+        listed(before, &mut |file| {
+            let file = file.strip_prefix(before).map_or_else(|_| file.to_owned(), |name| modules.join(name));
+            if overlooked.is_none() && is_overlooked(&file) {
+                overlooked = Some(file);
+            }
+        });
+        let size = |dir: &Path, name: &str| fs::metadata(dir.join(name)).map_or(0, |meta| meta.len());
+        let emptied = |name: &String| size(before, name) > 0 && size(modules, name) == 0;
+        overlooked.or_else(|| Some(modules.join(depmods(before).find(emptied)?)))
+    }
+
+    /// Whether depmod had found modules.
+    fn had_modules(&self) -> bool {
+        let dep = self.0.as_ref().map(|scratch| scratch.path().join("modules.dep"));
+        dep.is_some_and(|dep| fs::metadata(dep).is_ok_and(|meta| meta.len() > 0))
+    }
+
     fn restore(&self, modules: &Path) {
         let Some(scratch) = &self.0 else { return };
         for name in depmods(scratch.path()) {
@@ -93,6 +139,11 @@ impl Before {
             restored.unwrap_or_else(|error| log::warn!("{}: {error}", modules.join(&name).display()));
         }
     }
+}
+
+/// A number for the name of a module: of thousands there is no need for more.
+fn of_name(file: &Path) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(stem(file))
 }
 
 /// Where depmod's settings are, see depmod.d(5).

@@ -13,7 +13,7 @@ use crate::model::module::Id;
 use crate::model::site::Site;
 use crate::steps::archive::{self, Original};
 use crate::steps::{Work, superseded};
-use crate::system::directories::{find, names, remove_any, remove_empty_up_to};
+use crate::system::directories::{find, list, names, remove_any, remove_empty_up_to};
 use crate::system::files::{is_staged, rename, replace_link, same_content, stage_copy, stage_link};
 use crate::system::modinfo::ModInfo;
 use crate::system::paths::below;
@@ -115,14 +115,14 @@ struct Standing {
 }
 
 impl Standing {
-    fn look(work: &Work, candidates: &[Candidate]) -> Self {
+    fn look(work: &Work, candidates: &[Candidate]) -> Result<Self> {
         let names: HashSet<&str> = candidates.iter().map(|candidate| candidate.usual_name.as_str()).collect();
         let mut files: HashMap<_, Vec<_>> = HashMap::new();
         for file in find(&work.kernel.modules, &mut |name| names.contains(name)) {
             let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
             files.entry(name).or_default().push(file);
         }
-        Self { files, superseded: superseded::files(work.site, &work.id.name, &work.kernel.target) }
+        Ok(Self { files, superseded: superseded::files(work.site, &work.id.name, &work.kernel.target)? })
     }
 
     fn named(&self, name: &str) -> impl Iterator<Item = &PathBuf> {
@@ -198,10 +198,11 @@ pub struct Chosen<'a> {
 pub fn choose<'a>(work: &Work, ready: Ready<'a>, unfinished: bool) -> Result<Chosen<'a>> {
     let options = work.options;
     let Ready { forced, mut candidates } = ready;
-    let standing = Standing::look(work, &candidates);
+    let standing = Standing::look(work, &candidates)?;
     if !(options.force || forced.install || options.force_version || forced.version || unfinished) {
         let some = !candidates.is_empty();
-        candidates.retain(|candidate| is_wanted(work, candidate, &standing));
+        let wanted = candidates.into_iter().map(|it| Ok(is_wanted(work, &it, &standing)?.then_some(it)));
+        candidates = wanted.filter_map(Result::transpose).collect::<Result<_>>()?;
         if some && candidates.is_empty() {
             return Err(Error::InstallAborted);
         }
@@ -237,28 +238,28 @@ fn announce(
         let known =
             [kernel.modules.join("extra"), kernel.modules.join("updates"), dir.clone()].map(|dir| dir.join(name));
         let there = known.iter().filter(|file| file.exists()).chain(standing.named(name)).find(|file| !is_ours(file));
-        let kept = archive::kept(work, name).filter(|_| !ours.is_empty()).map(|(_, original)| original);
+        let kept = archive::kept(work, name)?.filter(|_| !ours.is_empty()).map(|(_, original)| original);
         if let Some(original) = there.or(kept.as_ref()) {
             say.say(format!("Found pre-existing {}, archiving for uninstallation", original.display()));
         }
         archived = there.map(|original| archive::keep(work, original)).transpose()?;
-    } else if archive::has(work, name) {
+    } else if archive::has(work, name)? {
         say.say("An original module was already stored during a previous install");
-        archived = archive::left_in_place(work, name);
+        archived = archive::left_in_place(work, name)?;
     }
     say.say(format!("Installing {}", file.display()));
     Ok((file, archived))
 }
 
 /// Whether the built module is to replace what the kernel has under its name; says why not.
-fn is_wanted(work: &Work, candidate: &Candidate, standing: &Standing) -> bool {
+fn is_wanted(work: &Work, candidate: &Candidate, standing: &Standing) -> Result<bool> {
     let Work { kernel, say, .. } = work;
     let (built, name) = (&candidate.built, candidate.usual_name.as_str());
     let ours = &standing.superseded;
     let there = standing.named(name).find(|file| !ours.contains(file)).cloned();
-    let kept = archive::kept(work, name).filter(|_| !ours.is_empty()).map(|(file, _)| file);
+    let kept = archive::kept(work, name)?.filter(|_| !ours.is_empty()).map(|(file, _)| file);
     let Some(present) = there.or(kept) else {
-        return true;
+        return Ok(true);
     };
     let info = |file: &Path| ModInfo::read(file).unwrap_or_default();
     let (theirs, ours) = (info(&present), info(built));
@@ -270,7 +271,7 @@ fn is_wanted(work: &Work, candidate: &Candidate, standing: &Standing) -> bool {
              You may override by specifying --force.",
             kernel.target.release
         ));
-        return false;
+        return Ok(false);
     }
     let unversioned = [&theirs, &ours].iter().all(|info| info.version.is_empty() && info.srcversion.is_empty());
     let same = if unversioned {
@@ -285,7 +286,7 @@ fn is_wanted(work: &Work, candidate: &Candidate, standing: &Standing) -> bool {
         };
         say.complain(format!("Module {} {what}, override by specifying --force\n", present.display()));
     }
-    !same
+    Ok(!same)
 }
 
 /// Flips the link by which the module counts as installed.
@@ -311,7 +312,7 @@ pub fn find_installed(work: &Work) -> Result<Vec<(Module, Option<PathBuf>)>> {
         let file = installed_file(work, &module);
         (module, file)
     };
-    let found: Vec<_> = modules_of(work).into_iter().map(look).collect();
+    let found: Vec<_> = modules_of(work)?.into_iter().map(look).collect();
     for file in found.iter().filter_map(|(_, file)| file.as_ref()).filter(|_| !work.options.supersede) {
         let writable = rustix::fs::access(file.parent().unwrap_or(file), rustix::fs::Access::WRITE_OK);
         writable.map_err(std::io::Error::from).doing(cannot("delete", file))?;
@@ -369,7 +370,7 @@ pub fn tell_deletion(work: &Work, module: &Module, found: Option<&Path>) {
 /// Puts back every original that is archived for this kernel, but for those that are `back` already; gives their places.
 pub fn restore_originals(work: &Work, back: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let dir = work.site.tree.original_dir(&work.id.name, &work.kernel.target);
-    let names = names(&dir);
+    let names = list(&dir).doing(cannot("read", &dir))?;
     let is_back = |name: &str| back.iter().any(|place| place.file_name().is_some_and(|it| it == name));
     let originals = names.iter().filter_map(|name| name.strip_suffix(".origin")).filter(|name| !is_back(name));
     originals.filter_map(|name| archive::restore(work, name).transpose()).collect()
@@ -377,9 +378,11 @@ pub fn restore_originals(work: &Work, back: &[PathBuf]) -> Result<Vec<PathBuf>> 
 
 /// The modules that were built for this kernel: what dkms.conf says, and what else lies in the tree, built when it
 /// said something different or before it was lost.
-pub fn modules_of(work: &Work) -> Vec<Module> {
+pub fn modules_of(work: &Work) -> Result<Vec<Module>> {
     let Work { site, id, kernel, conf, .. } = work;
-    let lying: BTreeSet<String> = names(&site.tree.module_dir(id, &kernel.target))
+    let dir = site.tree.module_dir(id, &kernel.target);
+    let lying: BTreeSet<String> = list(&dir)
+        .doing(cannot("read", &dir))?
         .iter()
         .filter(|name| is_module_file(name))
         .filter_map(|name| Some(name.split_once(".ko")?.0.to_owned()))
@@ -393,7 +396,7 @@ pub fn modules_of(work: &Work) -> Vec<Module> {
     let others = lying.iter().filter(|name| !named.contains(name.as_str())).enumerate();
     let others: Vec<Module> = others.map(|(index, name)| Module::found(index, name, destination)).collect();
     modules.extend(others);
-    modules
+    Ok(modules)
 }
 
 /// Where a built module is installed: at the distribution's place or at its own, whichever has that version.

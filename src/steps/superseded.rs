@@ -10,17 +10,19 @@ use crate::error::{Doing, Result, cannot};
 use crate::model::module::Target;
 use crate::model::site::Site;
 use crate::system::directories::{remove_any, remove_empty_up_to};
+use crate::system::files::read_if_there;
 
 /// The files on record of module `name` for a kernel that are still there.
-pub fn files(site: &Site, name: &str, target: &Target) -> Vec<PathBuf> {
-    let mut files = on_record(site, name, target);
+pub fn files(site: &Site, name: &str, target: &Target) -> Result<Vec<PathBuf>> {
+    let mut files = on_record(site, name, target)?;
     files.retain(|file| fs::symlink_metadata(file).is_ok());
-    files
+    Ok(files)
 }
 
-fn on_record(site: &Site, name: &str, target: &Target) -> Vec<PathBuf> {
-    let record = fs::read_to_string(site.tree.superseded_record(name, target)).unwrap_or_default();
-    record.lines().map(PathBuf::from).collect()
+fn on_record(site: &Site, name: &str, target: &Target) -> Result<Vec<PathBuf>> {
+    let place = site.tree.superseded_record(name, target);
+    let record = read_if_there(&place).doing(cannot("read", &place))?;
+    Ok(record.unwrap_or_default().lines().map(PathBuf::from).collect())
 }
 
 /// Whether there is a record of module `name` for a kernel.
@@ -33,7 +35,7 @@ pub fn record(site: &Site, name: &str, target: &Target, new: &[PathBuf]) -> Resu
     if new.is_empty() {
         return Ok(());
     }
-    let mut all = files(site, name, target);
+    let mut all = files(site, name, target)?;
     all.extend(new.iter().cloned());
     all.sort();
     all.dedup();
@@ -52,7 +54,7 @@ pub fn settle(site: &Site, name: &str, target: &Target, kept: &[PathBuf]) -> Res
         return Ok(());
     }
     let kept: HashSet<&PathBuf> = kept.iter().collect();
-    for file in on_record(site, name, target).iter().filter(|file| !kept.contains(file)) {
+    for file in on_record(site, name, target)?.iter().filter(|file| !kept.contains(file)) {
         remove_any(file).doing(cannot("delete", file))?;
         remove_empty_up_to(file.parent().unwrap_or(file), &site.modules(&target.release));
     }

@@ -220,16 +220,26 @@ pub fn remove_empty_up_to(dir: &Path, stop: &Path) {
     }
 }
 
-/// The names in a directory, sorted as bytes, without those that begin with a dot; none if it cannot be read.
-pub fn names(dir: &Path) -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| !name.starts_with('.'))
-        .collect();
+/// The names in a directory, sorted as bytes, without those that begin with a dot; none if there is no such directory.
+///
+/// For who would take what is not there for a reason to delete something; who only looks has [`names`].
+pub fn list(dir: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
+        entries => entries?,
+    };
+    let all = entries.map(|entry| Ok(entry?.file_name().into_string().ok())).collect::<io::Result<Vec<_>>>()?;
+    let mut names: Vec<String> = all.into_iter().flatten().filter(|name| !name.starts_with('.')).collect();
     names.sort();
-    names
+    Ok(names)
+}
+
+/// As [`list`]; none if it cannot be read.
+pub fn names(dir: &Path) -> Vec<String> {
+    let read = list(dir).inspect_err(|error| log::info!("{}: {error}", dir.display()));
+    read.unwrap_or_default()
 }
 
 /// What stands in a directory, the one that was changed the longest time ago first.

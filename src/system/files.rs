@@ -22,6 +22,14 @@ impl<T> At<T> for io::Result<T> {
     }
 }
 
+/// What a file says; None if there is no such file.
+pub fn read_if_there(path: &Path) -> io::Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some),
+    }
+}
+
 /// Makes what is written to a file, or into a directory, outlast a power cut.
 pub fn sync(path: &Path) -> io::Result<()> {
     File::open(path).and_then(|file| file.sync_all()).at(path)
