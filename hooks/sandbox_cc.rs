@@ -9,6 +9,8 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -26,6 +28,13 @@ fn main() -> ExitCode {
     };
     eprintln!("{}: {error}", name.to_string_lossy());
     ExitCode::from(if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 })
+}
+
+/// Whether the directory of the cache is still there: it may go at any time, and ccache would fail.
+fn has_place(settings: &Settings) -> bool {
+    let dir = settings.variables.iter().find(|(name, _)| name == "CCACHE_DIR");
+    // Of one that was deleted a mount is left.
+    dir.is_some_and(|(_, dir)| fs::metadata(dir).is_ok_and(|meta| meta.nlink() > 0))
 }
 
 fn run(called: &OsStr, args: &[OsString]) -> io::Result<ExitCode> {
@@ -47,9 +56,15 @@ fn run(called: &OsStr, args: &[OsString]) -> io::Result<ExitCode> {
     }
     // What compiles nothing is nothing that is kept: links, versions, preprocessing.
     let compiles = args.iter().any(|arg| arg == "-c" || arg == "-S");
-    let Some(ccache) = settings.ccache.as_ref().filter(|_| compiles) else {
+    let Some(ccache) = settings.ccache.as_ref().filter(|_| compiles && has_place(&settings)) else {
         // By its full name, as ccache would: from that it knows where its parts are.
         return Err(Command::new(&compiler).args(args).exec());
     };
-    Err(Command::new(ccache).arg(compiler).args(args).envs(settings.variables).exec())
+    let mut command = Command::new(ccache);
+    // Nobody else's settings, but that it shall not be: a log that cannot be written makes it fail.
+    let others = |name: &OsString| name.as_bytes().starts_with(b"CCACHE_") && name != "CCACHE_DISABLE";
+    for (name, _) in env::vars_os().filter(|(name, _)| others(name)) {
+        command.env_remove(name);
+    }
+    Err(command.arg(compiler).args(args).envs(settings.variables).exec())
 }

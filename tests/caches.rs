@@ -155,6 +155,83 @@ EOT
     );
 }
 
+/// A source beside the headers, what the assembler includes, headers of nobody's package, what a recipe looks for, and other
+/// modules' symbols: each decides, and few are told of by a compiler.
+#[test]
+fn what_no_compiler_tells_of_is_seen_all_the_same() {
+    let mut root = marked();
+    for (name, source, makefile, before, change) in [
+        (
+            "shadow",
+            "#include \"impl.c\"\nconst char mark[] = \"mark \" I \";\";",
+            "ccflags-y += -I$(src)/a -I$(src)/b",
+            "mkdir a b; echo '#define I \"one\"' >b/impl.c",
+            "echo '#define I \"two\"' >a/impl.c",
+        ),
+        (
+            "assembler",
+            "asm(\".include \\\"own.inc\\\"\");",
+            "ccflags-y += -I$(src)",
+            "printf '.section .rodata\\n.ascii \"mark one;\"\\n' >own.inc",
+            "sed -i s/one/two/ own.inc",
+        ),
+        (
+            "nobodys",
+            "#include <nobodys.h>\nconst char mark[] = \"mark \" I \";\";",
+            "ccflags-y += -I/usr/local/include",
+            "echo '#define I \"one\"' >/usr/local/include/nobodys.h",
+            "sed -i s/one/two/ /usr/local/include/nobodys.h",
+        ),
+        (
+            "linked",
+            "#include \"in/shared/it.h\"\nconst char mark[] = \"mark \" I \";\";",
+            "ccflags-y += -I$(src)",
+            "mkdir in /usr/src/shared; ln -s /usr/src/shared in/shared; echo '#define I \"one\"' >/usr/src/shared/it.h",
+            "sed -i s/one/two/ /usr/src/shared/it.h",
+        ),
+        (
+            "recipe",
+            "#include \"made.h\"\nconst char mark[] = \"mark \" I \";\";",
+            "ccflags-y += -I$(obj)\n$(obj)/recipe.o: $(obj)/made.h\n$(obj)/made.h:\n\tif dpkg -s bbswitch-dkms >/dev/null 2>&1; \
+             then echo '#define I \"two\"'; else echo '#define I \"one\"'; fi >$@",
+            "true",
+            "dpkg-deb -x /var/cache/apt/archives/bbswitch-dkms_*.deb /srv/bb; dpkg-deb -e /var/cache/apt/archives/bbswitch-dkms_*.deb \
+             /srv/bb/DEBIAN; rm -f /srv/bb/DEBIAN/p*; dpkg-deb -b /srv/bb /srv >/dev/null; dpkg -i --force-depends /srv/bbswitch-dkms_*.deb",
+        ),
+    ] {
+        root.write(
+            &format!("/usr/src/{name}-1/dkms.conf"),
+            &format!("PACKAGE_NAME={name}\nPACKAGE_VERSION=1\nBUILT_MODULE_NAME={name}\nDEST_MODULE_LOCATION=/updates"),
+        );
+        root.write(&format!("/usr/src/{name}-1/Makefile"), &format!("obj-m := {name}.o\n{makefile}"));
+        root.write(
+            &format!("/usr/src/{name}-1/{name}.c"),
+            &format!("#include <linux/module.h>\n{source}\nMODULE_LICENSE(\"GPL\");"),
+        );
+        let mark = format!("strings -a /var/lib/dkms/{name}/1/$K/$A/module/{name}.ko* | grep -o '^mark .*;'");
+        root.sh(&format!("cd /usr/src/{name}-1 && {{ {before}; }} && dkms add {name}/1 && dkms build {name}/1 -k $K"));
+        root.says(&mark, "mark one;\n");
+        root.sh(&format!("cd /usr/src/{name}-1 && {change}"));
+        root.sh(&format!("dkms unbuild {name}/1 -k $K && dkms build {name}/1 -k $K"));
+        root.says(&mark, "mark two;\n");
+    }
+}
+
+/// One that PRE_BUILD makes for each kernel makes another set of headers for each.
+#[test]
+fn caches_that_builds_are_at_do_not_go() {
+    let mut root = marked();
+    root.sh("for n in 1 2 3 4; do cp -r /lib/modules/$OLD /lib/modules/${OLD%-*}-$n-amd64; done");
+    root.sh("cd /usr/src/marked-1 && printf '#!/bin/sh\\ntouch have-$kernelver.h; sleep 2\\n' >pre && chmod 755 pre && echo PRE_BUILD=pre >>dkms.conf");
+    let kernels = "$(cd /lib/modules && printf -- '-k %s ' ${OLD%-amd64}*)";
+    root.sh(&format!("cd $(readlink -f /lib/modules/$OLD/source) && mkdir -p include/linux && cp -n /lib/modules/$K/source/include/linux/mark.h include/linux; cp /lib/modules/$K/source/include/crypto/aside.h include/crypto; echo '#define FORCED \"one\"' >>include/linux/kconfig.h; echo '#define CONFIG_MARK \"one\"' >>/lib/modules/$OLD/build/include/generated/autoconf.h; dkms build marked/1 -j 5 --force {kernels}"));
+    root.says("dkms status marked | grep -c ': built'", "5\n");
+    // Nor does it matter when they go while something is compiled.
+    root.sh("sed -i '1i #include \"wait.h\"' /usr/src/marked-1/marked.c; echo 'ccflags-y += -I$(obj)\n' | sed 's/.n$//' >>/usr/src/marked-1/Makefile");
+    root.sh("printf '$(obj)/marked.o: $(obj)/wait.h\\n$(obj)/wait.h:\\n\\tsleep 3; touch $@\\n' >>/usr/src/marked-1/Makefile");
+    root.sh("dkms build marked/1 -k $K & sleep 2; rm -rf /var/cache/dkms; wait $!");
+}
+
 #[test]
 fn a_respin_of_the_kernel_compiles_what_names_it_and_nothing_else() {
     let mut root = Root::with(Layer::Ours, &[]);

@@ -18,9 +18,10 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock};
 
 use memchr::memmem;
+use rustix::fs::{FlockOperation, flock};
 
 use crate::model::exchange::Exchange;
-use crate::model::headers::{Headers, Seen, is_header};
+use crate::model::headers::{AUTOCONF, Headers, Seen, is_header};
 use crate::model::kernel::Kernel;
 use crate::model::module::Id;
 use crate::model::probe::{STAND_IN, Settings};
@@ -71,6 +72,8 @@ pub struct Share {
     pub mounts: Vec<Mount>,
     /// What has to come first on its PATH.
     pub programs: Option<PathBuf>,
+    /// The directory of its objects, which stays for as long as somebody has this.
+    pub in_use: Option<Arc<fs::File>>,
 }
 
 impl CompileCache {
@@ -86,7 +89,7 @@ impl CompileCache {
         let user = site.build_user().filter(|_| Self::is_wanted(site))?;
         let stand_in = Some(site.paths.libexec().join(STAND_IN)).filter(|program| program.exists())?;
         let ccache = find_program("ccache").filter(|ccache| Path::new(COMPILERS).is_dir() && is_of_use(ccache))?;
-        let frame = seen()?.frame.as_ref()?;
+        let frame = &seen()?.frame;
         let look = || -> io::Result<_> {
             let headers = Headers::of(&kernel.build_dir)?;
             let tools = tools::digest(&kernel.toolchain(), false, notes)?;
@@ -128,15 +131,15 @@ impl CompileCache {
         exchanges: &mut Vec<Exchange>,
     ) -> io::Result<Option<Share>> {
         let tree = Tree::walk(build)?;
-        let mut includes_bytes = false;
-        tree.look(|_, bytes| includes_bytes |= memmem::find(bytes, b"incbin").is_some())?;
-        if includes_bytes {
+        let mut opaque = false;
+        tree.look(|name, bytes| opaque |= is_opaque(name, bytes))?;
+        if opaque {
             return Ok(None);
         }
         let place = self.root.join("ccache").join(&id.name);
         let headers = &tree.names(is_header)?[..16];
         let shelf = place.join(headers);
-        self.open(&shelf)?;
+        let in_use = self.hold(&shelf)?;
         keep_newest(&place, MOST_SHELVES, &shelf);
         // What it may only read: what other builders compiled, and the kernel's probes.
         let brought = self.brought(id, headers, &shelf, exchanges).map(|from| (from, self.root.join("exchange")));
@@ -165,6 +168,7 @@ impl CompileCache {
             asked: Some(shelf.join(PROBES).join(&self.probes)),
         };
         let mut share = self.stand_in(compilers, &settings)?;
+        share.in_use = Some(Arc::new(in_use));
         share.mounts.push(Mount::Bind { from: shelf.clone(), at: shelf, writable: true });
         let others = brought.into_iter().chain([(probes.clone(), probes)]);
         share.mounts.extend(others.map(|(from, at)| Mount::Bind { from, at, writable: false }));
@@ -188,6 +192,11 @@ impl CompileCache {
         Some(objects)
     }
 
+    /// Forgets what was compiled for a module.
+    pub fn forget(&self, id: &Id) -> io::Result<()> {
+        remove_any(&self.root.join("ccache").join(&id.name))
+    }
+
     /// For the command that asks the probes: its answers go to `asked`.
     pub fn share_for_probes(&self, asked: &Path, compilers: &Path) -> io::Result<Share> {
         self.open(asked)?;
@@ -205,6 +214,18 @@ impl CompileCache {
     /// Answers of kernels that went long ago go, too.
     pub fn forget_old_probes(&self) {
         keep_newest(&self.root.join(PROBES), MOST_PROBES, &self.probes());
+    }
+
+    /// Opens one that another process may be removing as one that was not used for long.
+    fn hold(&self, shelf: &Path) -> io::Result<fs::File> {
+        loop {
+            self.open(shelf)?;
+            let dir = fs::File::open(shelf)?;
+            flock(&dir, FlockOperation::LockShared)?;
+            if dir.metadata()?.nlink() > 0 {
+                return Ok(dir);
+            }
+        }
     }
 
     /// A directory that the build may write, and other builds cannot see.
@@ -247,6 +268,7 @@ impl CompileCache {
                 Mount::Bind { from: place.to_owned(), at: programs.clone(), writable: false },
             ],
             programs: Some(programs),
+            in_use: None,
         })
     }
 }
@@ -276,13 +298,26 @@ fn version(text: &str) -> Option<(u32, u32)> {
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
-/// Removes all but so many directories of `place`, those first that were longest not used; `used` is used now.
+/// Removes all but so many directories of `place`, those first that were longest not used; `used` is used now, and those
+/// that somebody holds are.
 fn keep_newest(place: &Path, most: usize, used: &Path) {
     let _ = fs::File::open(used).and_then(|dir| dir.set_modified(std::time::SystemTime::now()));
     let dirs = by_age(place);
-    for dir in dirs.iter().take(dirs.len().saturating_sub(most)).filter(|dir| *dir != used) {
-        let _ = remove_any(dir);
+    for path in dirs.iter().take(dirs.len().saturating_sub(most)).filter(|path| *path != used) {
+        let Ok(dir) = fs::File::open(path) else { continue };
+        if flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            let _ = remove_any(path);
+        }
     }
+}
+
+/// Whether an object made with this file may hold what its compiler does not say that it read: what the assembler
+/// includes, or what names the kernel's version in its configuration, which is left out of what objects are kept under.
+fn is_opaque(name: &Path, bytes: &[u8]) -> bool {
+    let has = |word: &str| memmem::find(bytes, word.as_bytes()).is_some();
+    // Those of configure scripts say nothing to an assembler.
+    let is_script = name.extension().is_some_and(|end| end == "m4") || name.ends_with("configure");
+    has("incbin") || has("BUILD_SALT") || !is_script && (has(".include") || has("\".inc\"")) || name.ends_with(AUTOCONF)
 }
 
 #[cfg(test)]
@@ -303,5 +338,38 @@ mod tests {
         }
         assert!((4, 10) >= OLDEST && (3, 7) < OLDEST);
         assert!(check(Path::new("/bin/false")).is_err() && check(Path::new("/nonexistent")).is_err());
+    }
+
+    #[test]
+    fn what_a_compiler_does_not_say_is_looked_for() {
+        for (name, text, expected) in [
+            ("a.c", "asm(\".incbin \\\"blob\\\"\");", true),
+            ("a.c", "asm(\".include \\\"a.s\\\"\");", true),
+            ("a.S", "\t.include \"a.s\"", true),
+            ("a.c", "asm(\".inc\" WHAT);", true),
+            ("a.c", "char *salt = CONFIG_BUILD_SALT;", true),
+            ("include/generated/autoconf.h", "", true),
+            ("a.c", "#include \"table.inc\"", false),
+            ("aclocal.m4", "ac_x.include", false),
+            ("src/autoconf.h", "", false),
+        ] {
+            assert_eq!(is_opaque(Path::new(name), text.as_bytes()), expected, "{name}: {text}");
+        }
+    }
+
+    #[test]
+    fn shelves_in_use_stay() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let at = |number: u32| dir.path().join(number.to_string());
+        for number in 0..5 {
+            fs::create_dir(at(number))?;
+            let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(number.into());
+            fs::File::open(at(number))?.set_modified(time)?;
+        }
+        let held = fs::File::open(at(0))?;
+        flock(&held, FlockOperation::LockShared)?;
+        keep_newest(dir.path(), 2, &at(4));
+        assert_eq!([0, 1, 2, 3, 4].map(|number| at(number).exists()), [true, false, false, true, true]);
+        Ok(())
     }
 }

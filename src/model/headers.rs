@@ -15,7 +15,7 @@ const COMMON: &str = "linux-headers-common";
 const FLAVOUR: &str = "linux-headers-flavour";
 
 /// The configuration as a header, below the build directory.
-const AUTOCONF: &str = "include/generated/autoconf.h";
+pub const AUTOCONF: &str = "include/generated/autoconf.h";
 
 /// Where those headers lie, below what all flavours share, of which nearly every object reads hundreds: to look into them
 /// for each takes longer than it helps.
@@ -27,9 +27,8 @@ pub struct Seen {
     /// Of all that a build can find there; the same wherever and whenever it was unpacked.
     pub content: String,
     /// Of what decides on every object beyond the headers that are looked into for it: which headers there are, for one
-    /// that comes can be found before another, and what is in those of [`Headers::names_of_frame`]. None where that cannot
-    /// be had.
-    pub frame: Option<String>,
+    /// that comes can be found before another, and what is in those of [`Headers::names_of_frame`].
+    pub frame: String,
 }
 
 /// The headers of one kernel.
@@ -90,6 +89,16 @@ impl Headers {
             .collect()
     }
 
+    /// The kernel's own directory.
+    pub fn flavour(&self) -> &Path {
+        &self.flavour
+    }
+
+    /// Whether a file lies in them.
+    pub fn have(&self, file: &Path) -> bool {
+        file.starts_with(&self.flavour) || self.common.as_ref().is_some_and(|common| file.starts_with(common))
+    }
+
     fn tree(&self) -> io::Result<Tree> {
         let mut tree = Tree::walk(&self.flavour)?;
         if let Some(common) = &self.common {
@@ -111,7 +120,7 @@ impl Headers {
             frame.finish()
         };
         let summary = notes.summary(&tree, part)?;
-        Ok(Seen { frame: summary.part.as_deref().map(frame), content: summary.content })
+        Ok(Seen { frame: frame(&summary.part), content: summary.content })
     }
 
     /// The kernel's configuration without what names its version, as a digest.
@@ -138,9 +147,9 @@ impl Headers {
     }
 }
 
-/// Whether something could include a file of this name. Sources and what is made of them count for themselves.
+/// Whether something could include a file of this name, as some do with sources. What is made of these nobody includes.
 pub fn is_header(name: &Path) -> bool {
-    let others = ["c", "S", "o", "ko", "a", "d", "cmd", "mod", "order", "symvers", "log"];
+    let others = ["o", "ko", "a", "d", "cmd", "mod", "order", "symvers", "log"];
     !name.extension().is_some_and(|end| others.iter().any(|other| end == *other))
 }
 
@@ -154,10 +163,11 @@ pub fn included(makefile: &str) -> Option<&str> {
 }
 
 /// autoconf.h without its title, which names the version, and without the salt, which does so too and is used by the
-/// generated `.mod.c` alone.
+/// generated `.mod.c` alone; a module that names it is compiled without the cache.
 pub fn settings(autoconf: &str) -> String {
-    let kept = |line: &&str| line.starts_with('#') && !line.starts_with("#define CONFIG_BUILD_SALT ");
-    autoconf.split_inclusive('\n').filter(kept).collect()
+    let title = autoconf.strip_prefix("/*").and_then(|text| text.split_once("*/\n"));
+    let settings = title.map_or(autoconf, |(_, settings)| settings);
+    settings.split_inclusive('\n').filter(|line| !line.starts_with("#define CONFIG_BUILD_SALT ")).collect()
 }
 
 #[cfg(test)]
@@ -216,7 +226,6 @@ mod tests {
         let (other, same) = look()?;
         assert!(same == frame && other != content);
         let mut last = frame;
-        assert!(last.is_some());
         for (file, text) in [
             (common.join("include/b.h"), ""),
             (common.join("include/linux/c.h"), "1"),

@@ -12,11 +12,12 @@ use crate::model::kernel::Kernel;
 use crate::model::module::{Id, Target};
 use crate::model::options::Options;
 use crate::model::site::Site;
-use crate::model::source::Source;
+use crate::model::source::{Source, takes_symbols_by};
 use crate::model::tools;
 use crate::model::tree::State;
 use crate::system::digest::{self, Digest, Notes, Tree};
 use crate::system::dpkg;
+use crate::system::files::read_if_there;
 
 /// What is the same for all modules of a kernel.
 #[derive(Debug, Clone)]
@@ -70,7 +71,12 @@ impl Inputs {
             key.add(name).add(value);
         }
         key.add(&source.content);
-        let around = source.runs_programs || looks_around(conf, release);
+        // By whom it is built, and how much it may take, make no other module, but may let one fail that did not.
+        key.add(site.builds_as_root(id).to_string()).add(format!("{:?}", site.framework.build_limits));
+        if source.takes_symbols || conf.make(release).is_some_and(|command| takes_symbols_by(command.as_bytes())) {
+            add_symbols(&mut key, site, &kernel.target)?;
+        }
+        let around = is_around(recipe, source);
         for depended in recipe.depends() {
             for dir in [site.tree.module_dir(&depended, &kernel.target), site.tree.source_link(&depended)] {
                 key.add(Tree::walk(&fs::canonicalize(dir)?)?.content()?);
@@ -98,6 +104,30 @@ impl Recipe<'_> {
         let built = |id: &Id| site.tree.state(id, &kernel.target) >= State::Built;
         conf.depends().iter().flat_map(|name| site.tree.called(name)).filter(built).collect()
     }
+}
+
+/// The key of what is tried: a build that failed may go well with another package, wherever that is looked for.
+pub fn of_trial(key: &str) -> String {
+    let mut trial = Digest::new("trial");
+    trial.add(key);
+    add_surroundings(&mut trial);
+    trial.finish()
+}
+
+/// Whether a key speaks of the versions of all packages.
+pub fn is_around(recipe: &Recipe, source: &Source) -> bool {
+    source.runs_programs || looks_around(recipe.conf, &recipe.kernel.target.release)
+}
+
+/// The symbols that modules export that are built for a kernel.
+fn add_symbols(key: &mut Digest, site: &Site, target: &Target) -> io::Result<()> {
+    for id in site.tree.all() {
+        let file = site.tree.module_dir(&id, target).join("Module.symvers");
+        if let Some(symbols) = read_if_there(&file)? {
+            key.add(&id.name).add(&id.version).add(symbols);
+        }
+    }
+    Ok(())
 }
 
 /// The versions of all packages but kernels, which count by their headers, and what else a configure script may ask.

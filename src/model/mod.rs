@@ -18,6 +18,7 @@ pub mod module;
 pub mod options;
 pub mod origin;
 pub mod probe;
+pub mod readings;
 pub mod site;
 pub mod source;
 pub mod store;

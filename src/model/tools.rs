@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The programs that turn sources into modules: which they are decides what comes out.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use crate::model::kernel::Toolchain;
 use crate::system::digest::{Digest, Notes};
@@ -34,8 +36,10 @@ pub fn digest(toolchain: &Toolchain, types: bool, notes: &Notes) -> io::Result<S
     for program in programs {
         add(find_program(program))?;
     }
-    // What compiles is behind the program of that name.
-    add(behind(compiler))?;
+    // What compiles, and what it runs, is behind the program of that name.
+    for program in behind(compiler) {
+        add(Some(program))?;
+    }
     for (name, version) in dpkg::versions() {
         if PACKAGES.iter().any(|prefix| name.starts_with(prefix)) {
             digest.add(name).add(version);
@@ -44,12 +48,19 @@ pub fn digest(toolchain: &Toolchain, types: bool, notes: &Notes) -> io::Result<S
     Ok(digest.finish())
 }
 
-/// gcc's own compiler, which its driver runs.
-fn behind(compiler: &str) -> Option<PathBuf> {
+/// The programs that gcc's driver runs, each by a path of its own where it is not the first on PATH. Asked once.
+fn behind(compiler: &str) -> Vec<PathBuf> {
+    static KNOWN: Mutex<BTreeMap<String, Vec<PathBuf>>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let ask = || ["cc1", "as", "collect2", "ld"].iter().filter_map(|program| ask(compiler, program)).collect();
+    known.entry(compiler.to_owned()).or_insert_with(ask).clone()
+}
+
+fn ask(compiler: &str, program: &str) -> Option<PathBuf> {
     // The one on root's PATH, whatever a configuration says.
     let compiler = find_program(compiler).filter(|_| !compiler.contains('/'))?;
     let output = plain_environment(&mut Command::new(compiler))
-        .arg("-print-prog-name=cc1")
+        .arg(format!("-print-prog-name={program}"))
         .stderr(Stdio::null())
         .output()
         .ok()?;

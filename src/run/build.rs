@@ -80,6 +80,11 @@ impl<'a> Build<'a> {
         Ok(build)
     }
 
+    /// Where it is built.
+    pub fn directory(&self) -> &Path {
+        &self.workshop.build
+    }
+
     fn made(&self) -> MutexGuard<'_, Made> {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -119,6 +124,7 @@ impl<'a> Build<'a> {
         let mut command = Command::new("bash");
         command.args(["-c", script, "bash"]);
         let share = if compiles { self.share() } else { Share::default() };
+        let _in_use = share.in_use.clone();
         self.workshop.confine(&self.work, result, &share.mounts, &mut command)?;
         command
             .envs(options.directive_variables())

@@ -7,6 +7,7 @@ use super::{Made, Outcome, Progress, Shared, is_triggered};
 use crate::commit::Commit;
 use crate::error::{Error, Result};
 use crate::model::failures::Failure;
+use crate::model::inputs::of_trial;
 use crate::model::tree::State;
 use crate::plan::{Step, Verdict};
 use crate::request::{Announced, Goal, Modules};
@@ -121,7 +122,7 @@ impl Shared<'_> {
             _ => error,
         };
         let key = self.keys.lock().unwrap_or_else(PoisonError::into_inner)[index].clone();
-        Some(Failure::new(self.site, id, target, error, key))
+        Some(Failure::new(self.site, id, target, error, key.as_deref().map(of_trial)))
     }
 
     /// Names of the modules this step depends on that failed.

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::Shared;
 use super::build::{Build, build_environment};
@@ -15,10 +15,11 @@ use crate::model::compile_cache::CompileCache;
 use crate::model::exchange::Exchange;
 use crate::model::failures::Failure;
 use crate::model::headers::{Headers, Seen};
-use crate::model::inputs::{Inputs, Recipe};
+use crate::model::inputs::{Inputs, Recipe, is_around, of_trial};
 use crate::model::kernel::Kernel;
 use crate::model::module::{Id, Target};
 use crate::model::origin::Origin;
+use crate::model::readings::{self, Doubt};
 use crate::model::site::Site;
 use crate::model::source::Source;
 use crate::model::store::{Made, Store};
@@ -69,6 +70,8 @@ pub struct Known {
     store: Option<Store>,
     pub(super) places: Option<Places>,
     notes: Notes,
+    /// When it was begun to look.
+    began: SystemTime,
     kernels: HashMap<Target, OfKernel>,
     /// What builders share.
     remote: Option<Arc<Remote>>,
@@ -84,6 +87,7 @@ impl Known {
             store: Store::of(site),
             places: if builds { Places::of(site)? } else { None },
             notes: Notes::new(site.root.then(|| site.framework.cache_tree.join("digests"))),
+            began: SystemTime::now(),
             kernels: steps.iter().map(|step| (step.kernel.target.clone(), OfKernel::default())).collect(),
             remote: site.framework.compile_cache_remote.as_ref().map(|address| Arc::new(Remote::new(address))),
             exchanges: Mutex::default(),
@@ -180,17 +184,60 @@ impl Shared<'_> {
     pub(super) fn known_to_fail(&self, key: Option<&str>, work: &Work) -> Option<Failure> {
         let Work { site, options, id, kernel, .. } = work;
         let failure = Failure::read(&site.tree, &id.name, &kernel.target).filter(|_| options.unattended)?;
-        let same = failure.id == **id && failure.inputs.iter().any(|known| Some(known.as_str()) == key);
+        let trial = of_trial(key?);
+        let same = failure.id == **id && failure.inputs.contains(&trial);
         same.then_some(failure)
     }
 
     /// Keeps what was made.
     pub(super) fn keep_made(&self, identity: &Identity, work: &Work, build: Build) {
         if let (Some(store), Some(key)) = (self.store(work.id), &identity.key) {
+            if self.is_doubtful(identity, work, &build) {
+                return;
+            }
             let origin = self.known.origin(work, identity);
             // What cannot be kept is built again some day.
             let kept = build.into_made().and_then(|made| store.put(key, &Made { origin, ..made }));
             kept.unwrap_or_else(|error| log::warn!("{error}"));
+        }
+    }
+
+    /// Whether what was made may hold what its key does not speak of.
+    fn is_doubtful(&self, identity: &Identity, work: &Work, build: &Build) -> bool {
+        let Work { site, options, id, kernel, conf, .. } = *work;
+        let recipe = Recipe { site, options, id, kernel, conf, environment: &identity.environment };
+        let doubt = || -> io::Result<Option<Doubt>> {
+            let mut others = Vec::new();
+            for depended in recipe.depends() {
+                let source = site.tree.source_link(&depended);
+                others.extend([site.tree.version_dir(&depended), fs::canonicalize(&source)?]);
+            }
+            let places = readings::Places {
+                build: [build.directory(), &site.tree.build_dir(id)],
+                headers: &Headers::of(&kernel.build_dir)?,
+                others,
+                packages: identity.source.as_ref().is_some_and(|source| is_around(&recipe, source)),
+            };
+            places.doubt(self.known.began)
+        };
+        match doubt() {
+            Ok(None) => false,
+            Ok(Some(Doubt::Changed(file))) => {
+                log::warn!("{id} is not kept: {} changed while it was built", file.display());
+                // What was compiled meanwhile may be kept under what was there before.
+                if let Some(cache) = self.compile_cache(kernel) {
+                    cache.forget(id).unwrap_or_else(|error| log::warn!("{error}"));
+                }
+                true
+            }
+            Ok(Some(Doubt::Elsewhere(file))) => {
+                log::info!("{id} is not kept: it was made with {}", file.display());
+                true
+            }
+            Err(error) => {
+                log::warn!("{id} is not kept: {error}");
+                true
+            }
         }
     }
 

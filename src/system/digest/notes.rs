@@ -44,8 +44,7 @@ impl Notes {
         let (summary, signature) = tree.summary(part)?;
         let (signature, changed) = signature.finish();
         if looked.duration_since(changed).is_ok_and(|age| age > SETTLED) {
-            let text: Vec<&str> =
-                [&signature, &summary.content].into_iter().chain(&summary.part).map(String::as_str).collect();
+            let text = [&signature, &summary.content, &summary.part].map(String::as_str);
             // Whoever cannot remember reads again.
             let kept = scratch::write(dir.parent().unwrap_or(dir), &note, text.join("\n").as_bytes());
             kept.unwrap_or_else(|error| log::info!("{error}"));
@@ -73,7 +72,7 @@ fn parse(note: &str) -> Option<(String, Summary)> {
         return None;
     }
     let mut lines = note.lines().map(str::to_owned);
-    let found = (lines.next()?, Summary { content: lines.next()?, part: lines.next() });
+    let found = (lines.next()?, Summary { content: lines.next()?, part: lines.next()? });
     lines.next().is_none().then_some(found)
 }
 
@@ -109,6 +108,7 @@ mod tests {
             signature.to_owned(),
             format!("{signature}\nx{}", &other[1..]),
             format!("{other}\n{other}"),
+            [signature, &other].join("\n"),
             [signature, &other, &other, &other].join("\n"),
         ] {
             fs::write(&note, &wrong)?;

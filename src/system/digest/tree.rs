@@ -10,7 +10,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, openat, readlinkat, statat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, FsWord, Mode, OFlags, PROC_SUPER_MAGIC, Stat, fstatfs, openat, readlinkat, statat,
+};
 use sha2::Digest as _;
 
 use super::Digest;
@@ -20,41 +22,33 @@ use crate::system::files::At;
 /// Files below a directory, by their names relative to it. They are looked at anew for each question: of the headers of
 /// a kernel there are more than is good to keep.
 #[derive(Debug, Default)]
-pub struct Tree(BTreeMap<OsString, Top>);
-
-/// What stands at the top of a tree.
-#[derive(Debug)]
-struct Top {
-    path: PathBuf,
-    /// Whether links in it are entered as links at the top are.
-    is_top_too: bool,
-}
+pub struct Tree(BTreeMap<OsString, PathBuf>);
 
 /// More files than the headers of a kernel have. Who points at more does not mean headers.
 const MOST_FILES: usize = 200_000;
 
 impl Tree {
-    /// All files and links below `dir`. Links to directories that stand in `dir` itself are entered, as kernel packages
-    /// share directories by these; all others are what they say.
+    /// All files and links below `dir`. Links to directories are entered, as kernel packages share directories by these, but
+    /// for one that leads back to where it stands in.
     pub fn walk(dir: &Path) -> io::Result<Self> {
         let mut tree = Self::default();
         for entry in fs::read_dir(dir).at(dir)? {
             let entry = entry.at(dir)?;
-            tree.0.insert(entry.file_name(), Top { path: entry.path(), is_top_too: false });
+            tree.0.insert(entry.file_name(), entry.path());
         }
         Ok(tree)
     }
 
     /// Adds what is below another directory, under the name `name`.
     pub fn add(&mut self, dir: &Path, name: &str) {
-        self.0.insert(name.into(), Top { path: dir.to_owned(), is_top_too: true });
+        self.0.insert(name.into(), dir.to_owned());
     }
 
     /// What tells it from other trees, whatever is in it.
     pub(super) fn place(&self) -> String {
         let mut digest = Digest::new("place");
-        for (name, top) in &self.0 {
-            digest.add(name.as_bytes()).add(top.path.as_os_str().as_bytes());
+        for (name, path) in &self.0 {
+            digest.add(name.as_bytes()).add(path.as_os_str().as_bytes());
         }
         digest.finish()
     }
@@ -62,9 +56,9 @@ impl Tree {
     /// Goes through all of them, sorted by their names.
     pub(super) fn each(&self, each: &mut Each) -> io::Result<()> {
         let mut count = 0;
-        for (name, Top { path, is_top_too }) in &self.0 {
+        for (name, path) in &self.0 {
             let found = Found { dir: CWD, file_name: path.as_os_str(), name: Path::new(name), path };
-            look_at(&found, true, *is_top_too, &mut count, each)?;
+            look_at(&found, &mut Vec::new(), &mut count, each)?;
         }
         Ok(())
     }
@@ -104,35 +98,29 @@ impl Tree {
     /// A summary, and what it is true for. `part` says of each name whether it belongs to the part, and whether what is in
     /// the file does.
     pub(super) fn summary(&self, part: impl Fn(&Path) -> Option<bool>) -> io::Result<(Summary, Signature)> {
-        let (mut content, mut digest_of_part) = (Digest::new(CONTENT), Some(Digest::new("part")));
+        let (mut content, mut digest_of_part) = (Digest::new(CONTENT), Digest::new("part"));
         let (mut signature, mut buffer) = (Signature::default(), vec![0; 1 << 16]);
         self.each(&mut |found, stat| {
             signature.add(found, stat);
             content.add_name(found, stat)?;
             let part = part(found.name);
-            if let Some(digest) = digest_of_part.as_mut().filter(|_| part.is_some()) {
-                digest.add(found.name.as_os_str().as_bytes());
+            if part.is_some() {
+                digest_of_part.add(found.name.as_os_str().as_bytes());
             }
             if part != Some(true) {
                 return content.add_content(found, stat, &mut buffer);
             }
-            if found.is_link_to_directory(stat) {
-                log::info!("{}: what is behind it is not looked at", found.path.display());
-                digest_of_part = None;
-            }
             let mut one = Digest::new("file");
             one.add_content(found, stat, &mut buffer)?;
             let one = one.finish();
-            if let Some(digest) = &mut digest_of_part {
-                digest.add(&one);
-            }
+            digest_of_part.add(&one);
             content.add(one);
             Ok(())
         })?;
-        Ok((Summary { content: content.finish(), part: digest_of_part.map(Digest::finish) }, signature))
+        Ok((Summary { content: content.finish(), part: digest_of_part.finish() }, signature))
     }
 
-    /// What changes whenever a file does, without a look into any.
+    /// What changes whenever a file does, here or behind a link, without a look into any.
     pub(super) fn signature(&self) -> io::Result<Signature> {
         let mut signature = Signature::default();
         self.each(&mut |found, stat| {
@@ -178,10 +166,6 @@ impl Found<'_> {
         self.stat(AtFlags::empty()).ok().filter(|stat| kind_of(stat) == kind)
     }
 
-    fn is_link_to_directory(&self, stat: &Stat) -> bool {
-        kind_of(stat) == FileType::Symlink && self.behind(FileType::Directory).is_some()
-    }
-
     /// Whether there is a file, or one behind the link.
     fn is_file(&self, stat: &Stat) -> bool {
         kind_of(stat) == FileType::RegularFile || self.behind(FileType::RegularFile).is_some()
@@ -203,26 +187,39 @@ fn kind_of(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
 
+/// Whether files there are questions to the kernel, of which some are never answered.
+fn is_of_the_system(dir: &File) -> io::Result<bool> {
+    const SYSFS_MAGIC: FsWord = 0x6265_6572;
+    Ok([PROC_SUPER_MAGIC, SYSFS_MAGIC].contains(&fstatfs(dir)?.f_type))
+}
+
 /// What counts of a file besides its content.
 fn kind(stat: &Stat) -> &'static str {
     if stat.st_mode & 0o111 == 0 { "file" } else { "program" }
 }
 
-/// Goes through what was found: itself, or all that is below it. `enter` says whether a link to a directory counts as
-/// one, here and for what is in it.
-fn look_at(found: &Found, enter: bool, enter_below: bool, count: &mut usize, each: &mut Each) -> io::Result<()> {
+/// Goes through what was found: itself, or all that is below it. `inside` are the directories that it is in.
+fn look_at(found: &Found, inside: &mut Vec<(u64, u64)>, count: &mut usize, each: &mut Each) -> io::Result<()> {
     let stat = found.stat(AtFlags::SYMLINK_NOFOLLOW)?;
     let is = |kind| kind_of(&stat) == kind;
-    if is(FileType::Directory) || enter && found.is_link_to_directory(&stat) {
-        let dir = found.open(if enter { OFlags::DIRECTORY } else { OFlags::DIRECTORY | OFlags::NOFOLLOW })?;
+    let behind = if is(FileType::Symlink) { found.behind(FileType::Directory) } else { None };
+    let dir = behind.as_ref().or(Some(&stat).filter(|_| is(FileType::Directory)));
+    let place = dir.map(|dir| (dir.st_dev, dir.st_ino)).filter(|place| !inside.contains(place));
+    if let Some(place) = place {
+        let dir = found.open(OFlags::DIRECTORY)?;
+        if inside.last().is_none_or(|outer| outer.0 != place.0) && is_of_the_system(&dir)? {
+            return Err(io::Error::other(format!("{}: not a place for files to build from", found.path.display())));
+        }
+        inside.push(place);
         let mut names = entries(&dir).at(found.path)?;
         names.sort_unstable();
         for (below, _) in &names {
             let below = OsStr::from_bytes(below.to_bytes());
             let (name, path) = (found.name.join(below), found.path.join(below));
             let below = Found { dir: dir.as_fd(), file_name: below, name: &name, path: &path };
-            look_at(&below, enter_below, false, count, each)?;
+            look_at(&below, inside, count, each)?;
         }
+        inside.pop();
     } else if is(FileType::RegularFile) || is(FileType::Symlink) {
         *count += 1;
         if *count > MOST_FILES {
@@ -238,8 +235,8 @@ fn look_at(found: &Found, enter: bool, enter_below: bool, count: &mut usize, eac
 pub struct Summary {
     /// Of all of it: names and contents, links by what they say and by what a file behind them holds.
     pub content: String,
-    /// Of what was called a part of it. None where that cannot be had for the whole: behind a link to a directory.
-    pub part: Option<String>,
+    /// Of what was called a part of it.
+    pub part: String,
 }
 
 const CONTENT: &str = "content";
@@ -302,7 +299,7 @@ pub(super) struct Signature {
 
 impl Default for Signature {
     fn default() -> Self {
-        Self { digest: Digest::new("signature 2"), newest: 0 }
+        Self { digest: Digest::new("signature 3"), newest: 0 }
     }
 }
 
@@ -314,6 +311,11 @@ impl Signature {
         self.digest.add(stat.st_mtime.to_le_bytes()).add(stat.st_mtime_nsec.to_le_bytes());
         self.digest.add(stat.st_ctime.to_le_bytes()).add(stat.st_ctime_nsec.to_le_bytes());
         self.newest = self.newest.max(stat.st_ctime);
+        if kind_of(stat) == FileType::Symlink {
+            if let Some(behind) = found.behind(FileType::RegularFile) {
+                self.add(found, &behind);
+            }
+        }
     }
 
     /// The signature, and when the last of the files changed.
@@ -371,12 +373,37 @@ mod tests {
             let now = look()?;
             let last = seen.last().expect("the one before");
             assert_ne!(now.content, last.content, "{change}");
-            assert!(now.part.is_some());
             assert_eq!(now.part != last.part, is_seen, "{change}");
             seen.push(now);
         }
-        symlink("/", at("core/link"))?;
-        assert_eq!(look()?.part, None, "what is behind it is not looked at");
+        Ok(())
+    }
+
+    #[test]
+    fn links_are_entered_and_seen_to_change() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir_all(at("tree/below"))?;
+        fs::create_dir(at("beside"))?;
+        fs::write(at("beside/a.h"), "1")?;
+        fs::write(at("file.h"), "1")?;
+        symlink("../../beside", at("tree/below/beside"))?;
+        symlink("../file.h", at("tree/file.h"))?;
+        // Back to where it stands in.
+        symlink("..", at("tree/below/up"))?;
+        let look = || {
+            let (summary, signature) = Tree::walk(&at("tree"))?.summary(|_| None)?;
+            io::Result::Ok((summary.content, signature.finish().0))
+        };
+        let mut before = look()?;
+        for change in ["beside/a.h", "file.h", "beside/new.h"] {
+            fs::write(at(change), "another")?;
+            let now = look()?;
+            assert!(now.0 != before.0 && now.1 != before.1, "{change}");
+            before = now;
+        }
+        symlink("/proc", at("tree/below/proc"))?;
+        assert!(look().is_err(), "nobody reads /proc/kmsg to its end");
         Ok(())
     }
 }
