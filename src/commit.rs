@@ -50,14 +50,14 @@ pub struct Commit<'a> {
     site: &'a Site,
     options: &'a Options,
     touched: BTreeMap<String, Touched>,
-    /// The last kernel whose changes depmod has not taken in.
-    stuck: Option<String>,
+    /// The kernels whose changes depmod has not taken in, and why.
+    stuck: BTreeMap<String, String>,
 }
 
 impl<'a> Commit<'a> {
     /// Nothing changed yet.
     pub fn new(site: &'a Site, options: &'a Options) -> Self {
-        Self { site, options, touched: BTreeMap::new(), stuck: None }
+        Self { site, options, touched: BTreeMap::new(), stuck: BTreeMap::new() }
     }
 
     /// Installs what is built; what is installed already goes first, in words: its files stay until ours replace them.
@@ -253,7 +253,7 @@ impl<'a> Commit<'a> {
         }
         // Who forgot it could not end that any more.
         let unfinished = self.site.tree.unfinished(id).first().map(Target::to_string);
-        if let Some(kernel) = unfinished.or_else(|| self.stuck.clone()) {
+        if let Some(kernel) = unfinished.or_else(|| self.stuck.keys().next_back().cloned()) {
             return Err(Error::Unfinished { id: id.to_string(), kernel });
         }
         say.say(format!("Deleting module {id} completely from the DKMS tree."));

@@ -75,6 +75,9 @@ pub enum Error {
         /// Kernel and architecture.
         kernel: String,
     },
+    /// A module is in place, and modprobe does not know it.
+    #[error("{0}")]
+    NotFound(String),
     /// Nothing is there to be built.
     #[error("The directory {0} does not appear to have module source located within it.\nBuild halted.")]
     EmptySource(PathBuf),
@@ -297,6 +300,7 @@ impl Error {
             | Self::NoWriteAccess(_)
             | Self::HalfPair(_)
             | Self::Unfinished { .. }
+            | Self::NotFound(_)
             | Self::OtherJob { .. }
             | Self::Io { .. } => 1,
             Self::NoSource(_) => 2,

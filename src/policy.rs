@@ -46,9 +46,11 @@ pub fn settle(site: &Site, options: &Options, plan: &Plan, outcomes: &[Outcome],
     for failure in outcomes.iter().filter_map(|outcome| outcome.failure.clone()) {
         let step = plan.steps.iter().find(|step| (&step.id, &step.kernel.target) == (&failure.id, &failure.target));
         let conf = step.and_then(|step| step.conf.as_ref());
-        let critical = critical.reason(&failure.id, conf, &failure.target);
-        // What is not meant for a kernel has not failed, but may be needed all the same.
-        if failure.code != 77 || critical.is_some() {
+        // What the kernel has already, as new or newer, has not failed, nor what is not meant for it; that may be needed.
+        let (passed_over, excluded) = (Error::InstallAborted.code(), 77);
+        let covered = failure.code == passed_over && critical.is_covered(conf, &failure.target);
+        let critical = critical.reason(&failure.id, conf, &failure.target).filter(|_| !covered);
+        if !(covered || failure.code == excluded) || critical.is_some() {
             missing.push(Missing { failure, critical });
         }
     }
@@ -215,6 +217,11 @@ impl<'a> Critical<'a> {
         }
         let needed = names.iter().find(|name| self.needed.contains(*name) && !self.has(target, name))?;
         Some(format!("its root file system stands on {needed}"))
+    }
+
+    /// Whether a kernel has modules of all names that a package would bring.
+    fn is_covered(&self, conf: Option<&Conf>, target: &Target) -> bool {
+        conf.is_some_and(|conf| conf.modules.iter().all(|module| self.has(target, &module_name(&module.dest_name))))
     }
 
     /// Whether a kernel has a module of this name, from wherever.

@@ -507,3 +507,82 @@ fn a_machine_that_was_short_of_something_is_tried_again() {
     let output = root.run(hook);
     assert_eq!(output.code, 0, "{output:?}");
 }
+
+/// `quick`, which `dkms status` has as installed for the kernel of which there are headers alone.
+fn with_quick(conf: &str) -> Root {
+    let mut root = Root::with(Layer::Ours, &[]);
+    root.sh("dkms generate_mok");
+    root.quick("quick", &format!("AUTOINSTALL=yes\n{conf}"));
+    root
+}
+
+#[test]
+fn a_depmod_that_fails_is_a_module_that_fails() {
+    for (critical, code) in [("none", 0), ("quick", 1)] {
+        let mut root = with_quick("");
+        root.sh(&format!(
+            "dkms add quick/1; echo critical_modules={critical} >/etc/dkms/framework.conf.d/critical.conf"
+        ));
+        root.sh("printf '#!/bin/sh\\nexit 1\\n' >/usr/local/sbin/depmod; chmod 755 /usr/local/sbin/depmod");
+        let said = root.run("/etc/kernel/postinst.d/dkms $K");
+        assert_eq!(said.code, code, "{}", said.text);
+        assert!(
+            said.text.contains("dkms: modules that could not be installed:\n  quick/1 for kernel"),
+            "{}",
+            said.text
+        );
+        root.sh("dkms status --failed | grep 'depmod failed'");
+        // By hand it is what it always was.
+        root.sh("dkms install quick/1 -k $K");
+        root.sh("rm /usr/local/sbin/depmod; /etc/kernel/postinst.d/dkms $K");
+        root.says("dkms status --failed; dkms status quick", "quick/1, $K, $A: installed\n");
+    }
+}
+
+/// Whatever ends the bash that reads its dkms.conf, before it is registered anew or after that.
+#[test]
+fn a_package_whose_conf_cannot_be_read_now_stays_registered() {
+    for when in ["!", ""] {
+        let mut root = with_quick("");
+        root.sh("dkms install quick/1 -k $OLD");
+        root.write(
+            "/srv/bin/bash",
+            &format!("#!/bin/sh\nif [ {when} -e /var/lib/dkms/quick/1 ]; then kill -9 $$; fi\nexec /bin/bash \"$@\""),
+        );
+        // What holds no program is read without one.
+        root.sh("chmod 755 /srv/bin/bash; echo 'ANOTHER=$(echo 1)' >>/usr/src/quick-1/dkms.conf");
+        root.sh("PATH=/srv/bin:$PATH /usr/lib/dkms/common.postinst quick 1 /usr/share/quick $A 1 >/srv/said 2>&1");
+        root.sh("grep 'modules that could not be installed' /srv/said && ! grep 'does not have AUTOINSTALL' /srv/said");
+        root.sh("/etc/kernel/postinst.d/dkms $K");
+        root.sh("dkms status quick/1 -k $K | grep ': installed'");
+    }
+}
+
+#[test]
+fn what_the_kernel_has_as_new_is_not_missing() {
+    let mut root = with_quick("DEST_MODULE_NAME=nlmon");
+    root.sh("dkms add quick/1; echo critical_modules=nlmon >/etc/dkms/framework.conf.d/critical.conf");
+    let said = root.sh("/etc/kernel/postinst.d/dkms $K");
+    assert!(!said.contains("could not be installed"), "{said}");
+    root.says("dkms status --failed", "");
+}
+
+#[test]
+fn a_kernel_that_is_passed_over_for_want_of_headers_is_named() {
+    let mut root = with_quick("");
+    root.sh("rm /lib/modules/$K/build");
+    let said = root.sh("/usr/lib/dkms/common.postinst quick 1 /usr/share/quick $A ''");
+    let hint = root.expand("\nTo have them: apt install linux-headers-$K\n");
+    assert!(said.contains("Building for") && said.ends_with(&hint), "{said}");
+}
+
+#[test]
+fn a_failed_build_is_tried_again_with_another_user_or_other_limits() {
+    let mut root = with_quick("");
+    root.write("/usr/src/quick-1/mk", "#!/bin/sh\n[ $(id -u) = 0 ]");
+    root.sh("sed -i 's/^MAKE=.*/MAKE=\"sh .\\/mk\"/' /usr/src/quick-1/dkms.conf; dkms add quick/1");
+    root.sh("/etc/kernel/postinst.d/dkms $K; /etc/kernel/postinst.d/dkms $K | grep 'Not built again'");
+    root.sh("echo build_time=1h >/etc/dkms/framework.conf.d/time.conf; ! /etc/kernel/postinst.d/dkms $K | grep 'Not built again'");
+    root.sh("echo BUILD_AS_ROOT=yes >/etc/dkms/quick.conf; /etc/kernel/postinst.d/dkms $K");
+    root.sh("dkms status quick/1 -k $K | grep ': installed'");
+}

@@ -248,3 +248,17 @@ fn the_program_that_signs_may_come_with_the_headers() {
     build(&mut root, "", "", &format!("{tool}{PAIR}{MISSING}$BUILT\n{SIGNED}\n"));
     root.says(SIGNER, "DKMS module signing key\n");
 }
+
+/// A build can read what everybody can.
+#[test]
+fn a_key_that_was_opened_is_closed_before_a_build() {
+    let mut root = Root::with(Layer::Ours, &[]);
+    root.sh("dkms generate_mok; chmod 644 /var/lib/dkms/mok.key");
+    root.quick("quick", "");
+    root.sh("sed -i 's|^MAKE=.*|MAKE=\"cat /var/lib/dkms/mok.key\"|' /usr/src/quick-1/dkms.conf");
+    root.fails("dkms build quick/1 -k $K >/dev/null 2>&1", 10, "");
+    root.says(
+        "stat -c %a /var/lib/dkms/mok.key; grep -c PRIVATE /var/lib/dkms/quick/1/build/make.log; true",
+        "600\n0\n",
+    );
+}

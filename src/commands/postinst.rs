@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `/usr/lib/dkms/common.postinst`: what every `-dkms` package calls when it is configured.
 
+use std::fs;
 use std::path::PathBuf;
 
 use crate::commands::{Action, Invocation, add, ldtarball, lock, remove};
@@ -15,6 +16,7 @@ use crate::plan::{Plan, Verdict};
 use crate::request::{Announced, Goal, Modules, Request};
 use crate::system::directories::names;
 use crate::system::dpkg;
+use crate::system::files::replace_link;
 use crate::system::output::Block;
 use crate::system::version::dpkg_later;
 use crate::{policy, report, run};
@@ -60,6 +62,18 @@ pub fn run(site: &Site, arguments: &Arguments) -> Result<()> {
 fn configure(site: &Site, arguments: &Arguments, id: &Id, options: &Options) -> Result<()> {
     let _lock = lock(site)?;
     let say = site.output.block();
+    let link = site.tree.source_link(id);
+    let source = fs::read_link(&link);
+    // Who cannot be registered anew stays as it was, and is tried again when the next kernel comes.
+    let stay = |error: Error| {
+        if let Ok(source) = source.as_ref().map(|source| link.parent().unwrap_or(&link).join(source)) {
+            if options.unattended && source.is_dir() && !site.tree.version_dir(id).exists() {
+                let back = fs::create_dir_all(site.tree.build_dir(id)).and_then(|()| replace_link(&source, &link));
+                back.unwrap_or_else(|error| log::warn!("{}: {error}", link.display()));
+            }
+        }
+        error
+    };
     if site.tree.version_dir(id).is_dir() {
         say.say(format!("Removing old {id} DKMS files..."));
         say.end();
@@ -78,16 +92,16 @@ fn configure(site: &Site, arguments: &Arguments, id: &Id, options: &Options) -> 
             if !error.is_said() {
                 say.error(&error);
             }
-            return Err(Error::Said { code: 2, hint: error.hint() });
+            return Err(stay(Error::Said { code: 2, hint: error.hint() }));
         }
         say.end();
     } else if site.tree.source_dir(id).is_dir() {
         say.say(format!("Loading new {id} DKMS files..."));
         say.end();
-        register(site, id, options)?;
+        register(site, id, options).map_err(stay)?;
     }
     let say = site.output.block();
-    if !wants_autoinstall(site, id) {
+    if !wants_autoinstall(site, id)? {
         say.say(format!("Not building the {} module which does not have AUTOINSTALL enabled.", id.name));
         return Ok(());
     }
@@ -105,6 +119,7 @@ fn configure(site: &Site, arguments: &Arguments, id: &Id, options: &Options) -> 
         say.say(format!("Building for architecture {arch}"));
     }
     drop(say);
+    let passed_over = passed_over(site, &releases);
     let request = Request {
         goal: Goal::Installed,
         modules: Modules::Named(vec![id.clone()]),
@@ -112,7 +127,23 @@ fn configure(site: &Site, arguments: &Arguments, id: &Id, options: &Options) -> 
         announced: Announced::Initial,
         options: Options { action: "build".into(), ..options.clone() },
     };
-    install(site, request)
+    let ended = install(site, request);
+    if options.unattended {
+        passed_over.iter().for_each(|release| name_package(site, release, &site.output.block()));
+    }
+    ended
+}
+
+/// The kernels that a person would miss among those that are built for: the running one and the newest in /boot, where
+/// they have modules and no headers.
+fn passed_over(site: &Site, releases: &[String]) -> Vec<String> {
+    let mut wanted: Vec<String> = newest(bootable(site)).into_iter().chain([Target::running().release]).collect();
+    wanted.dedup();
+    let lacks = |release: &String| {
+        let modules = site.modules(release);
+        modules.join("kernel").is_dir() && !modules.join("build").exists() && !releases.contains(release)
+    };
+    wanted.into_iter().filter(|_| !site.fetches()).filter(lacks).collect()
 }
 
 /// All kernels at once, or one after the other until one fails, as framework.conf's `continue_on_error` says.
@@ -144,13 +175,18 @@ fn name_headers(site: &Site, plan: &Plan) {
     // What was built elsewhere needs none.
     let lacking = plan.steps.iter().filter(|step| !matches!(step.verdict, Verdict::Install));
     for kernel in lacking.map(|step| &step.kernel).filter(|kernel| !kernel.has_headers()) {
-        let package = dpkg::headers_package(&kernel.target.release);
-        say.say(if dpkg::is_coming(&site.paths, &package) {
-            format!("They come with {package}, which is about to be installed.")
-        } else {
-            format!("To have them: apt install {package}")
-        });
+        name_package(site, &kernel.target.release, &say);
     }
+}
+
+/// Names the package that has the headers of a kernel.
+fn name_package(site: &Site, release: &str, say: &Block) {
+    let package = dpkg::headers_package(release);
+    say.say(if dpkg::is_coming(&site.paths, &package) {
+        format!("They come with {package}, which is about to be installed.")
+    } else {
+        format!("To have them: apt install {package}")
+    });
 }
 
 /// Adds without the words on standard output: the package's own stand for them.
@@ -167,7 +203,7 @@ fn register(site: &Site, id: &Id, options: &Options) -> Result<()> {
 
 /// Whether the package's dkms.conf says anything of AUTOINSTALL; that it says `no` was never looked at, nor what an
 /// administrator's override says.
-fn wants_autoinstall(site: &Site, id: &Id) -> bool {
+fn wants_autoinstall(site: &Site, id: &Id) -> Result<bool> {
     let question = Question {
         site,
         kernel: &Kernel::new(site, &Target::running(), None, None),
@@ -178,7 +214,12 @@ fn wants_autoinstall(site: &Site, id: &Id) -> bool {
         action: "add",
         force: false,
     };
-    question.answer().is_ok_and(|conf| !conf.get("AUTOINSTALL").is_empty())
+    match question.answer() {
+        Ok(conf) => Ok(!conf.get("AUTOINSTALL").is_empty()),
+        // What there is none of wants nothing; of one that cannot be read nobody knows.
+        Err(Error::Io { what, source }) => Err(Error::Io { what, source }),
+        Err(_) => Ok(false),
+    }
 }
 
 /// The kernels to build for: all that have a build directory, or the running one and the newest. What is built elsewhere,
@@ -195,21 +236,23 @@ fn releases(site: &Site, id: &Id, arch: &str, upgrade: bool, say: &Block) -> Vec
         return all();
     }
     let running = Target::running().release;
-    let newest = |mut among: Vec<String>| {
-        among.sort_by(|a, b| if dpkg_later(a, b) { std::cmp::Ordering::Greater } else { std::cmp::Ordering::Less });
-        among.pop()
-    };
     if tree.join(&running).is_dir() {
-        let bootable = names(&site.paths.boot())
-            .iter()
-            .filter_map(|name| name.strip_prefix("config-"))
-            .map(str::to_owned)
-            .collect();
-        let newest = newest(bootable).filter(|release| *release != running && tree.join(release).is_dir());
+        let newest = newest(bootable(site)).filter(|release| *release != running && tree.join(release).is_dir());
         return std::iter::once(running).chain(newest).collect();
     }
     say.say(format!("It is likely that {running} belongs to a chroot's host"));
     if upgrade { newest(all()).into_iter().collect() } else { all() }
+}
+
+/// The kernels in /boot.
+fn bootable(site: &Site) -> Vec<String> {
+    let files = names(&site.paths.boot());
+    files.iter().filter_map(|name| name.strip_prefix("config-")).map(str::to_owned).collect()
+}
+
+fn newest(mut among: Vec<String>) -> Option<String> {
+    among.sort_by(|a, b| if dpkg_later(a, b) { std::cmp::Ordering::Greater } else { std::cmp::Ordering::Less });
+    among.pop()
 }
 
 fn tell_no_headers(say: &Block) {

@@ -25,8 +25,7 @@ impl Commit<'_> {
         let run = || depmod::run(self.site, release, preference, here);
         let failed = if self.options.no_depmod { None } else { run().err() };
         if let Some(why) = &failed {
-            say.warn(format!("depmod failed for kernel {release}: {why}"));
-            self.put_off(release, marks);
+            self.put_off(release, format!("depmod failed for kernel {release}: {why}"), marks, say);
         }
         failed.is_none()
     }
@@ -43,16 +42,21 @@ impl Commit<'_> {
         let preference = Preference::new(self.site, release, preferred);
         let failed = |error: &Error| {
             // Deleting first would be to delete what depmod may not find a successor of.
-            say.warn(format!("depmod was not run for kernel {release}: {error}"));
-            self.put_off(release, marks);
+            self.put_off(release, format!("depmod was not run for kernel {release}: {error}"), marks, say);
         };
         preference.inspect_err(failed).ok()
     }
 
-    /// Leaves the changes made to one kernel to the next command. On a full disk there was no room for all of the marks;
+    /// Why depmod has not taken in what was done to a kernel, if it has not.
+    pub fn why_stuck(&self, release: &str) -> Option<&str> {
+        self.stuck.get(release).map(String::as_str)
+    }
+
+    /// Says why, and leaves the changes made to one kernel to the next command. On a full disk there was no room for all of the marks;
     /// what went made some.
-    fn put_off(&mut self, release: &str, marks: &[(PathBuf, Id)]) {
-        self.stuck = Some(release.to_owned());
+    fn put_off(&mut self, release: &str, why: String, marks: &[(PathBuf, Id)], say: &Block) {
+        say.warn(&why);
+        self.stuck.insert(release.to_owned(), why);
         for (mark, id) in marks.iter().filter(|(mark, _)| !mark.exists()) {
             let noted = self.site.tree.note(mark, &format!("{id}\n"));
             noted.unwrap_or_else(|error| log::warn!("{}: {error}", mark.display()));
@@ -114,8 +118,8 @@ impl Commit<'_> {
                     _ => return done.get(),
                 };
                 if let Some(file) = named().first() {
-                    say.warn(format!("depmod failed for kernel {release}: it still names {}", file.display()));
-                    self.put_off(release, &touched.marks);
+                    let why = format!("depmod failed for kernel {release}: it still names {}", file.display());
+                    self.put_off(release, why, &touched.marks, say);
                     return done.get();
                 }
             }

@@ -97,6 +97,14 @@ impl Shared<'_> {
             }
             outcomes.push(Outcome { id: step.id.clone(), target: step.kernel.target.clone(), result, failure });
         }
+        // That was told, and has never been an error; but who comes back to it must know.
+        for outcome in outcomes.iter_mut().filter(|outcome| self.request.options.unattended && outcome.result.is_ok()) {
+            let (id, target) = (&outcome.id, &outcome.target);
+            if let Some(why) = commit.why_stuck(&target.release).filter(|_| self.site.tree.is_unfinished(id, target)) {
+                let error = Error::NotFound(why.to_owned());
+                outcome.failure = Some(Failure::new(self.site, id, target, &error, None));
+            }
+        }
         let of_these = |outcome: &&mut Outcome| outcome.result.is_ok() && unfinished.contains(&&outcome.target.release);
         outcomes.iter_mut().filter(of_these).for_each(|outcome| outcome.result = Err(Error::silent(1)));
         let gone = self.request.goal == Goal::Absent && outcomes.iter().all(|outcome| outcome.result.is_ok());

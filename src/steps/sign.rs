@@ -2,7 +2,8 @@
 //! Signing: whether, with what, and with which key.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -153,6 +154,16 @@ fn sign_tool(site: &Site, framework: &Framework, kernel: &Kernel) -> PathBuf {
     if tool.is_file() { tool } else { site.modules(release).join("build/scripts/sign-file") }
 }
 
+/// Takes from others what somebody has let them do with a private key of ours.
+fn keep_private(key: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(key) {
+        Ok(meta) if meta.is_file() && meta.mode() & 0o077 != 0 && trust::check(key).is_ok() => {
+            fs::set_permissions(key, fs::Permissions::from_mode(0o600))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The key and the certificate, told of in `said`; made if there are none. The error is why there are none still, if more
 /// is to be told of it than is in `said`.
 pub fn keys(
@@ -169,6 +180,10 @@ pub fn keys(
     } else {
         site.paths.default_key()
     };
+    if key.is_empty() {
+        // It was made so, and a build can read what everybody can.
+        keep_private(&default_key).unwrap_or_else(|error| log::warn!("{}: {error}", default_key.display()));
+    }
     for (value, default) in [(&mut key, default_key), (&mut certificate, default_certificate)] {
         if value.is_empty() {
             *value = default.to_string_lossy().into_owned();
