@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::commands::{Action, Invocation, add, ldtarball, lock, remove};
-use crate::error::{Error, Result};
+use crate::error::{Doing, Error, Result, cannot};
 use crate::model::conf::Question;
 use crate::model::framework::OnFailure;
 use crate::model::kernel::Kernel;
@@ -14,7 +14,7 @@ use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::plan::{Plan, Verdict};
 use crate::request::{Announced, Goal, Modules, Request};
-use crate::system::directories::names;
+use crate::system::directories::{list, names};
 use crate::system::dpkg;
 use crate::system::files::replace_link;
 use crate::system::output::Block;
@@ -109,7 +109,7 @@ fn configure(site: &Site, arguments: &Arguments, id: &Id, options: &Options) -> 
         "" => Target::running().arch,
         arch => arch.to_owned(),
     };
-    let releases = releases(site, id, &arch, !arguments.upgrade_from.is_empty(), &say);
+    let releases = releases(site, id, &arch, !arguments.upgrade_from.is_empty(), &say)?;
     if releases.is_empty() {
         tell_no_headers(&say);
         return Ok(());
@@ -224,24 +224,26 @@ fn wants_autoinstall(site: &Site, id: &Id) -> Result<bool> {
 
 /// The kernels to build for: all that have a build directory, or the running one and the newest. What is built elsewhere,
 /// and came with the package or can be had, needs no such directory.
-fn releases(site: &Site, id: &Id, arch: &str, upgrade: bool, say: &Block) -> Vec<String> {
+fn releases(site: &Site, id: &Id, arch: &str, upgrade: bool, say: &Block) -> Result<Vec<String>> {
     let tree = &site.framework.install_tree;
     let can_be_had = |name: &String| {
         tree.join(name).join("build").exists()
             || site.tree.module_dir(id, &Target::new(name, arch)).is_dir()
             || (site.fetches() && tree.join(name).join("kernel").is_dir())
     };
-    let all = || names(tree).into_iter().filter(can_be_had).collect::<Vec<_>>();
+    let all = || -> Result<Vec<String>> {
+        Ok(list(tree).doing(cannot("read", tree))?.into_iter().filter(can_be_had).collect())
+    };
     if site.framework.autoinstall_all_kernels {
         return all();
     }
     let running = Target::running().release;
     if tree.join(&running).is_dir() {
         let newest = newest(bootable(site)).filter(|release| *release != running && tree.join(release).is_dir());
-        return std::iter::once(running).chain(newest).collect();
+        return Ok(std::iter::once(running).chain(newest).collect());
     }
     say.say(format!("It is likely that {running} belongs to a chroot's host"));
-    if upgrade { newest(all()).into_iter().collect() } else { all() }
+    Ok(if upgrade { newest(all()?).into_iter().collect() } else { all()? })
 }
 
 /// The kernels in /boot.
