@@ -112,16 +112,14 @@ impl<'a> Commit<'a> {
         let unfinished = mark.exists();
         let chosen = install::choose(work, ready, unfinished)?;
         site.tree.note(&mark, &format!("{id}\n")).doing(cannot("write", &mark))?;
-        let placed = match install::place(work, &chosen) {
-            Ok(placed) => placed,
-            Err(error) => {
-                // Nothing was changed: every check comes before the first file.
-                if !unfinished {
-                    site.tree.forget(&mark).doing(cannot("remove", &mark))?;
-                }
-                return Err(error);
+        let mut placed = Placed::default();
+        if let Err(error) = install::place(work, &chosen, &mut placed) {
+            // Unless something is in place nothing was changed.
+            if !unfinished && placed.files.is_empty() {
+                site.tree.forget(&mark).unwrap_or_else(|error| log::warn!("{}: {error}", mark.display()));
             }
-        };
+            return Err(error);
+        }
         install::flip_link(work)?;
         // What the module brings no more gives its place back to what was there before.
         let mut restored = Vec::new();

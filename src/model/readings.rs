@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::model::headers::Headers;
-use crate::system::directories::find;
+use crate::system::directories::find_all;
 use crate::system::files::At;
 
 /// Where compilers have headers of their own; which compilers there are counts elsewhere.
@@ -45,7 +45,7 @@ impl Places<'_> {
     pub fn doubt(&self, since: SystemTime) -> io::Result<Option<Doubt>> {
         let mut seen = HashSet::new();
         let names = self.headers.names();
-        for note in find(self.build[0], &mut |name| name.starts_with('.') && name.ends_with(".cmd")) {
+        for note in find_all(self.build[0], &mut |name| name.starts_with('.') && name.ends_with(".cmd"))? {
             for file in files_in(&String::from_utf8_lossy(&fs::read(&note).at(&note)?)) {
                 if !seen.insert(file.to_owned()) {
                     continue;

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use crate::error::{Doing, Error, Result, cannot};
 use crate::model::framework::Framework;
 use crate::model::memory::Memory;
 use crate::model::module::Id;
@@ -104,7 +104,9 @@ impl Site {
     /// Looks at the machine below `paths`.
     pub fn look(paths: Paths, trees: Trees, output: Output) -> Result<Self> {
         let os_release = paths.os_release().ok_or(Error::NoOsRelease)?;
-        let distribution = Distribution::parse(&std::fs::read_to_string(os_release).unwrap_or_default());
+        // Where modules go depends on it.
+        let text = std::fs::read(&os_release).doing(cannot("read", &os_release))?;
+        let distribution = Distribution::parse(&String::from_utf8_lossy(&text));
         let (mut framework, errors) = Framework::read(&paths, "")?;
         if !errors.is_empty() {
             output.block().complain(errors);

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::io::{self, BufRead, BufReader, ErrorKind};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,7 +13,7 @@ use crate::error::{Doing, Result, cannot};
 use crate::model::kernel::is_module_file;
 use crate::model::site::Site;
 use crate::steps::install::stem;
-use crate::system::directories::{find, names};
+use crate::system::directories::{find_all, names};
 use crate::system::output::Block;
 use crate::system::process;
 use crate::system::scratch::{self, Scratch};
@@ -31,27 +32,31 @@ pub fn run(site: &Site, release: &str, preference: &Preference, here: &[PathBuf]
         before.restore(&modules);
         Err(why)
     };
-    if let Err(why) = call(site, release, &modules, preference) {
-        return failed(why);
-    }
+    let said = match call(site, release, &modules, preference) {
+        Ok(said) => said,
+        Err(why) => return failed(why),
+    };
     // What it does not find the second time either is no module to it.
-    if let Some(file) = before.overlooked(&modules, here) {
-        log::info!("depmod overlooked {}", file.display());
+    let overlooked = before.overlooked(&modules, here);
+    if overlooked.is_some() || said.contains("could not open") {
+        log::info!("depmod overlooked {overlooked:?} {said}");
         if let Err(why) = call(site, release, &modules, preference) {
             return failed(why);
         }
     }
     if fs::metadata(modules.join("modules.dep")).is_ok_and(|meta| meta.len() == 0) {
-        if find(&modules, &mut is_module_file).is_empty() {
-            forget(&modules);
-        } else if before.had_modules() {
-            return failed(format!("it found no module in {}", modules.display()));
+        match find_all(&modules, &mut is_module_file) {
+            Err(error) => return failed(error.to_string()),
+            Ok(files) if files.is_empty() => forget(&modules),
+            Ok(_) if before.had_modules() => return failed(format!("it found no module in {}", modules.display())),
+            Ok(_) => {}
         }
     }
     Ok(())
 }
 
-fn call(site: &Site, release: &str, modules: &Path, preference: &Preference) -> std::result::Result<(), String> {
+/// Runs it; gives its words, or why it failed.
+fn call(site: &Site, release: &str, modules: &Path, preference: &Preference) -> std::result::Result<String, String> {
     let mut command = process::program("depmod");
     preference.tell(site, &mut command);
     if let Some(base) = base_of(modules) {
@@ -63,7 +68,7 @@ fn call(site: &Site, release: &str, modules: &Path, preference: &Preference) -> 
         command.arg("-F").arg(map);
     }
     match process::merged_output(&mut command) {
-        Ok((0, _)) => Ok(()),
+        Ok((0, said)) => Ok(String::from_utf8_lossy(&said).into_owned()),
         Ok((code, said)) => Err(format!("exit status {code}: {}", String::from_utf8_lossy(&said).trim())),
         Err(error) => Err(error.to_string()),
     }
@@ -106,7 +111,7 @@ impl Before {
 
     /// What depmod passed over: a module `here`, or one that it named before and that is there still, while it names none of
     /// that name; or all that one of its indices had. To depmod a directory that it cannot open is an empty one, and it says
-    /// nothing.
+    /// nothing; nor of an index that it could not write.
     fn overlooked(&self, modules: &Path, here: &[PathBuf]) -> Option<PathBuf> {
         let before = self.0.as_ref()?.path();
         let mut names = HashSet::new();
@@ -121,9 +126,12 @@ impl Before {
                 overlooked = Some(file);
             }
         });
-        let size = |dir: &Path, name: &str| fs::metadata(dir.join(name)).map_or(0, |meta| meta.len());
-        let emptied = |name: &String| size(before, name) > 0 && size(modules, name) == 0;
-        overlooked.or_else(|| Some(modules.join(depmods(before).find(emptied)?)))
+        let meta = |dir: &Path, name: &str| fs::metadata(dir.join(name)).ok();
+        let is_lost = |name: &String| match (meta(before, name), meta(modules, name)) {
+            (Some(before), Some(now)) => before.ino() == now.ino() || before.len() > 0 && now.len() == 0,
+            _ => false,
+        };
+        overlooked.or_else(|| Some(modules.join(depmods(before).find(is_lost)?)))
     }
 
     /// Whether depmod had found modules.

@@ -13,7 +13,7 @@ use crate::model::module::Id;
 use crate::model::site::Site;
 use crate::steps::archive::{self, Original};
 use crate::steps::{Work, superseded};
-use crate::system::directories::{find, list, names, remove_any, remove_empty_up_to};
+use crate::system::directories::{find, find_all, list, names, remove_any, remove_empty_up_to};
 use crate::system::files::{is_staged, rename, replace_link, same_content, stage_copy, stage_link};
 use crate::system::modinfo::ModInfo;
 use crate::system::paths::below;
@@ -69,8 +69,9 @@ impl Placed {
             return Err(error);
         }
         for (new, file) in staged {
+            // First, for it may be there although that failed.
+            self.files.push(file.clone());
             rename(&new, &file).doing(cannot("install", &file))?;
-            self.files.push(file);
         }
         Ok(())
     }
@@ -118,7 +119,8 @@ impl Standing {
     fn look(work: &Work, candidates: &[Candidate]) -> Result<Self> {
         let names: HashSet<&str> = candidates.iter().map(|candidate| candidate.usual_name.as_str()).collect();
         let mut files: HashMap<_, Vec<_>> = HashMap::new();
-        for file in find(&work.kernel.modules, &mut |name| names.contains(name)) {
+        let modules = &work.kernel.modules;
+        for file in find_all(modules, &mut |name| names.contains(name)).doing(cannot("read", modules))? {
             let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
             files.entry(name).or_default().push(file);
         }
@@ -210,11 +212,9 @@ pub fn choose<'a>(work: &Work, ready: Ready<'a>, unfinished: bool) -> Result<Cho
     Ok(Chosen { candidates, standing, unfinished })
 }
 
-/// Puts the modules in place.
-pub fn place(work: &Work, chosen: &Chosen) -> Result<Placed> {
-    let mut placed = Placed::default();
-    placed.put(&chosen.candidates, work, &chosen.standing, chosen.unfinished)?;
-    Ok(placed)
+/// Puts the modules in place; where that fails `placed` has those that may be there.
+pub fn place(work: &Work, chosen: &Chosen, placed: &mut Placed) -> Result<()> {
+    placed.put(&chosen.candidates, work, &chosen.standing, chosen.unfinished)
 }
 
 /// Says what is about to be done, and archives a module that stands in the way; gives the place of ours.

@@ -253,22 +253,47 @@ pub fn by_age(dir: &Path) -> Vec<PathBuf> {
     entries.into_iter().map(|(_, path)| path).collect()
 }
 
-/// Every file and link below `dir`, in name order, whose name `wanted` accepts; links to directories are not entered.
+/// Every file and link below `dir`, in name order, whose name `wanted` accepts; links to directories are not entered, nor is
+/// what cannot be read.
 pub fn find(dir: &Path, wanted: &mut dyn FnMut(&str) -> bool) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut entries: Vec<_> = fs::read_dir(dir).into_iter().flatten().flatten().collect();
+    let passed_over = &mut |error| {
+        log::info!("{error}");
+        Ok(())
+    };
+    let _ = find_into(&mut found, dir, wanted, passed_over);
+    found
+}
+
+/// As [`find`], for who would take what cannot be read for a reason to do something.
+pub fn find_all(dir: &Path, wanted: &mut dyn FnMut(&str) -> bool) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    find_into(&mut found, dir, wanted, &mut Err)?;
+    Ok(found)
+}
+
+fn find_into(
+    found: &mut Vec<PathBuf>,
+    dir: &Path,
+    wanted: &mut dyn FnMut(&str) -> bool,
+    failed: &mut dyn FnMut(io::Error) -> io::Result<()>,
+) -> io::Result<()> {
+    let read = fs::read_dir(dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let mut entries = match read.at(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return failed(error),
+    };
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
-        let Ok(kind) = entry.file_type() else {
-            continue;
-        };
-        if kind.is_dir() {
-            found.append(&mut find(&entry.path(), wanted));
-        } else if entry.file_name().to_str().is_some_and(&mut *wanted) {
-            found.push(entry.path());
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => find_into(found, &entry.path(), wanted, failed)?,
+            Ok(_) if entry.file_name().to_str().is_some_and(&mut *wanted) => found.push(entry.path()),
+            Ok(_) => {}
+            Err(error) => failed(error)?,
         }
     }
-    found
+    Ok(())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use super::directories::{find, remove_any};
+use super::directories::{find_all, remove_any};
 
 /// Adds the path to what the system said: "No space left on device" alone helps nobody.
 pub trait At<T> {
@@ -51,7 +51,7 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
 /// What is in `new` is on disk before its name is.
 pub fn publish(new: &Path, place: &Path) -> io::Result<()> {
     use rustix::fs::{RenameFlags, renameat_with};
-    for file in find(new, &mut |_| true) {
+    for file in find_all(new, &mut |_| true)? {
         if !file.is_symlink() {
             sync(&file)?;
         }
