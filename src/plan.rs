@@ -6,7 +6,7 @@ mod reading;
 
 use std::collections::BTreeSet;
 
-use crate::error::{Error, Result};
+use crate::error::{Doing, Error, Result, cannot};
 use crate::model::conf::Conf;
 use crate::model::kernel::Kernel;
 use crate::model::module::{Id, Target};
@@ -93,8 +93,15 @@ pub struct Waiting {
 }
 
 impl Plan {
-    /// Makes the plan for a request. What is wrong with single modules is in their steps.
+    /// Makes the plan for a request. What is wrong with single modules is in their steps; an error where there may be more
+    /// than could be seen.
     pub fn make(site: &Site, request: &Request, say: &Block) -> Result<Self> {
+        let plan = Self::work_out(site, request, say)?;
+        site.tree.check_listed().doing(cannot("list", site.tree.root()))?;
+        Ok(plan)
+    }
+
+    fn work_out(site: &Site, request: &Request, say: &Block) -> Result<Self> {
         let mut plan = Self::default();
         if request.goal.undoes() {
             plan.removal(site, request);

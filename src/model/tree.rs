@@ -16,10 +16,11 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use crate::model::module::{Id, Target};
 use crate::system::directories::{names, remove_any, remove_empty_up_to};
-use crate::system::files::{is_staged, read_if_there, replace_with_text};
+use crate::system::files::{At, is_staged, read_if_there, replace_with_text};
 use crate::system::scratch;
 
 /// Where things are, and what state they say a module is in.
@@ -27,6 +28,8 @@ use crate::system::scratch;
 pub struct Tree {
     root: PathBuf,
     sources: PathBuf,
+    /// What could not be listed, of all clones.
+    unreadable: Arc<OnceLock<io::Error>>,
 }
 
 /// The state of a registered module for one kernel.
@@ -43,7 +46,7 @@ pub enum State {
 impl Tree {
     /// The tree at `root`, with sources below `sources`.
     pub fn new(root: &Path, sources: &Path) -> Self {
-        Self { root: root.to_owned(), sources: sources.to_owned() }
+        Self { root: root.to_owned(), sources: sources.to_owned(), unreadable: Arc::default() }
     }
 
     /// The tree itself.
@@ -173,13 +176,19 @@ impl Tree {
     pub fn discard(&self, path: &Path, stop: &Path) -> io::Result<()> {
         let only = |dir: &&Path| *dir != stop && fs::read_dir(dir).is_ok_and(|entries| entries.count() == 1);
         let above = path.ancestors().skip(1).take_while(only).last();
-        scratch::discard(&self.root, above.unwrap_or(path))
+        scratch::discard(&self.root, above.unwrap_or(path))?;
+        // Of what could not be looked into.
+        remove_empty_up_to(path.parent().unwrap_or(path), stop);
+        Ok(())
     }
 
     /// Removes what builds, and the writing of a mark or a record, left behind when they were cut off. To be called with
     /// the tree locked.
     pub fn sweep(&self) {
-        let below = |dir: PathBuf| directories_but_links(&dir).into_iter().map(move |name| dir.join(name));
+        let below = |dir: PathBuf| {
+            let names = listed(&dir, |kind, _| kind.is_dir()).unwrap_or_default();
+            names.into_iter().map(move |name| dir.join(name))
+        };
         for kernel in below(self.root.clone()).flat_map(below).flat_map(below) {
             if scratch::sweep(&kernel, scratch::PREFIX) {
                 // Fails where something is built.
@@ -240,14 +249,20 @@ impl Tree {
         self.pending_mark(name, target).exists()
     }
 
+    /// An error where a directory of it could not be listed, so that modules or kernels may have been passed over: nothing
+    /// is to be changed by what is known then.
+    pub fn check_listed(&self) -> io::Result<()> {
+        self.unreadable.get().map_or(Ok(()), |error| Err(io::Error::new(error.kind(), error.to_string())))
+    }
+
     /// Names of all modules that have a directory, sorted.
     pub fn modules(&self) -> Vec<String> {
-        directories(&self.root)
+        self.directories(&self.root)
     }
 
     /// Versions of a module that are registered or broken, sorted as names are.
     pub fn versions(&self, name: &str) -> Vec<Id> {
-        directories_but_links(&self.module_root(name))
+        self.listed(&self.module_root(name), |kind, _| kind.is_dir())
             .into_iter()
             .filter(|version| version != "original_module")
             .map(|version| Id::new(name, version))
@@ -270,7 +285,11 @@ impl Tree {
     /// Everything that is built for a kernel, or is half way from or to that, sorted by name and version; registered
     /// or not.
     pub fn present(&self, target: &Target) -> Vec<Id> {
-        let versions = |name: String| names(&self.module_root(&name)).into_iter().map(move |it| Id::new(&name, it));
+        let versions = |name: String| {
+            let mut versions = self.listed(&self.module_root(&name), |_, _| true);
+            versions.sort();
+            versions.into_iter().map(move |it| Id::new(&name, it))
+        };
         let mut present: Vec<Id> = self.modules().into_iter().flat_map(versions).collect();
         present.retain(|id| self.state(id, target) != State::Added || self.is_unfinished(id, target));
         present
@@ -280,8 +299,8 @@ impl Tree {
     pub fn all_targets(&self, id: &Id) -> Vec<Target> {
         let dir = self.version_dir(id);
         let mut targets = Vec::new();
-        for release in directories(&dir) {
-            for arch in directories(&dir.join(&release)) {
+        for release in self.directories(&dir) {
+            for arch in self.directories(&dir.join(&release)) {
                 let target = Target::new(&release, arch);
                 if self.module_dir(id, &target).is_dir() {
                     targets.push(target);
@@ -294,6 +313,20 @@ impl Tree {
     /// [`Tree::all_targets`] whose directories look like a kernel's: with digits and a dot in front.
     pub fn targets(&self, id: &Id) -> Vec<Target> {
         self.all_targets(id).into_iter().filter(|target| looks_like_release(&target.release)).collect()
+    }
+
+    /// The directories in `dir`, and links to such.
+    fn directories(&self, dir: &Path) -> Vec<String> {
+        self.listed(dir, |kind, name| kind.is_dir() || (kind.is_symlink() && dir.join(name).is_dir()))
+    }
+
+    /// [`listed`]; what cannot be is remembered.
+    fn listed(&self, dir: &Path, wanted: impl Fn(fs::FileType, &str) -> bool) -> Vec<String> {
+        listed(dir, wanted).unwrap_or_else(|error| {
+            log::warn!("{error}");
+            let _ = self.unreadable.set(error);
+            Vec::new()
+        })
     }
 }
 
@@ -310,30 +343,24 @@ fn sweep_notes(dir: &Path) {
     let _ = fs::remove_dir(dir);
 }
 
-/// The directories in `dir`, in the order in which a shell lists the paths below them: `zed.b/` before `zed/`.
-fn directories(dir: &Path) -> Vec<String> {
-    listed(dir, |kind, name| kind.is_dir() || (kind.is_symlink() && dir.join(name).is_dir()))
-}
-
-/// The same without links to directories.
-fn directories_but_links(dir: &Path) -> Vec<String> {
-    listed(dir, |kind, _| kind.is_dir())
-}
-
-fn listed(dir: &Path, wanted: impl Fn(fs::FileType, &str) -> bool) -> Vec<String> {
-    let named = |entry: io::Result<fs::DirEntry>| {
-        let entry = entry.ok()?;
-        Some((entry.file_type().ok()?, entry.file_name().into_string().ok()?))
+/// What there is in `dir`, in the order in which a shell lists the paths below them: `zed.b/` before `zed/`. Nothing where
+/// there is no such directory.
+fn listed(dir: &Path, wanted: impl Fn(fs::FileType, &str) -> bool) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
+        entries => entries.at(dir)?,
     };
-    let mut found: Vec<String> = fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .filter_map(named)
-        .filter(|(kind, name)| !name.starts_with('.') && wanted(*kind, name))
-        .map(|(_, name)| name)
-        .collect();
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.at(dir)?;
+        // It may just have gone.
+        let Ok(kind) = entry.file_type() else { continue };
+        found.extend(entry.file_name().into_string().ok().filter(|name| !name.starts_with('.') && wanted(kind, name)));
+    }
     found.sort_by_cached_key(|name| format!("{name}/"));
-    found
+    Ok(found)
 }
 
 /// Directories below `TREE/M/V` that are no kernel's.
@@ -382,7 +409,7 @@ mod tests {
         for name in ["zed", "zed-a", "zed.b", "zed_c"] {
             fs::create_dir(dir.path().join(name))?;
         }
-        assert_eq!(directories(dir.path()), ["zed-a", "zed.b", "zed", "zed_c"]);
+        assert_eq!(Tree::new(dir.path(), dir.path()).directories(dir.path()), ["zed-a", "zed.b", "zed", "zed_c"]);
         Ok(())
     }
 
@@ -393,5 +420,20 @@ mod tests {
         {
             assert_eq!(looks_like_release(name), expected, "{name}");
         }
+    }
+
+    /// As where a file system has an error there.
+    #[test]
+    fn who_could_not_list_all_of_it_changes_nothing() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir_all(at("src/hello-1.0"))?;
+        fs::create_dir_all(at("tree/hello/1.0"))?;
+        let tree = Tree::new(&at("tree"), &at("src"));
+        assert_eq!((tree.modules(), tree.check_listed().is_ok()), (vec!["hello".to_owned()], true));
+        // A name that is too long is no name that is not there.
+        tree.versions(&"x".repeat(300));
+        assert!(tree.clone().check_listed().is_err());
+        Ok(())
     }
 }

@@ -29,7 +29,7 @@ impl Notes {
     }
 
     /// What a tree holds, read only if it is not known. `part` says of each name whether it belongs to
-    /// [`Summary::part`], and whether what is in the file does; of one tree always the same.
+    /// its part, and whether what is in the file does; of one tree always the same.
     pub fn summary(&self, tree: &Tree, part: impl Fn(&Path) -> Option<bool>) -> io::Result<Summary> {
         let Some(dir) = &self.dir else {
             return Ok(tree.summary(part)?.0);
