@@ -38,19 +38,20 @@ pub fn run(site: &Site, release: &str, preference: &Preference, here: &[PathBuf]
     };
     // What it does not find the second time either is no module to it.
     let overlooked = before.overlooked(&modules, here);
-    if overlooked.is_some() || said.contains("could not open") {
+    let unread =
+        said.lines().any(|line| line.contains("could not open") && !line.ends_with("No such file or directory"));
+    if overlooked.is_some() || unread {
         log::info!("depmod overlooked {overlooked:?} {said}");
         if let Err(why) = call(site, release, &modules, preference) {
             return failed(why);
         }
     }
     if fs::metadata(modules.join("modules.dep")).is_ok_and(|meta| meta.len() == 0) {
-        match find_all(&modules, &mut is_module_file) {
-            Err(error) => return failed(error.to_string()),
-            Ok(files) if files.is_empty() => forget(&modules),
-            Ok(_) if before.had_modules() => return failed(format!("it found no module in {}", modules.display())),
-            Ok(_) => {}
+        // There may be some that it cannot decompress, which are none to it; but it has to have looked.
+        if let Err(error) = find_all(&modules, &mut is_module_file) {
+            return failed(error.to_string());
         }
+        forget(&modules);
     }
     Ok(())
 }
@@ -58,6 +59,7 @@ pub fn run(site: &Site, release: &str, preference: &Preference, here: &[PathBuf]
 /// Runs it; gives its words, or why it failed.
 fn call(site: &Site, release: &str, modules: &Path, preference: &Preference) -> std::result::Result<String, String> {
     let mut command = process::program("depmod");
+    command.env("LC_ALL", "C");
     preference.tell(site, &mut command);
     if let Some(base) = base_of(modules) {
         command.arg("-b").arg(base);
@@ -132,12 +134,6 @@ impl Before {
             _ => false,
         };
         overlooked.or_else(|| Some(modules.join(depmods(before).find(is_lost)?)))
-    }
-
-    /// Whether depmod had found modules.
-    fn had_modules(&self) -> bool {
-        let dep = self.0.as_ref().map(|scratch| scratch.path().join("modules.dep"));
-        dep.is_some_and(|dep| fs::metadata(dep).is_ok_and(|meta| meta.len() > 0))
     }
 
     fn restore(&self, modules: &Path) {
