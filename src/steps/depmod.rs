@@ -51,6 +51,8 @@ pub fn run(site: &Site, release: &str, preference: &Preference, here: &[PathBuf]
         if let Err(error) = find_all(&modules, &mut is_module_file) {
             return failed(error.to_string());
         }
+        // What was kept lies there, too.
+        drop(before);
         forget(&modules);
     }
     Ok(())
