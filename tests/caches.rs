@@ -217,6 +217,57 @@ fn what_no_compiler_tells_of_is_seen_all_the_same() {
     }
 }
 
+/// A header that changes while a build runs, and back: nothing of that build is kept.
+#[test]
+fn what_was_made_while_a_header_changed_is_not_kept() {
+    for settings in ["", "result_store=no"] {
+        let mut root = marked();
+        root.sh(&format!("echo '{settings}' >/etc/dkms/framework.conf.d/store.conf"));
+        root.sh("printf '$(obj)/marked.o: $(obj)/wait\\n$(obj)/wait:\\n\\ttouch /tmp/waits; sleep 3\\n' >>/usr/src/marked-1/Makefile");
+        let header = format!("{COMMON}/include/linux/mark.h");
+        let mark = "strings -a /var/lib/dkms/marked/1/$K/$A/module/marked.ko* | grep -o '^mark [a-z]*'";
+        root.sh(&format!("dkms build marked/1 -k $K & sleep 1.5; sed -i s/one/two/ {header}; wait $!"));
+        root.says(mark, "mark two\n");
+        root.sh(&format!("sed -i s/two/one/ {header}; dkms unbuild marked/1 -k $K && dkms build marked/1 -k $K"));
+        root.says(mark, "mark one\n");
+    }
+}
+
+/// Symbols of a module that another one names by itself, without BUILD_DEPENDS.
+#[test]
+fn symbols_of_other_modules_count_where_they_are_named() {
+    let mut root = marked();
+    for name in ["exports", "uses"] {
+        root.write(
+            &format!("/usr/src/{name}-1/dkms.conf"),
+            &format!("PACKAGE_NAME={name}\nPACKAGE_VERSION=1\nBUILT_MODULE_NAME={name}\nDEST_MODULE_LOCATION=/updates"),
+        );
+    }
+    root.write("/usr/src/exports-1/Makefile", "obj-m := exports.o");
+    root.write(
+        "/usr/src/exports-1/exports.c",
+        "#include <linux/module.h>\nint exported(int a);\nint exported(int a) { return 1; }\nEXPORT_SYMBOL(exported);\n\
+         MODULE_LICENSE(\"GPL\");",
+    );
+    root.write(
+        "/usr/src/uses-1/Makefile",
+        "obj-m := uses.o\nKBUILD_EXTRA_SYMBOLS := /var/lib/dkms/exports/1/$(KERNELRELEASE)/x86_64/module/Module.symvers",
+    );
+    root.write(
+        "/usr/src/uses-1/uses.c",
+        "#include <linux/module.h>\nint exported(int a);\nint uses(void);\nint uses(void) { return exported(1); }\n\
+         MODULE_LICENSE(\"GPL\");",
+    );
+    root.sh("dkms build exports/1 -k $K && dkms build uses/1 -k $K");
+    let crc = "modprobe --dump-modversions /var/lib/dkms/uses/1/$K/$A/module/uses.ko* | sed -n 's/\\texported$//p'";
+    let before = root.sh(crc);
+    root.sh("sed -i s/int.a/long\\ a/ /usr/src/exports-1/exports.c; dkms unbuild exports/1 -k $K; dkms build exports/1 -k $K");
+    root.sh("dkms unbuild uses/1 -k $K; dkms build uses/1 -k $K");
+    let after = root.sh(crc);
+    assert!(before != after && !after.is_empty(), "{before} and {after}");
+    root.says("cut -f1 /var/lib/dkms/exports/1/$K/$A/module/Module.symvers", &after);
+}
+
 /// One that PRE_BUILD makes for each kernel makes another set of headers for each.
 #[test]
 fn caches_that_builds_are_at_do_not_go() {
@@ -371,6 +422,10 @@ fn what_was_built_is_not_built_again_and_says_the_same() {
     root.sh("mv /usr/bin/make /usr/bin/made; printf '#!/bin/sh\\nexit 1\\n' >/usr/bin/make; chmod 755 /usr/bin/make; touch -r /usr/bin/made /usr/bin/make");
     root.fails("dkms unbuild hello/0.1 >/dev/null; dkms build hello/0.1 >/dev/null 2>&1", 10, "");
     root.sh("mv /usr/bin/made /usr/bin/make; printf 'exit 1\\n' >/usr/lib/dkms/sandbox/make");
+    root.says("dkms build hello/0.1", BUILT);
+    root.unchanged(result, &before);
+    // How much a build may take makes no other module; by default that is the memory of the machine as it is now.
+    root.sh("dkms unbuild hello/0.1; echo build_memory=7G >/etc/dkms/framework.conf.d/memory.conf");
     root.says("dkms build hello/0.1", BUILT);
     root.unchanged(result, &before);
     // Not with --force, nor for somebody who wants to see it.

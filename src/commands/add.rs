@@ -62,7 +62,8 @@ pub fn add_with(site: &Site, invocation: &Invocation, built: Option<&Path>, say:
     }
 }
 
-fn register(site: &Site, id: &Id, source: &Path, built: Option<&Path>, say: &Block) -> Result<()> {
+/// Puts a source into the tree as that of a module; with what has been built of it, if that came too.
+pub(super) fn register(site: &Site, id: &Id, source: &Path, built: Option<&Path>, say: &Block) -> Result<()> {
     let link = site.tree.source_link(id);
     say.say(format!("Creating symlink {} -> {}", link.display(), source.display()));
     let (dir, build) = (site.tree.version_dir(id), site.tree.build_dir(id));

@@ -16,7 +16,6 @@ use crate::plan::{Plan, Verdict};
 use crate::request::{Announced, Goal, Modules, Request};
 use crate::system::directories::{list, names};
 use crate::system::dpkg;
-use crate::system::files::replace_link;
 use crate::system::output::Block;
 use crate::system::version::dpkg_later;
 use crate::{policy, report, run};
@@ -62,15 +61,12 @@ pub fn run(site: &Site, arguments: &Arguments) -> Result<()> {
 fn configure(site: &Site, arguments: &Arguments, id: &Id, options: &Options) -> Result<()> {
     let _lock = lock(site)?;
     let say = site.output.block();
-    let link = site.tree.source_link(id);
-    let source = fs::read_link(&link);
-    // Who cannot be registered anew stays as it was, and is tried again when the next kernel comes.
+    let source = fs::canonicalize(site.tree.source_link(id)).ok().filter(|_| options.unattended);
+    // Who cannot be registered anew stays registered, and is tried again when the next kernel comes.
     let stay = |error: Error| {
-        if let Ok(source) = source.as_ref().map(|source| link.parent().unwrap_or(&link).join(source)) {
-            if options.unattended && source.is_dir() && !site.tree.version_dir(id).exists() {
-                let back = fs::create_dir_all(site.tree.build_dir(id)).and_then(|()| replace_link(&source, &link));
-                back.unwrap_or_else(|error| log::warn!("{}: {error}", link.display()));
-            }
+        if let Some(source) = source.as_ref().filter(|_| !site.tree.version_dir(id).exists()) {
+            let back = add::register(site, id, source, None, &site.output.errors_only_block());
+            back.unwrap_or_else(|error| log::warn!("{error}"));
         }
         error
     };
@@ -119,7 +115,6 @@ fn configure(site: &Site, arguments: &Arguments, id: &Id, options: &Options) -> 
         say.say(format!("Building for architecture {arch}"));
     }
     drop(say);
-    let passed_over = passed_over(site, &releases);
     let request = Request {
         goal: Goal::Installed,
         modules: Modules::Named(vec![id.clone()]),
@@ -129,7 +124,7 @@ fn configure(site: &Site, arguments: &Arguments, id: &Id, options: &Options) -> 
     };
     let ended = install(site, request);
     if options.unattended {
-        passed_over.iter().for_each(|release| name_package(site, release, &site.output.block()));
+        passed_over(site, &releases).iter().for_each(|release| name_package(site, release, &site.output.block()));
     }
     ended
 }
@@ -217,7 +212,7 @@ fn wants_autoinstall(site: &Site, id: &Id) -> Result<bool> {
     match question.answer() {
         Ok(conf) => Ok(!conf.get("AUTOINSTALL").is_empty()),
         // What there is none of wants nothing; of one that cannot be read nobody knows.
-        Err(Error::Io { what, source }) => Err(Error::Io { what, source }),
+        Err(error @ Error::Io { .. }) => Err(error),
         Err(_) => Ok(false),
     }
 }

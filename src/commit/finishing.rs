@@ -52,8 +52,8 @@ impl Commit<'_> {
         self.stuck.get(release).map(String::as_str)
     }
 
-    /// Says why, and leaves the changes made to one kernel to the next command. On a full disk there was no room for all of the marks;
-    /// what went made some.
+    /// Says why, and leaves the changes made to one kernel to the next command. On a full disk there was no room for all of
+    /// the marks; what went made some.
     fn put_off(&mut self, release: &str, why: String, marks: &[(PathBuf, Id)], say: &Block) {
         say.warn(&why);
         self.stuck.insert(release.to_owned(), why);

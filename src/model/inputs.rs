@@ -71,8 +71,6 @@ impl Inputs {
             key.add(name).add(value);
         }
         key.add(&source.content);
-        // By whom it is built, and how much it may take, make no other module, but may let one fail that did not.
-        key.add(site.builds_as_root(id).to_string()).add(format!("{:?}", site.framework.build_limits));
         if source.takes_symbols || conf.make(release).is_some_and(|command| takes_symbols_by(command.as_bytes())) {
             add_symbols(&mut key, site, &kernel.target)?;
         }
@@ -106,10 +104,11 @@ impl Recipe<'_> {
     }
 }
 
-/// The key of what is tried: a build that failed may go well with another package, wherever that is looked for.
-pub fn of_trial(key: &str) -> String {
+/// The key of what is tried: by whom it is built, how much it may take and which packages there are makes no other module,
+/// but may let a build go well that failed.
+pub fn of_trial(site: &Site, id: &Id, key: &str) -> String {
     let mut trial = Digest::new("trial");
-    trial.add(key);
+    trial.add(key).add(site.builds_as_root(id).to_string()).add(format!("{:?}", site.framework.build_limits));
     add_surroundings(&mut trial);
     trial.finish()
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::model::headers::Headers;
@@ -56,7 +56,7 @@ impl Places<'_> {
                 };
                 let path = names.iter().find_map(below).unwrap_or_else(|| PathBuf::from(file));
                 // Where compilers run is the kernel's directory, or the module's own.
-                let path = if path.is_relative() { self.headers.flavour().join(path) } else { path };
+                let path = without_dots(&if path.is_relative() { self.headers.flavour().join(path) } else { path });
                 if self.headers.have(&path) {
                     let changed = fs::metadata(&path).is_ok_and(|meta| time(meta.ctime(), meta.ctime_nsec()) >= since);
                     if changed {
@@ -86,6 +86,21 @@ fn files_in(note: &str) -> impl Iterator<Item = &str> {
     let dependencies = note.lines().skip_while(|line| !line.starts_with("deps_")).skip(1);
     let words = dependencies.take_while(|line| line.starts_with(' ')).map(|line| line.trim_end_matches('\\').trim());
     words.filter(|word| !word.is_empty() && !word.starts_with("$("))
+}
+
+/// The same by its letters: what lies beside a directory is not in it.
+fn without_dots(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                plain.pop();
+            }
+            Component::CurDir => {}
+            part => plain.push(part),
+        }
+    }
+    plain
 }
 
 fn time(seconds: i64, nanoseconds: i64) -> SystemTime {
@@ -125,6 +140,8 @@ mod tests {
             ("include/b.h", false, None),
             ("./include/b.h", false, None),
             ("/var/lib/dkms/m/1/build/own.h", false, None),
+            ("/var/lib/dkms/m/1/build/sub/../own.h", false, None),
+            ("/var/lib/dkms/m/1/build/../../other.h", false, elsewhere("/var/lib/dkms/m/other.h")),
             ("/usr/lib/gcc/x86_64-linux-gnu/12/include/stdarg.h", false, None),
             ("/usr/include/stdio.h", true, None),
             ("/usr/include/stdio.h", false, elsewhere("/usr/include/stdio.h")),

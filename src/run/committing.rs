@@ -130,7 +130,7 @@ impl Shared<'_> {
             _ => error,
         };
         let key = self.keys.lock().unwrap_or_else(PoisonError::into_inner)[index].clone();
-        Some(Failure::new(self.site, id, target, error, key.as_deref().map(of_trial)))
+        Some(Failure::new(self.site, id, target, error, key.map(|key| of_trial(self.site, id, &key))))
     }
 
     /// Names of the modules this step depends on that failed.

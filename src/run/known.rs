@@ -184,17 +184,19 @@ impl Shared<'_> {
     pub(super) fn known_to_fail(&self, key: Option<&str>, work: &Work) -> Option<Failure> {
         let Work { site, options, id, kernel, .. } = work;
         let failure = Failure::read(&site.tree, &id.name, &kernel.target).filter(|_| options.unattended)?;
-        let trial = of_trial(key?);
-        let same = failure.id == **id && failure.inputs.contains(&trial);
+        let same = failure.id == **id && failure.inputs.contains(&of_trial(site, id, key?));
         same.then_some(failure)
     }
 
     /// Keeps what was made.
     pub(super) fn keep_made(&self, identity: &Identity, work: &Work, build: Build) {
-        if let (Some(store), Some(key)) = (self.store(work.id), &identity.key) {
-            if self.is_doubtful(identity, work, &build) {
-                return;
-            }
+        let store = self.store(work.id);
+        // Also where no result is kept: what the compile cache has of it may have to go.
+        let keeps = store.is_some() || self.compile_cache(work.kernel).is_some();
+        if !keeps || self.is_doubtful(identity, work, &build) {
+            return;
+        }
+        if let (Some(store), Some(key)) = (store, &identity.key) {
             let origin = self.known.origin(work, identity);
             // What cannot be kept is built again some day.
             let kept = build.into_made().and_then(|made| store.put(key, &Made { origin, ..made }));
@@ -259,16 +261,15 @@ impl Shared<'_> {
             return Asking::Not;
         }
         let tree = &self.site.tree;
-        let all = tree.all();
-        let mut others = all.iter().filter(|id| **id != step.id).peekable();
         let alike = |other: &&Step| other.kernel.target == *target && matches!(other.verdict, Verdict::Build);
         if self.steps.iter().filter(alike).count() > 1 {
-            Asking::Beside
-        } else if others.peek().is_none() {
-            Asking::Not
-        } else if others.any(|id| tree.state(id, target) >= State::Built) {
+            return Asking::Beside;
+        }
+        let mut others = tree.all();
+        others.retain(|id| *id != step.id);
+        if others.iter().any(|id| tree.state(id, target) >= State::Built) {
             Asking::Before
-        } else if self.builds_left() < self.pool.at_most() {
+        } else if !others.is_empty() && self.builds_left() < self.pool.at_most() {
             Asking::Beside
         } else {
             Asking::Not

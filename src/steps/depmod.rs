@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::error::{Doing, Result, cannot};
-use crate::model::kernel::is_module_file;
 use crate::model::site::Site;
 use crate::steps::install::stem;
 use crate::system::directories::{find_all, names};
@@ -48,7 +47,7 @@ pub fn run(site: &Site, release: &str, preference: &Preference, here: &[PathBuf]
     }
     if fs::metadata(modules.join("modules.dep")).is_ok_and(|meta| meta.len() == 0) {
         // There may be some that it cannot decompress, which are none to it; but it has to have looked.
-        if let Err(error) = find_all(&modules, &mut is_module_file) {
+        if let Err(error) = find_all(&modules, &mut |_| false) {
             return failed(error.to_string());
         }
         // What was kept lies there, too.
