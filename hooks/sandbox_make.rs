@@ -2,15 +2,20 @@
 //! What a build finds first as `make`: the real one, without a `-j` of the build's own.
 //!
 //! A `-jN` below a jobserver makes GNU make leave it and start N jobs of its own, beside all that run already. So
-//! where MAKEFLAGS names a jobserver, every spelling of `-j` is dropped; the next `make` on PATH does the work.
+//! below a jobserver every spelling of `-j` is dropped, whether MAKEFLAGS names it or not any more, and the real make does
+//! the work.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::iter;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+
+use dkms_rs::steps::prepare::{JOBSERVER, REAL_MAKE};
 
 /// Long options whose value is the next argument; make knows them by any prefix that fits no other.
 const LONG_WITH_VALUE: [&str; 11] = [
@@ -107,18 +112,38 @@ fn is_number(arg: &OsStr) -> bool {
     !arg.is_empty() && arg.as_bytes().iter().all(u8::is_ascii_digit)
 }
 
-/// Whether a make above, or dkms, hands out the jobs.
-fn has_jobserver(makeflags: &OsStr) -> bool {
-    let flags = makeflags.to_string_lossy();
-    flags.split_whitespace().any(|word| word.starts_with("--jobserver-auth=") || word.starts_with("--jobserver-fds="))
+/// The words of MAKEFLAGS that name the jobserver of a make above, or of dkms.
+fn jobserver(makeflags: &str) -> Option<String> {
+    let names = |word: &&str| ["--jobserver-auth=", "--jobserver-fds="].iter().any(|name| word.starts_with(name));
+    let words: Vec<&str> = makeflags.split_whitespace().filter(names).collect();
+    (!words.is_empty()).then(|| words.join(" "))
 }
 
-/// The first `make` on PATH that is not this program.
-fn next_make(path: &OsStr) -> Option<PathBuf> {
+/// Whether the descriptors that a jobserver is named by are the ends of a pipe.
+fn is_open(jobserver: &str) -> bool {
+    let numbers = jobserver.split(['=', ',', ' ']).filter(|word| is_number(OsStr::new(word)));
+    let mut pipes = numbers.map(|number| fs::read_link(format!("/proc/self/fd/{number}")).ok());
+    let first = pipes.next().flatten().filter(|first| first.to_string_lossy().starts_with("pipe:"));
+    first.is_some() && pipes.all(|pipe| pipe == first)
+}
+
+/// MAKEFLAGS without jobs of its own, and with what names a jobserver. Its first word may be letters, without their dash.
+fn makeflags_below(jobserver: Option<String>, makeflags: &str) -> String {
+    let mut words: Vec<OsString> = makeflags.split_whitespace().map(OsString::from).collect();
+    if let Some(first) = words.first_mut().filter(|first| !first.as_bytes().iter().any(|byte| b"-=".contains(byte))) {
+        *first = OsString::from(format!("-{}", first.to_string_lossy()));
+    }
+    let kept = without_jobs(words).into_iter().map(|word| word.to_string_lossy().into_owned());
+    jobserver.map(|named| format!("-j {named}")).into_iter().chain(kept).collect::<Vec<_>>().join(" ")
+}
+
+/// The real one, where this program stands in its place, or the first `make` on PATH that is not this program.
+fn next_make(real: &Path, path: &OsStr) -> Option<PathBuf> {
     let file = |path: &Path| path.metadata().ok().map(|meta| (meta.dev(), meta.ino(), meta.is_file(), meta.mode()));
     let this = env::current_exe().ok();
     let this_file = this.as_deref().and_then(file);
-    env::split_paths(path).map(|dir| dir.join("make")).find(|make| {
+    let on_path = env::split_paths(path).map(|dir| dir.join("make"));
+    iter::once(real.to_owned()).chain(on_path).find(|make| {
         this.as_deref().and_then(Path::parent).is_none_or(|own| make.parent() != Some(own))
             && file(make).is_some_and(|found| found.2 && found.3 & 0o111 != 0 && Some(found) != this_file)
     })
@@ -128,17 +153,27 @@ fn main() -> ExitCode {
     let mut args = env::args_os();
     let name = args.next().unwrap_or_else(|| "make".into());
     let path = env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-    let Some(make) = next_make(&path) else {
+    let Some(make) = next_make(Path::new(REAL_MAKE), &path) else {
         eprintln!("{}: no make on PATH", name.to_string_lossy());
         return ExitCode::from(127);
     };
     let mut command = Command::new(&make);
     command.arg0(&name);
-    match env::var_os("MAKEFLAGS") {
+    let makeflags = env::var_os("MAKEFLAGS").unwrap_or_default();
+    let makeflags = makeflags.to_string_lossy();
+    let hears = jobserver(&makeflags).is_some();
+    // `env -i` and `MAKEFLAGS=` keep a make from hearing of it, and other makes close its pipe.
+    let of_all = jobserver(&fs::read_to_string(JOBSERVER).unwrap_or_default());
+    let is_below = hears || of_all.is_some();
+    if is_below && !hears {
+        command.env("MAKEFLAGS", makeflags_below(of_all.filter(|named| is_open(named)), &makeflags));
+    }
+    if is_below {
         // GNUMAKEFLAGS would be one more way to say -j.
-        Some(flags) if has_jobserver(&flags) => command.args(without_jobs(args)).env_remove("GNUMAKEFLAGS"),
-        _ => command.args(args),
-    };
+        command.args(without_jobs(args)).env_remove("GNUMAKEFLAGS");
+    } else {
+        command.args(args);
+    }
     let error = command.exec();
     eprintln!("{}: {}: {error}", name.to_string_lossy(), make.display());
     ExitCode::from(126)
@@ -199,27 +234,56 @@ mod tests {
     #[test]
     fn a_jobserver_is_told_from_makeflags() {
         for (flags, expected) in [
-            ("", false),
-            ("-j4", false),
-            ("k -j4 -- V=--jobserver", false),
-            ("-j --jobserver-fds=3,4 --jobserver-auth=3,4", true),
-            (" -j4 --jobserver-auth=fifo:/tmp/x", true),
+            ("", None),
+            ("-j4", None),
+            ("k -j4 -- V=--jobserver", None),
+            ("-j --jobserver-fds=3,4 --jobserver-auth=3,4", Some("--jobserver-fds=3,4 --jobserver-auth=3,4")),
+            (" -j4 --jobserver-auth=fifo:/tmp/x", Some("--jobserver-auth=fifo:/tmp/x")),
         ] {
-            assert_eq!(has_jobserver(OsStr::new(flags)), expected, "{flags}");
+            assert_eq!(jobserver(flags).as_deref(), expected, "{flags}");
         }
     }
 
     #[test]
+    fn what_did_not_hear_of_it_does() {
+        for (flags, expected) in [
+            ("", "-j --jobserver-auth=3,4"),
+            ("-j8", "-j --jobserver-auth=3,4"),
+            ("kj8", "-j --jobserver-auth=3,4 -k"),
+            ("j 8 V=1", "-j --jobserver-auth=3,4 V=1"),
+            ("-s --jobs=8 -- V=-j8", "-j --jobserver-auth=3,4 -s -- V=-j8"),
+            ("V=1", "-j --jobserver-auth=3,4 V=1"),
+        ] {
+            assert_eq!(makeflags_below(Some("--jobserver-auth=3,4".into()), flags), expected, "{flags}");
+        }
+        assert_eq!(makeflags_below(None, "kj8"), "-k");
+    }
+
+    #[test]
+    fn a_jobserver_is_there_where_its_pipe_is() -> std::io::Result<()> {
+        let ends = rustix::pipe::pipe()?;
+        let [read, write] = [&ends.0, &ends.1].map(std::os::fd::AsRawFd::as_raw_fd);
+        assert!(is_open(&format!("--jobserver-fds={read},{write} --jobserver-auth={read},{write}")));
+        for not in [format!("{read},1000"), format!("1000,{write}"), String::new()] {
+            assert!(!is_open(&format!("--jobserver-auth={not}")), "{not}");
+        }
+        let null = std::fs::File::open("/dev/null")?;
+        let null = std::os::fd::AsRawFd::as_raw_fd(&null);
+        assert!(!is_open(&format!("--jobserver-auth={null},{null}")));
+        Ok(())
+    }
+
+    #[test]
     fn the_next_make_is_another_file() -> std::io::Result<()> {
-        let make = next_make(OsStr::new("/nonexistent:/usr/bin"));
+        let make = next_make(Path::new("/nonexistent"), OsStr::new("/nonexistent:/usr/bin"));
         assert_eq!(make, Some("/usr/bin/make".into()));
-        assert_eq!(next_make(OsStr::new("/nonexistent")), None);
+        assert_eq!(next_make(Path::new("/nonexistent"), OsStr::new("/nonexistent")), None);
         let own = env::current_exe()?;
         let dir = env::temp_dir().join(format!("dkms-rs-make-{}", std::process::id()));
         std::fs::create_dir(&dir)?;
         let path = env::join_paths([&dir, Path::new("/usr/bin")]).map_err(std::io::Error::other)?;
         std::os::unix::fs::symlink(own, dir.join("make"))?;
-        let make = next_make(&path);
+        let make = next_make(Path::new("/nonexistent"), &path);
         std::fs::remove_dir_all(&dir)?;
         assert_eq!(make, Some("/usr/bin/make".into()));
         Ok(())

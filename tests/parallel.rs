@@ -179,9 +179,11 @@ $(jobs):
 \t@echo job begins $$(date +%s.%N); sleep 0.05; echo job - $$(date +%s.%N)
 inner:
 \t@make -j8 -s all
+closed:
+\t@env -i /usr/bin/make -j8 -s all
 script:
 \t@bash -c 'make --jobs=8 -s all'
-.PHONY: all inner script $(jobs)";
+.PHONY: all inner closed script $(jobs)";
     // Most of them want more jobs than there are.
     let packages = [
         ("a", "make"),
@@ -189,6 +191,11 @@ script:
         ("c", "\\'make\\' --jobs all"),
         ("d", "make inner"),
         ("e", "env V=1 make -j script"),
+        ("f", "/usr/bin/make -j8 all"),
+        ("g", "MAKEFLAGS=-j8 make all"),
+        ("h", "env -i /bin/make --jobs=8 all"),
+        ("i", "GNUMAKEFLAGS=-j8 /usr/bin/make inner"),
+        ("j", "make closed"),
     ];
     for (name, make) in packages {
         root.quick(name, &format!("MAKE=$'{make}'\nAUTOINSTALL=yes"));
@@ -198,8 +205,8 @@ script:
     for jobs in [1, 3] {
         root.sh(&format!("dkms autoinstall -j {jobs}"));
         let logs = root.sh("cat /var/lib/dkms/*/1/$K/$A/log/make.log");
-        assert_eq!(most_at_once(&logs), (jobs, 20));
-        root.sh("for name in a b c d e; do dkms unbuild $name/1; done");
+        assert_eq!(most_at_once(&logs), (jobs, 4 * packages.len()));
+        root.sh("for name in a b c d e f g h i j; do dkms unbuild $name/1; done");
     }
 }
 

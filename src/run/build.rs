@@ -77,6 +77,7 @@ impl<'a> Build<'a> {
             exchanges: Mutex::default(),
         };
         logged::begin(&work, &workshop.log)?;
+        workshop.name_jobserver(&token.makeflags())?;
         Ok(build)
     }
 

@@ -12,10 +12,17 @@ use crate::model::headers::Headers;
 use crate::steps::Work;
 use crate::system::directories::{Owner, copy_tree, remove_any, take_ownership};
 use crate::system::files;
-use crate::system::process::plain_environment;
+use crate::system::paths::Paths;
+use crate::system::process::{find_program, plain_environment};
 use crate::system::sandbox::{self, Isolation, Mount, Sandbox, User};
 use crate::system::scratch::Scratch;
 use crate::system::trust;
+
+/// Where a build's view has the machine's `make`, while ours stands in its place.
+pub const REAL_MAKE: &str = "/run/dkms/make";
+
+/// Where it has, as MAKEFLAGS names it, the jobserver that ours keeps to also where it does not hear of one.
+pub const JOBSERVER: &str = "/run/dkms/jobserver";
 
 /// The place of one build: below `TREE/M/V/K`, so that its result is published by renaming.
 #[derive(Debug)]
@@ -116,6 +123,25 @@ impl Workshop {
         self.dir.path().join("compilers")
     }
 
+    fn jobserver(&self) -> PathBuf {
+        self.dir.path().join("jobserver")
+    }
+
+    /// Says what jobserver there is for the build.
+    pub fn name_jobserver(&self, makeflags: &str) -> Result<()> {
+        fs::write(self.jobserver(), makeflags).doing(cannot("write", &self.jobserver()))
+    }
+
+    /// Our `make` in the place of the machine's, so that it runs by whatever name a build calls it; it finds the other one
+    /// at [`REAL_MAKE`].
+    fn own_make(&self, paths: &Paths) -> Option<[Mount; 3]> {
+        let ours = Some(paths.libexec().join("sandbox/make")).filter(|make| make.exists())?;
+        let real = fs::canonicalize(find_program("make")?).ok()?;
+        let bind = |from: &Path, at: &Path| Mount::Bind { from: from.to_owned(), at: at.to_owned(), writable: false };
+        let jobserver = bind(&self.jobserver(), Path::new(JOBSERVER));
+        Some([bind(&real, Path::new(REAL_MAKE)), jobserver, bind(&ours, &real)])
+    }
+
     fn source_copy(&self) -> PathBuf {
         self.dir.path().join("source")
     }
@@ -157,6 +183,7 @@ impl Workshop {
                 }
             }
             mounts.push(writable(&self.source_copy(), source));
+            mounts.extend(self.own_make(&site.paths).into_iter().flatten());
             // A view of the module's own part of the tree in which nothing but this build exists.
             mounts.push(Mount::Empty { at: module_root });
             mounts.push(Mount::Dir { at: build_dir.clone() });

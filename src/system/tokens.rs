@@ -160,15 +160,18 @@ impl JobToken {
     /// Lets the makes below `command` take further tokens from the pool: sets MAKEFLAGS, and lets the pipe pass.
     /// To be called after whatever else closes descriptors or clears the environment.
     pub fn configure(&self, command: &mut Command) {
-        let Some(ends) = &self.ends else {
-            command.env("MAKEFLAGS", "-j");
-            return;
-        };
+        command.env("MAKEFLAGS", self.makeflags());
+        if let Some(ends) = self.ends.clone() {
+            sys::before_exec(command, move || ends.iter().try_for_each(|end| Ok(fcntl_setfd(end, FdFlags::empty())?)));
+        }
+    }
+
+    /// What MAKEFLAGS is then.
+    pub fn makeflags(&self) -> String {
+        let Some(ends) = &self.ends else { return "-j".into() };
         let numbers = format!("{},{}", ends[0].as_raw_fd(), ends[1].as_raw_fd());
         // Makes before 4.2 know the first name only.
-        command.env("MAKEFLAGS", format!("-j --jobserver-fds={numbers} --jobserver-auth={numbers}"));
-        let ends = Arc::clone(ends);
-        sys::before_exec(command, move || ends.iter().try_for_each(|end| Ok(fcntl_setfd(end, FdFlags::empty())?)));
+        format!("-j --jobserver-fds={numbers} --jobserver-auth={numbers}")
     }
 }
 
