@@ -17,6 +17,7 @@ use std::process::{Command, ExitCode};
 
 use dkms_rs::model::compile_cache::COMPILERS;
 use dkms_rs::model::probe::{Probe, Settings, behind};
+use dkms_rs::model::search::stays_in;
 
 fn main() -> ExitCode {
     let mut args = env::args_os();
@@ -54,9 +55,12 @@ fn run(called: &OsStr, args: &[OsString]) -> io::Result<ExitCode> {
             return Ok(ExitCode::from(answer.code));
         }
     }
-    // What compiles nothing is nothing that is kept: links, versions, preprocessing.
+    // What compiles nothing is nothing that is kept: links, versions, preprocessing. Nor is what may depend on which headers
+    // there are in places of which nothing is known.
     let compiles = args.iter().any(|arg| arg == "-c" || arg == "-S");
-    let Some(ccache) = settings.ccache.as_ref().filter(|_| compiles && has_place(&settings)) else {
+    let variables = env::vars_os().map(|(name, _)| name);
+    let is_kept = compiles && stays_in(&settings.known, false, args, &env::current_dir()?, variables);
+    let Some(ccache) = settings.ccache.as_ref().filter(|_| is_kept && has_place(&settings)) else {
         // By its full name, as ccache would: from that it knows where its parts are.
         return Err(Command::new(&compiler).args(args).exec());
     };

@@ -58,6 +58,8 @@ pub struct CompileCache {
     namespace: String,
     /// Headers that are part of the namespace, as a list of ccache's.
     ignored: OsString,
+    /// Where those headers are, by all names that a build has for them.
+    places: Vec<PathBuf>,
     /// What answers to its probes are kept under: no header is asked for them.
     probes: String,
     size: String,
@@ -99,9 +101,12 @@ impl CompileCache {
                 digest.finish()
             };
             let ignored = std::env::join_paths(headers.names_of_frame()).map_err(io::Error::other)?;
-            Ok((key("objects 2", frame), ignored, key("probes", &headers.settings())))
+            // Which lead to them.
+            let links = ["build", "source"].map(|name| kernel.modules.join(name)).into_iter();
+            let places = links.chain([kernel.build_dir.clone()]).chain(headers.places()).collect();
+            Ok((key("objects 2", frame), ignored, places, key("probes", &headers.settings())))
         };
-        let (namespace, ignored, probes) =
+        let (namespace, ignored, places, probes) =
             look().inspect_err(|error| log::info!("no compile cache for {}: {error}", kernel.target.release)).ok()?;
         Some(Self {
             user,
@@ -110,6 +115,7 @@ impl CompileCache {
             root: site.framework.cache_tree.clone(),
             namespace,
             ignored,
+            places,
             probes,
             size: site.framework.compile_cache_size.clone(),
             remote,
@@ -121,12 +127,12 @@ impl CompileCache {
         site.root && site.framework.compile_cache && Isolation::available() == Isolation::Namespaces
     }
 
-    /// For a command that builds a module in `build`; its compilers are made in `compilers`. None where an object may hold
-    /// what no compiler tells of. `exchanges` are those of this build with other builders.
+    /// For a command that builds a module in `build`, which it sees as `seen`; its compilers are made in `compilers`. None
+    /// where an object may hold what no compiler tells of. `exchanges` are those of this build with other builders.
     pub fn share(
         &self,
         id: &Id,
-        build: &Path,
+        [build, seen]: [&Path; 2],
         compilers: &Path,
         exchanges: &mut Vec<Exchange>,
     ) -> io::Result<Option<Share>> {
@@ -166,6 +172,7 @@ impl CompileCache {
             answers: Some(self.probes()),
             // The build makes it, for all below the shelf is the build user's.
             asked: Some(shelf.join(PROBES).join(&self.probes)),
+            known: self.places.iter().cloned().chain([seen.to_owned()]).collect(),
         };
         let mut share = self.stand_in(compilers, &settings)?;
         share.in_use = Some(Arc::new(in_use));

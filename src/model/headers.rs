@@ -89,6 +89,12 @@ impl Headers {
             .collect()
     }
 
+    /// All names by which a build may call the directories: their own, and those of [`Headers::view`].
+    pub fn places(&self) -> Vec<PathBuf> {
+        let dirs = self.common.iter().chain([&self.flavour]).cloned();
+        dirs.chain(self.names().into_iter().map(|(inside, _)| PathBuf::from(inside))).collect()
+    }
+
     /// The kernel's own directory.
     pub fn flavour(&self) -> &Path {
         &self.flavour

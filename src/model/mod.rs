@@ -19,6 +19,7 @@ pub mod options;
 pub mod origin;
 pub mod probe;
 pub mod readings;
+pub mod search;
 pub mod site;
 pub mod source;
 pub mod store;

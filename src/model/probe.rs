@@ -203,6 +203,8 @@ pub struct Settings {
     pub answers: Option<PathBuf>,
     /// Where those are that are asked for now.
     pub asked: Option<PathBuf>,
+    /// Places whose headers' names are part of what objects are kept under.
+    pub known: Vec<PathBuf>,
 }
 
 impl Settings {
@@ -217,6 +219,7 @@ impl Settings {
         pairs.extend(self.ccache.as_ref().map(|ccache| ("ccache", ccache.as_os_str())));
         pairs.extend(self.answers.as_ref().map(|answers| ("answers", answers.as_os_str())));
         pairs.extend(self.asked.as_ref().map(|asked| ("asked", asked.as_os_str())));
+        pairs.extend(self.known.iter().map(|known| ("known", known.as_os_str())));
         pairs.extend(self.variables.iter().map(|(name, value)| (name.as_str(), value.as_os_str())));
         pairs.into_iter().flat_map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes(), b"\0"].concat()).collect()
     }
@@ -231,6 +234,7 @@ impl Settings {
                 b"ccache" => settings.ccache = Some(value.into()),
                 b"answers" => settings.answers = Some(value.into()),
                 b"asked" => settings.asked = Some(value.into()),
+                b"known" => settings.known.push(value.into()),
                 _ => settings.variables.push((String::from_utf8_lossy(name).into_owned(), value.to_owned())),
             }
         }
@@ -361,11 +365,12 @@ mod tests {
                 variables: vec![("CCACHE_DIR".into(), "/var/cache a=b".into()), ("EMPTY".into(), "".into())],
                 answers: Some("/answers".into()),
                 asked,
+                known: vec!["/a".into(), "/b".into()],
             };
             let read = Settings::from_bytes(&settings.to_bytes());
             assert_eq!(read.ccache, settings.ccache);
             assert_eq!(read.variables, settings.variables);
-            assert_eq!((read.answers, read.asked), (settings.answers, settings.asked));
+            assert_eq!((read.answers, read.asked, read.known), (settings.answers, settings.asked, settings.known));
         }
         assert!(Settings::from_bytes(b"").ccache.is_none());
     }

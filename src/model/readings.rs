@@ -2,21 +2,22 @@
 //! What compilers read, by what kbuild notes of it beside each object (scripts/basic/fixdep.c of the kernel).
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::iter;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::model::headers::Headers;
+use crate::model::search::{is_compilers, stays_in, without_dots};
 use crate::system::directories::find_all;
 use crate::system::files::At;
-
-/// Where compilers have headers of their own; which compilers there are counts elsewhere.
-const COMPILERS: [&str; 3] = ["/usr/lib/gcc/", "/usr/lib/llvm", "/usr/lib/linux-kbuild-"];
+use crate::system::process::find_program;
 
 /// Where packages have theirs.
-const PACKAGES: [&str; 2] = ["/usr/include/", "/usr/lib/"];
+const PACKAGES: [&str; 2] = ["/usr/include", "/usr/lib"];
 
 /// Where a build may read without anything else being said of it.
 #[derive(Debug)]
@@ -29,12 +30,14 @@ pub struct Places<'a> {
     pub others: Vec<PathBuf>,
     /// Whether its key speaks of the versions of all packages.
     pub packages: bool,
+    /// The compiler that its key speaks of.
+    pub compiler: &'a str,
 }
 
 /// What speaks against keeping what a build made.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Doubt {
-    /// It read a file of which its key says nothing.
+    /// It read a file of which its key says nothing, or may have looked for one.
     Elsewhere(PathBuf),
     /// A header changed while it was built.
     Changed(PathBuf),
@@ -45,8 +48,22 @@ impl Places<'_> {
     pub fn doubt(&self, since: SystemTime) -> io::Result<Option<Doubt>> {
         let mut seen = HashSet::new();
         let names = self.headers.names();
+        let packages = PACKAGES.iter().map(PathBuf::from).filter(|_| self.packages);
+        let own = self.build.iter().map(|build| build.to_path_buf()).chain(self.others.iter().cloned());
+        let known: Vec<PathBuf> = own.chain(self.headers.places()).chain(packages).collect();
         for note in find_all(self.build[0], &mut |name| name.starts_with('.') && name.ends_with(".cmd"))? {
-            for file in files_in(&String::from_utf8_lossy(&fs::read(&note).at(&note)?)) {
+            let text = fs::read(&note).at(&note)?;
+            let text = String::from_utf8_lossy(&text);
+            if let Some((compiler, args)) = command_in(&text) {
+                if !self.knows_compiler(compiler) {
+                    return Ok(Some(Doubt::Elsewhere(compiler.into())));
+                }
+                // What is not there is noted nowhere.
+                if !stays_in(&known, self.packages, &args, self.headers.flavour(), iter::empty()) {
+                    return Ok(Some(Doubt::Elsewhere(note)));
+                }
+            }
+            for file in files_in(&text) {
                 if !seen.insert(file.to_owned()) {
                     continue;
                 }
@@ -70,15 +87,32 @@ impl Places<'_> {
         Ok(None)
     }
 
+    /// Packages' own count by their versions, the build's and the kernel's by what is in them.
+    fn knows_compiler(&self, compiler: &str) -> bool {
+        let path =
+            if compiler.contains('/') { Some(self.headers.flavour().join(compiler)) } else { find_program(compiler) };
+        let path = path.map(|path| without_dots(&path)).unwrap_or_default();
+        compiler == self.compiler
+            || ["/usr/bin", "/bin"].iter().any(|place| path.starts_with(place))
+            || self.headers.have(&path)
+            || self.knows(&path)
+    }
+
     fn knows(&self, path: &Path) -> bool {
-        let starts = |places: &[&str]| {
-            places.iter().any(|place| path.as_os_str().as_encoded_bytes().starts_with(place.as_bytes()))
-        };
+        let is_packages = || PACKAGES.iter().any(|place| path.starts_with(place));
         self.build.iter().any(|build| path.starts_with(build))
             || self.others.iter().any(|other| path.starts_with(other))
-            || starts(&COMPILERS)
-            || self.packages && starts(&PACKAGES)
+            || is_compilers(path)
+            || self.packages && is_packages()
     }
+}
+
+/// The compiler that made an object, and its arguments, in what is noted of it.
+fn command_in(note: &str) -> Option<(&str, Vec<OsString>)> {
+    let (command, rest) = note.split_once('\n')?;
+    let (_, command) = command.split_once(" := ").filter(|_| rest.contains("\ndeps_"))?;
+    let mut words = command.split_whitespace();
+    Some((words.next()?, words.map(OsString::from).collect()))
 }
 
 /// The files that an object depends on, in what is noted of it.
@@ -86,21 +120,6 @@ fn files_in(note: &str) -> impl Iterator<Item = &str> {
     let dependencies = note.lines().skip_while(|line| !line.starts_with("deps_")).skip(1);
     let words = dependencies.take_while(|line| line.starts_with(' ')).map(|line| line.trim_end_matches('\\').trim());
     words.filter(|word| !word.is_empty() && !word.starts_with("$("))
-}
-
-/// The same by its letters: what lies beside a directory is not in it.
-fn without_dots(path: &Path) -> PathBuf {
-    let mut plain = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::ParentDir => {
-                plain.pop();
-            }
-            Component::CurDir => {}
-            part => plain.push(part),
-        }
-    }
-    plain
 }
 
 fn time(seconds: i64, nanoseconds: i64) -> SystemTime {
@@ -125,14 +144,17 @@ mod tests {
         let inside = Path::new("/var/lib/dkms/m/1/build");
         let build = at("build");
         let since = time(fs::metadata(at("v-amd64/include/b.h"))?.ctime() + 10, 0);
-        let doubt = |file: &str, packages: bool, since: SystemTime| {
+        let doubt_of = |compiler: &str, file: &str, packages: bool, since: SystemTime| {
             let text = format!(
-                "savedcmd_x.o := gcc x.c\n\nsource_x.o := x.c\n\ndeps_x.o := \\\n    $(wildcard include/config/A) \\\n  {file} \\\n\nx.o: $(deps_x.o)\n"
+                "savedcmd_x.o := {compiler} -nostdinc -I./include -c x.c\n\nsource_x.o := x.c\n\ndeps_x.o := \\\n    $(wildcard include/config/A) \\\n  {file} \\\n\nx.o: $(deps_x.o)\n"
             );
             fs::write(at("build/.x.o.cmd"), text).expect("it can be written");
-            let places = Places { build: [&build, inside], headers: &headers, others: vec![at("other")], packages };
+            let build = [&*build, inside];
+            let others = vec![at("other")];
+            let places = Places { build, headers: &headers, others, packages, compiler: "sparc-gcc" };
             places.doubt(since).expect("it can be read")
         };
+        let doubt = |file: &str, packages: bool, since: SystemTime| doubt_of("gcc", file, packages, since);
         let common = at("linux-headers-common/include/a.h");
         let elsewhere = |file: &str| Some(Doubt::Elsewhere(file.into()));
         for (file, packages, expected) in [
@@ -149,6 +171,18 @@ mod tests {
             (at("other/x.h").to_str().expect("a name"), false, None),
         ] {
             assert_eq!(doubt(file, packages, since), expected, "{file}");
+        }
+        for (compiler, is_known) in [
+            ("sh", true),
+            ("/usr/bin/gcc-12", true),
+            ("sparc-gcc", true),
+            ("./scripts/wrapper", true),
+            ("/opt/gcc/bin/gcc", false),
+            ("/usr/bin/../local/bin/gcc", false),
+            ("no-such-compiler", false),
+        ] {
+            let expected = if is_known { None } else { elsewhere(compiler) };
+            assert_eq!(doubt_of(compiler, "include/b.h", false, since), expected, "{compiler}");
         }
         let changed = Doubt::Changed(at("v-common/include/a.h"));
         assert_eq!(doubt(common.to_str().expect("a name"), false, SystemTime::UNIX_EPOCH), Some(changed));

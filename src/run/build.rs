@@ -152,7 +152,9 @@ impl<'a> Build<'a> {
     fn share(&self) -> Share {
         let mut exchanges = self.exchanges.lock().unwrap_or_else(PoisonError::into_inner);
         let (build, compilers) = (&self.workshop.build, self.workshop.compilers());
-        let share = self.compile_cache.map(|cache| cache.share(self.work.id, build, &compilers, &mut exchanges));
+        let seen = self.work.site.tree.build_dir(self.work.id);
+        let share = |cache: &CompileCache| cache.share(self.work.id, [build, &seen], &compilers, &mut exchanges);
+        let share = self.compile_cache.map(share);
         // Whoever finds no cache compiles.
         let share = share.transpose().unwrap_or_else(|error| {
             log::warn!("no compile cache for {}: {error}", self.work.id);

@@ -208,6 +208,7 @@ impl Shared<'_> {
     fn is_doubtful(&self, identity: &Identity, work: &Work, build: &Build) -> bool {
         let Work { site, options, id, kernel, conf, .. } = *work;
         let recipe = Recipe { site, options, id, kernel, conf, environment: &identity.environment };
+        let compiler = kernel.toolchain().cc;
         let doubt = || -> io::Result<Option<Doubt>> {
             let mut others = Vec::new();
             for depended in recipe.depends() {
@@ -218,6 +219,7 @@ impl Shared<'_> {
                 build: [build.directory(), &site.tree.build_dir(id)],
                 headers: &Headers::of(&kernel.build_dir)?,
                 others,
+                compiler: compiler.as_deref().unwrap_or("gcc"),
                 packages: identity.source.as_ref().is_some_and(|source| is_around(&recipe, source)),
             };
             places.doubt(self.known.began)
