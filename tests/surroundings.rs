@@ -165,3 +165,13 @@ fn a_program_that_strips_and_fails_leaves_the_module_whole() {
     root.sh("dkms unbuild coming/1 -k $K && dkms install coming/1 -k $K");
     root.says("ls /var/cache/dkms/results | wc -l", "2\n");
 }
+
+#[test]
+fn functions_of_the_callers_shell_change_nothing() {
+    let mut root = root();
+    root.quick("asks", "X=$(echo x)");
+    let names = ["read", "printf", "declare", "unset", "source", "eval", "make", "cd", "ulimit"];
+    let hang: String = names.iter().map(|name| format!("{name}() {{ sleep 600; }}; export -f {name}; ")).collect();
+    root.sh(&format!("{hang} exec timeout 60 dkms install asks/1 -k $K"));
+    root.sh("dkms status asks/1 -k $K | grep ': installed'");
+}

@@ -15,6 +15,7 @@ use self::values::{duration, misspelt, size};
 use crate::error::{Doing, Result};
 use crate::system::memory::machine_memory;
 use crate::system::paths::Paths;
+use crate::system::process::without_functions;
 use crate::system::remote::Address;
 use crate::system::sandbox::Limits;
 use crate::system::shell::{Evaluation, Values};
@@ -194,6 +195,7 @@ impl Framework {
         variables.retain(|(_, value)| !value.is_empty());
         let evaluation = Evaluation { names: NAMES, variables, files: files.clone(), last: Vec::new() };
         let mut bash = Command::new("bash");
+        without_functions(&mut bash);
         for name in NAMES {
             bash.env_remove(name);
         }

@@ -102,9 +102,19 @@ pub fn is_executable(path: &std::path::Path) -> bool {
 const NOT_INHERITED: [&str; 9] =
     ["CC", "CXX", "CFLAGS", "CXXFLAGS", "LDFLAGS", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "KERNEL_CC"];
 
-/// Takes the caller's compiler settings out of a command's environment.
+/// Takes the caller's compiler settings out of a command's environment, and his functions.
 pub fn plain_environment(command: &mut Command) -> &mut Command {
     for name in NOT_INHERITED {
+        command.env_remove(name);
+    }
+    without_functions(command)
+}
+
+/// Takes what the caller's shell exports as functions out of the environment of a bash: they could stand in the place of
+/// whatever it is to run.
+pub fn without_functions(command: &mut Command) -> &mut Command {
+    let functions = std::env::vars_os().map(|(name, _)| name);
+    for name in functions.filter(|name| name.as_encoded_bytes().starts_with(b"BASH_FUNC_")) {
         command.env_remove(name);
     }
     command
