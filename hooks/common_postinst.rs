@@ -13,5 +13,10 @@ fn main() -> ExitCode {
     let mut next = || words.next().unwrap_or_default();
     let (name, version, tarballs, arch, upgrade_from) = (next(), next(), next(), next(), next());
     let arguments = Arguments { name, version, tarballs: tarballs.into(), arch, upgrade_from };
-    entry::run(Trees::default(), Reader::Administrator, |site| postinst::run(site, &arguments))
+    entry::run_or(
+        Trees::default(),
+        Reader::Administrator,
+        |site| postinst::run(site, &arguments),
+        |site, error| postinst::give_up(site, &arguments, error),
+    )
 }

@@ -4,7 +4,7 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::site::{Site, Trees};
 use crate::system::output::Output;
 use crate::system::paths::Paths;
@@ -25,17 +25,33 @@ pub fn words() -> impl Iterator<Item = String> {
 
 /// Looks at the machine, acts, prints the error if there is one, and gives the exit code.
 pub fn run(trees: Trees, reader: Reader, act: impl FnOnce(&mut Site) -> Result<()>) -> ExitCode {
+    run_or(trees, reader, act, |_, error| Err(error))
+}
+
+/// [`run`]; where settings keep it from looking, `otherwise` ends it, with the defaults in their place.
+pub fn run_or(
+    trees: Trees,
+    reader: Reader,
+    act: impl FnOnce(&mut Site) -> Result<()>,
+    otherwise: impl FnOnce(&Site, Error) -> Result<()>,
+) -> ExitCode {
     crate::system::memory::keep_heap_small();
     // Files of ours are readable whatever the caller's shell says.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     crate::system::diagnostics::start();
     let output = Output::new();
-    let result = Site::look(Paths::default(), trees, output.clone()).and_then(|mut site| {
-        site.sweep();
-        let result = act(&mut site);
-        site.memory.save();
-        result
-    });
+    let result = match Site::look(Paths::default(), trees, output.clone()) {
+        Ok(mut site) => {
+            site.sweep();
+            let result = act(&mut site);
+            site.memory.save();
+            result
+        }
+        Err(error) => match Site::by_defaults(Paths::default(), output.clone()) {
+            Ok(site) => otherwise(&site, error),
+            Err(_) => Err(error),
+        },
+    };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

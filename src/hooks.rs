@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What the small binaries have in common: a kernel came, or a kernel goes.
 
+use std::cell::Cell;
 use std::process::ExitCode;
 use std::slice;
 
@@ -32,26 +33,40 @@ pub enum Occasion {
 /// Installs what is missing for a kernel. Exit code 1 if that failed in a way that counts: see [`policy`], and for whom
 /// asks, if some module failed.
 pub fn kernel_arrived(release: Option<String>, occasion: Occasion) -> ExitCode {
-    let mut critical = false;
-    let code = entry::run(Trees::default(), Reader::Administrator, |site| {
-        let ended = arrived(site, release, occasion);
-        critical = matches!(ended, Err(Error::Critical { .. }));
+    let running = Target::running();
+    let release = release.filter(|release| !release.is_empty()).unwrap_or(running.release);
+    let target = || Target::named(&release, &running.arch, 0);
+    let critical = Cell::new(false);
+    let watch = |ended: Result<()>| {
+        critical.set(matches!(ended, Err(Error::Critical { .. })));
         ended
-    });
-    let counts = critical || occasion != Occasion::KernelInstall;
+    };
+    let code = entry::run_or(
+        Trees::default(),
+        Reader::Administrator,
+        |site| watch(target().and_then(|target| arrived(site, target, occasion))),
+        |site, error| {
+            let options = options(site, occasion);
+            let target = target()?;
+            let wanted = || plan::wanted(site, &options, &target);
+            watch(policy::rescue(site, &options, Err(error), &target, wanted))
+        },
+    );
+    let counts = critical.get() || occasion != Occasion::KernelInstall;
     if code == ExitCode::SUCCESS || !counts { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn arrived(site: &Site, release: Option<String>, occasion: Occasion) -> Result<()> {
-    let running = Target::running();
-    let release = release.filter(|release| !release.is_empty()).unwrap_or(running.release);
-    let target = Target::named(release, running.arch, 0)?;
-    let options = Options {
+fn options(site: &Site, occasion: Occasion) -> Options {
+    Options {
         action: Action::Autoinstall.name().into(),
         initramfs_follows: matches!(occasion, Occasion::Image | Occasion::KernelInstall),
         unattended: occasion != Occasion::Asked && site.framework.on_failure == OnFailure::Continue,
         ..Options::default()
-    };
+    }
+}
+
+fn arrived(site: &Site, target: Target, occasion: Occasion) -> Result<()> {
+    let options = options(site, occasion);
     let kernel = Kernel::new(site, &target, None, None);
     // Who gets modules from elsewhere needs no headers; but with them all is done when they come.
     if !kernel.has_headers() && (!site.fetches() || they_come(site, &kernel, &options)) {

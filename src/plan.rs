@@ -13,6 +13,7 @@ use crate::model::module::{Id, Target};
 use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::model::tree::State;
+use crate::policy::called_critical;
 use crate::request::{Announced, Goal, Modules, Request};
 use crate::steps::prepare::check_source;
 use crate::system::output::Block;
@@ -363,7 +364,11 @@ fn missing<'a>(site: &Site, options: &Options, target: &Target, newest: &'a [Id]
     let missing: Vec<&Id> = newest.iter().filter(|id| site.tree.state(id, target) != State::Installed).collect();
     let ids: Vec<Id> = missing.iter().map(|id| (*id).clone()).collect();
     let readings = Reading::all_for(site, options, &ids, target);
-    let wants = |(_, reading): &(&Id, Reading)| reading.conf.as_ref().map_or(true, Conf::autoinstall);
+    // What the machine shall not boot without is installed before it does, whatever its package thinks of that.
+    let critical = |id: &Id, conf: &Conf| options.unattended && called_critical(site, id, Some(conf)).is_some();
+    let wants = |(id, reading): &(&Id, Reading)| {
+        reading.conf.as_ref().map_or(true, |conf| conf.autoinstall() || critical(id, conf))
+    };
     missing.into_iter().zip(readings).filter(wants).collect()
 }
 

@@ -181,25 +181,31 @@ fn way_out(critical: &[Missing], before: bool) -> String {
     )
 }
 
+/// By what name the administrator calls a module package, or one of its modules, one that this machine shall not boot
+/// without, if he does.
+pub fn called_critical(site: &Site, id: &Id, conf: Option<&Conf>) -> Option<String> {
+    let called: BTreeSet<String> = site.framework.critical_modules.iter().map(|name| module_name(name)).collect();
+    names_of(id, conf).into_iter().find(|name| called.contains(name) && !called.contains("none"))
+}
+
+/// What a package and its modules are called, as the kernel knows modules.
+fn names_of(id: &Id, conf: Option<&Conf>) -> BTreeSet<String> {
+    let modules = conf.map(|conf| conf.modules.as_slice()).unwrap_or_default();
+    modules.iter().map(|module| &module.dest_name).chain([&id.name]).map(|name| module_name(name)).collect()
+}
+
 /// The modules without which this machine cannot boot.
 struct Critical<'a> {
     site: &'a Site,
-    /// By the administrator's word.
-    named: BTreeSet<String>,
     /// By what the root file system stands on; looked up when it matters.
     needed: LazyCell<BTreeSet<String>, Box<dyn FnOnce() -> BTreeSet<String> + 'a>>,
 }
 
 impl<'a> Critical<'a> {
     fn of(site: &'a Site) -> Self {
-        let mut named: BTreeSet<String> =
-            site.framework.critical_modules.iter().map(|name| module_name(name)).collect();
-        let off = named.contains("none");
-        if off {
-            named.clear();
-        }
+        let off = site.framework.critical_modules.iter().any(|name| name == "none");
         let needed = move || if off { BTreeSet::new() } else { root_fs::modules(&site.paths) };
-        Self { site, named, needed: LazyCell::new(Box::new(needed)) }
+        Self { site, needed: LazyCell::new(Box::new(needed)) }
     }
 
     /// Why a kernel does not boot without a module package, if that is so. What the root file system stands on may still
@@ -209,12 +215,10 @@ impl<'a> Critical<'a> {
         if !self.site.modules(&target.release).join("kernel").is_dir() {
             return None;
         }
-        let modules = conf.map(|conf| conf.modules.as_slice()).unwrap_or_default();
-        let mut names: BTreeSet<String> = modules.iter().map(|module| module_name(&module.dest_name)).collect();
-        names.insert(module_name(&id.name));
-        if let Some(name) = names.iter().find(|name| self.named.contains(*name)) {
+        if let Some(name) = called_critical(self.site, id, conf) {
             return Some(format!("{name} is one of critical_modules in framework.conf"));
         }
+        let names = names_of(id, conf);
         let needed = names.iter().find(|name| self.needed.contains(*name) && !self.has(target, name))?;
         Some(format!("its root file system stands on {needed}"))
     }

@@ -586,3 +586,43 @@ fn a_failed_build_is_tried_again_with_another_user_or_other_limits() {
     root.sh("echo BUILD_AS_ROOT=yes >/etc/dkms/quick.conf; /etc/kernel/postinst.d/dkms $K");
     root.sh("dkms status quick/1 -k $K | grep ': installed'");
 }
+
+#[test]
+fn settings_that_cannot_be_read_hold_up_no_kernel_and_no_package() {
+    let mut root = with_quick("");
+    root.sh("dkms add quick/1");
+    root.write("/srv/bin/bash", "#!/bin/sh\nkill -9 $$");
+    let confs = "/etc/dkms/framework.conf.d";
+    let short_of_memory = format!("chmod 755 /srv/bin/bash; echo 'verbose=$(true)' >{confs}/odd.conf");
+    let open = format!("echo 'verbose=' >{confs}/odd.conf; chmod 666 {confs}/odd.conf");
+    for (before, why) in [(short_of_memory, "Cannot run bash to read framework.conf"), (open, "odd.conf")] {
+        root.sh(&before);
+        for call in ["/etc/kernel/postinst.d/dkms $K", "/usr/lib/dkms/common.postinst quick 1 /usr/share/quick $A ''"] {
+            let said = root.run(&format!("export PATH=/srv/bin:$PATH; {call}"));
+            assert_eq!(said.code, 0, "{call}: {}", said.text);
+            assert!(said.text.contains(why) && said.text.contains("quick/1 for kernel"), "{}", said.text);
+        }
+        // Who is at a terminal is to mend it first.
+        assert_ne!(root.run("PATH=/srv/bin:$PATH dkms install quick/1 -k $K").code, 0);
+    }
+    root.sh(&format!("rm {confs}/odd.conf; dkms status --failed | grep quick/1; /etc/kernel/postinst.d/dkms $K"));
+    root.sh("dkms status quick/1 -k $K | grep ': installed'");
+}
+
+#[test]
+fn what_is_critical_is_installed_whatever_its_package_thinks() {
+    let mut root = with_quick("AUTOINSTALL=");
+    root.sh("dkms add quick/1; /etc/kernel/postinst.d/dkms $K; dkms status quick/1 | grep ': added'");
+    root.sh("echo critical_modules=quick >/etc/dkms/framework.conf.d/critical.conf; dkms autoinstall -k $K");
+    root.sh("dkms status quick/1 | grep ': added'");
+    root.sh("/etc/kernel/postinst.d/dkms $K; dkms status quick/1 -k $K | grep ': installed'");
+}
+
+#[test]
+fn a_limit_that_was_overstepped_is_named() {
+    let mut root = with_quick("");
+    root.sh("sed -i 's/^MAKE=.*/MAKE=\"sleep 60\"/' /usr/src/quick-1/dkms.conf; dkms add quick/1");
+    root.sh("echo build_time=1s >/etc/dkms/framework.conf.d/time.conf");
+    let said = root.sh("/etc/kernel/postinst.d/dkms $K");
+    assert!(said.contains("it took too long, see build_time in /etc/dkms/framework.conf\n"), "{said}");
+}

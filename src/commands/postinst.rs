@@ -58,6 +58,13 @@ pub fn run(site: &Site, arguments: &Arguments) -> Result<()> {
     policy::rescue(site, &options, ended, &Target::running(), || vec![(id, None)])
 }
 
+/// Ends what could not begin, for the settings cannot be read.
+pub fn give_up(site: &Site, arguments: &Arguments, error: Error) -> Result<()> {
+    let id = Id::new(&arguments.name, &arguments.version);
+    let options = Options { action: "add".into(), unattended: site.root && id.is_sane(), ..Options::default() };
+    policy::rescue(site, &options, Err(error), &Target::running(), || vec![(id, None)])
+}
+
 fn configure(site: &Site, arguments: &Arguments, id: &Id, options: &Options) -> Result<()> {
     let _lock = lock(site)?;
     let say = site.output.block();

@@ -222,6 +222,10 @@ pub fn first_error(log: &str) -> Option<String> {
     let is_error = |line: &&str| line.to_ascii_lowercase().contains("error: ") && !line.starts_with("# command: ");
     let failed = |line: &&str| line.starts_with("make") && line.contains("*** ");
     let mut lines = log.lines();
+    let ended = |line: &&str| line.starts_with("# ") && line.contains(" was ended: ");
+    if let Some(line) = lines.clone().find(ended) {
+        return Some(line.trim_start_matches("# ").to_owned());
+    }
     if let Some(line) = lines.clone().find(is_error).or_else(|| lines.clone().find(failed)) {
         return Some(line.trim().to_owned());
     }
@@ -308,6 +312,10 @@ mod tests {
                 "make[1]: *** No rule to make target 'a'.  Stop.",
             ),
             ("# command: echo error: x", "`echo error: x` ended with exit code 2"),
+            (
+                "a.c:3:1: error: no\n\n# Building module(s) was ended: it took too long, see x",
+                "Building module(s) was ended: it took too long, see x",
+            ),
             ("nothing of the kind", "`make -C x` ended with exit code 2"),
         ] {
             assert_eq!(first_error(&log(output)).as_deref(), Some(reason), "{output}");

@@ -168,6 +168,12 @@ pub enum OnFailure {
     Original,
 }
 
+impl Default for Framework {
+    fn default() -> Self {
+        Self::from_values(&Values::default())
+    }
+}
+
 impl Framework {
     /// Reads the files; `release` is what they see as `$kernelver`, empty where no kernel is concerned.
     ///

@@ -103,14 +103,23 @@ pub struct Trees {
 impl Site {
     /// Looks at the machine below `paths`.
     pub fn look(paths: Paths, trees: Trees, output: Output) -> Result<Self> {
+        let (framework, errors) = Framework::read(&paths, "")?;
+        if !errors.is_empty() {
+            output.block().complain(errors);
+        }
+        Self::with(framework, paths, trees, output)
+    }
+
+    /// The machine as it is where nobody has set anything.
+    pub fn by_defaults(paths: Paths, output: Output) -> Result<Self> {
+        Self::with(Framework::default(), paths, Trees::default(), output)
+    }
+
+    fn with(mut framework: Framework, paths: Paths, trees: Trees, output: Output) -> Result<Self> {
         let os_release = paths.os_release().ok_or(Error::NoOsRelease)?;
         // Where modules go depends on it.
         let text = std::fs::read(&os_release).doing(cannot("read", &os_release))?;
         let distribution = Distribution::parse(&String::from_utf8_lossy(&text));
-        let (mut framework, errors) = Framework::read(&paths, "")?;
-        if !errors.is_empty() {
-            output.block().complain(errors);
-        }
         for (tree, asked) in [
             (&mut framework.dkms_tree, trees.dkms),
             (&mut framework.source_tree, trees.source),
