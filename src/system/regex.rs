@@ -12,6 +12,9 @@ pub use super::sys::Match;
 /// Longer than any that somebody wrote by hand, in bytes.
 const LONGEST: usize = 1000;
 
+/// As many bytes, with all copies that are made of them.
+const LONGEST_COPIED: usize = 1 << 16;
+
 /// What bash's `[[ text =~ pattern ]]` says: regcomp(3) and regexec(3) of the C library, which bash calls.
 /// As in bash, nothing follows a NUL.
 ///
@@ -25,7 +28,22 @@ pub fn matches(pattern: &str, text: &str) -> Match {
 /// is repeated again, calls itself for each parenthesis, and tries everything where a part is to come once more.
 pub fn is_tame(pattern: &[u8]) -> bool {
     let again = pattern.windows(2).any(|pair| pair[0] == b'\\' && pair[1].is_ascii_digit());
-    pattern.len() <= LONGEST && !again && pattern.iter().filter(|&&byte| byte == b'{').count() <= 2
+    pattern.len() <= LONGEST && !again && pattern.len().saturating_mul(copies(pattern)) <= LONGEST_COPIED
+}
+
+/// How many copies of its parts a pattern may have made, if each repetition is within the ones before: `+` makes one
+/// more, a number in braces that many.
+fn copies(pattern: &[u8]) -> usize {
+    let of = |(at, byte): (usize, &u8)| match byte {
+        b'+' => 2,
+        b'{' => {
+            let inside = pattern[at + 1..].split(|byte| *byte == b'}').next().unwrap_or_default();
+            let numbers = inside.split(|byte| *byte == b',').filter_map(|text| std::str::from_utf8(text).ok());
+            numbers.map(|text| text.parse().unwrap_or(2)).max().unwrap_or(2).max(2)
+        }
+        _ => 1,
+    };
+    pattern.iter().enumerate().map(of).fold(1, usize::saturating_mul)
 }
 
 /// Asks a bash, which may die of it.
@@ -77,6 +95,8 @@ mod tests {
         ("^6{1}[.]{1}1{1}", "6.1", Match::Yes),
         ("^6{1}[.]{1}1{1}$", "6.12", Match::No),
         ("^{1}{2}{3}(", "6.1", Match::Invalid),
+        ("^6+++++++++++++++[.]", "66.1", Match::Yes),
+        ("^6{300}{200}", "6.1", Match::No),
     ];
 
     #[test]
@@ -99,6 +119,8 @@ mod tests {
         let (open, close) = ("(".repeat(50_000), ")".repeat(50_000));
         assert_eq!(matches(&format!("{open}6{close}"), "6.1"), Match::Invalid);
         assert_eq!(matches(&format!("6{}", "{255}".repeat(8)), "6.1"), Match::Invalid);
+        assert_eq!(matches(&format!("6{}", "+".repeat(40)), "6.1"), Match::Invalid);
+        assert_eq!(matches("6{32767}{32767}", "6.1"), Match::Invalid);
         let again: String = (1..10).map(|i| format!("\\{i}")).collect();
         let text = "-".repeat(64);
         assert_eq!(matches(&format!("{}{again}{again}x", "(-*)".repeat(9)), &text), Match::Invalid);
