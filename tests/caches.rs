@@ -504,6 +504,56 @@ fn what_a_script_may_look_at_counts_only_where_there_is_one() {
     root.fails("dkms build looks/1 >/dev/null 2>&1", 10, "");
 }
 
+/// A newer version of a package that is installed, with the same in it.
+fn upgrade(root: &mut Root, package: &str) {
+    root.sh(&format!(
+        "cd /srv && apt-get -qq download {package} && dpkg-deb -R {package}_*.deb {package}
+         sed -i 's/^Version: .*/&+new/' {package}/DEBIAN/control && dpkg-deb -b {package} && dpkg -i --force-depends {package}.deb"
+    ));
+}
+
+const NO_MAKE: &str =
+    "mv /usr/lib/dkms/sandbox/make /srv/make; printf '#!/bin/sh\nexit 1\n' >/usr/lib/dkms/sandbox/make
+    chmod 755 /usr/lib/dkms/sandbox/make";
+const MAKE: &str = "mv /srv/make /usr/lib/dkms/sandbox/make";
+
+/// Debian's package whose configure asks for the library of iptables.
+#[test]
+fn a_library_that_is_upgraded_has_what_looked_at_it_built_again() {
+    let mut root = Root::with(Layer::Ours, &[]);
+    root.sh("apt-get -qq -y install iptables-netflow-dkms libxtables-dev pkg-config");
+    let id = root.sh("dkms status | sed -n \"s/, $K, $A: installed$//p\"").trim().to_owned();
+    // As apt has it.
+    let build = format!("PATH=/usr/sbin:/usr/bin:/sbin:/bin dkms build {id} -k $K");
+    root.sh(&format!("{NO_MAKE}; dkms unbuild {id} -k $K; {build}"));
+    upgrade(&mut root, "libxtables-dev");
+    root.fails(&format!("dkms unbuild {id} -k $K >/dev/null; {build} >/dev/null 2>&1"), 10, "");
+    root.sh(&format!("{MAKE}; {build}"));
+}
+
+#[test]
+fn a_pahole_that_is_upgraded_has_modules_with_types_built_again() {
+    let mut root = Root::with(Layer::Ours, &[]);
+    let conf = "PACKAGE_NAME=plain\nPACKAGE_VERSION=1\nBUILT_MODULE_NAME=plain\nDEST_MODULE_LOCATION=/updates";
+    root.write("/usr/src/plain-1/dkms.conf", conf);
+    root.write("/usr/src/plain-1/Makefile", "obj-m := plain.o");
+    root.write("/usr/src/plain-1/plain.c", "#include <linux/module.h>\nMODULE_LICENSE(\"GPL\");");
+    let kernel =
+        root.sh("ls /var/cache/apt/archives | sed -n 's/^linux-headers-\\(6.12.*-amd64\\)_.*/\\1/p' | tail -n 1");
+    root.sh(&format!("apt-get -qq -y install linux-headers-{} pahole", kernel.trim()));
+    let build = |release: &str| format!("dkms build plain/1 -k {}", release.trim());
+    let unbuild = |release: &str| format!("dkms unbuild plain/1 -k {}", release.trim());
+    for release in [&*kernel, "$K"] {
+        root.sh(&format!("{} && {}", build(release), unbuild(release)));
+    }
+    root.sh(&format!("{NO_MAKE}; {} && {}", build(&kernel), unbuild(&kernel)));
+    upgrade(&mut root, "pahole");
+    root.fails(&format!("{} >/dev/null 2>&1", build(&kernel)), 10, "");
+    // Which has no types.
+    root.sh(&build("$K"));
+    root.sh(&format!("{MAKE}; {}", build(&kernel)));
+}
+
 #[test]
 fn the_caches_may_go_at_any_time_and_stay_within_their_size() {
     let mut root = kept();

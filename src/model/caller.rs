@@ -2,6 +2,11 @@
 //! The environment of whoever calls us, as far as a build can see it.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::system::directories::names;
 
 /// Variables that say who calls us, from where and how it shall look, and nothing about a module.
 const CALLERS: [&str; 19] = [
@@ -47,9 +52,50 @@ pub fn matters(name: &str, around: bool) -> bool {
     !callers && (around || !locale)
 }
 
+/// Where packages have their programs, which count by the packages' versions.
+const OF_PACKAGES: [&str; 2] = ["/usr/bin", "/usr/sbin"];
+
+/// What a PATH leads to: apt's, a login's and a service's differ in their words more than in that. Directories by their
+/// real names, each once, without those that are empty, and what is in those that are no package's.
+pub fn programs(path: &str) -> String {
+    let mut dirs: Vec<PathBuf> = Vec::new();
+    for dir in std::env::split_paths(path).filter_map(|dir| fs::canonicalize(dir).ok()) {
+        if !dirs.contains(&dir) && fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_some()) {
+            dirs.push(dir);
+        }
+    }
+    let of_packages = |dir: &PathBuf| OF_PACKAGES.iter().any(|place| dir == Path::new(place));
+    let mut text = String::new();
+    for dir in &dirs {
+        text.push_str(&format!("{}:", dir.display()));
+        for file in names(dir).iter().filter(|_| !of_packages(dir)) {
+            let stat = fs::metadata(dir.join(file)).map(|meta| (meta.len(), meta.mtime(), meta.mtime_nsec()));
+            text.push_str(&format!("{file} {:?}:", stat.ok()));
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_what_it_leads_to() -> std::io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let empty = dir.path().join("empty");
+        fs::create_dir(&empty)?;
+        let usual = programs("/usr/sbin:/usr/bin");
+        let more = format!("{}:/nonexistent:/usr/sbin:/usr/bin:/usr/sbin", empty.display());
+        assert_eq!(programs(&more), usual);
+        assert_ne!(programs("/usr/bin:/usr/sbin"), usual);
+        fs::write(empty.join("gcc"), "")?;
+        let with_one = programs(&more);
+        assert_ne!(with_one, usual);
+        fs::write(empty.join("gcc"), "another")?;
+        assert_ne!(programs(&more), with_one);
+        Ok(())
+    }
 
     #[test]
     fn who_calls_does_not_matter_but_what_he_sets_does() {

@@ -83,7 +83,12 @@ impl Inputs {
         let variables = caller::variables();
         let set = variables.iter().filter(|(name, _)| caller::matters(name, around)).chain(*environment);
         for (name, value) in set {
-            key.add(name).add(value);
+            key.add(name);
+            if name == "PATH" {
+                key.add(caller::programs(value))
+            } else {
+                key.add(value)
+            };
         }
         for (name, value) in options.directive_variables() {
             key.add(name).add(value);

@@ -16,6 +16,9 @@ use crate::system::process::{find_program, plain_environment};
 const PACKAGES: [&str; 9] =
     ["gcc", "cpp", "binutils", "clang", "libclang", "libllvm", "lld", "linux-kbuild-", "linux-compiler-"];
 
+/// The same of pahole.
+const PACKAGES_OF_TYPES: [&str; 4] = ["pahole", "dwarves", "libdwarves", "libbpf"];
+
 /// The digest of all programs that a build for a kernel runs: compiler, assembler, linker and the rest by what is in
 /// their files, whoever put them there, and the versions of their packages. `types`: kbuild runs pahole, too.
 pub fn digest(toolchain: &Toolchain, types: bool, notes: &Notes) -> io::Result<String> {
@@ -41,7 +44,8 @@ pub fn digest(toolchain: &Toolchain, types: bool, notes: &Notes) -> io::Result<S
         add(Some(program))?;
     }
     for (name, version) in dpkg::versions() {
-        if PACKAGES.iter().any(|prefix| name.starts_with(prefix)) {
+        let of_types = PACKAGES_OF_TYPES.iter().filter(|_| types);
+        if PACKAGES.iter().chain(of_types).any(|prefix| name.starts_with(prefix)) {
             digest.add(name).add(version);
         }
     }

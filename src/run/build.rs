@@ -124,12 +124,18 @@ impl<'a> Build<'a> {
         let Work { options, id, kernel, .. } = self.work;
         let mut command = Command::new("bash");
         command.args(["-c", script, "bash"]);
-        let share = if compiles { self.share() } else { Share::default() };
-        let _in_use = share.in_use.clone();
-        self.workshop.confine(&self.work, result, &share.mounts, &mut command)?;
+        let mut share = if compiles { self.share() } else { Share::default() };
+        let confined = self.workshop.confine(&self.work, result, &share.mounts, &mut command);
+        // Somebody may have deleted the caches since.
+        if confined.is_err() && !share.mounts.is_empty() {
+            share = Share::default();
+            self.workshop.confine(&self.work, result, &[], &mut command)?;
+        } else {
+            confined?;
+        }
         command
             .envs(options.directive_variables())
-            .env("PATH", self.path(share.programs))
+            .env("PATH", self.path(share.programs.clone()))
             .env("kernelver", &kernel.target.release)
             .env("arch", &kernel.target.arch)
             .env("module", &id.name)
@@ -142,6 +148,7 @@ impl<'a> Build<'a> {
         self.made().told.push(description.to_owned());
         let told = Told { description, text, names: &self.workshop.names };
         let code = logged::run(self.work.site, self.work.say, &self.workshop.log, &mut command, told)?;
+        drop(share.in_use);
         if sandbox::overstepped(code) == Some(Limit::Disk) {
             self.workshop.has_overgrown();
         }
