@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What comes last for a kernel: depmod, and what can go when depmod has found what is to stay.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 
 use super::Commit;
@@ -47,7 +47,7 @@ impl Commit<'_> {
         preference.inspect_err(failed).ok()
     }
 
-    /// Why depmod has not taken in what was done to a kernel, if it has not.
+    /// Why what was done to a kernel is not at its end, if it is not.
     pub fn why_stuck(&self, release: &str) -> Option<&str> {
         self.stuck.get(release).map(String::as_str)
     }
@@ -67,21 +67,37 @@ impl Commit<'_> {
     /// could be done; an error is told, unless something `failed` before, and the marks stay, so that the same command ends
     /// it. (That depmod fails has always been no error.)
     pub fn finish(&mut self, release: &str, failed: bool, say: &Block) -> bool {
+        let first = RefCell::new(None);
+        let tell = |error: Error| {
+            // What comes of the first is none that a person has to look into.
+            if failed || first.borrow().is_some() {
+                say.warn(error.to_string())
+            } else {
+                say.error(&error)
+            }
+            first.borrow_mut().get_or_insert(error.to_string());
+        };
+        self.end(release, &tell, say);
+        match first.into_inner() {
+            None => true,
+            Some(why) => {
+                self.stuck.entry(release.to_owned()).or_insert(why);
+                false
+            }
+        }
+    }
+
+    fn end(&mut self, release: &str, tell: &dyn Fn(Error), say: &Block) {
         let Some(touched) = self.touched.remove(release) else {
-            return true;
+            return;
         };
         if self.options.depmod_later && touched.withdrawn {
             depmod::tell(self.site, release, say);
         }
         let done = Cell::new(true);
-        let tell = |error: Error| {
-            // What comes of the first is none that a person has to look into.
-            if failed || !done.get() {
-                say.warn(error.to_string())
-            } else {
-                say.error(&error)
-            }
+        let tell = |error| {
             done.set(false);
+            tell(error)
         };
         let modules = self.site.modules(release);
         let successors: Vec<PathBuf> =
@@ -96,7 +112,7 @@ impl Commit<'_> {
         let mut preferred: Vec<PathBuf> = leaving.iter().filter_map(of).cloned().collect();
         preferred.extend(touched.placed.iter().flat_map(|(.., placed)| placed.contested(&modules)).cloned());
         let Some(mut preference) = self.prefer(release, &preferred, &touched.marks, say) else {
-            return done.get();
+            return;
         };
         let delete = |file: &PathBuf| install::delete(file, &successors, &modules).unwrap_or_else(tell);
         gone.iter().for_each(delete);
@@ -108,19 +124,19 @@ impl Commit<'_> {
             going.extend(touched.placed.iter().flat_map(|(.., placed)| placed.giving_way()));
             let named = || if self.options.no_depmod { Vec::new() } else { depmod::named(&modules, &going) };
             if !self.depmod(release, &preference, &successors, &touched.marks, say) {
-                return done.get();
+                return;
             }
             // Its settings may have it prefer what goes, or it could not read the directory of ours.
             if !named().is_empty() {
                 preferred.extend(going.iter().filter_map(of).cloned());
                 preference = match self.prefer(release, &preferred, &touched.marks, say) {
                     Some(it) if self.depmod(release, &it, &successors, &touched.marks, say) => it,
-                    _ => return done.get(),
+                    _ => return,
                 };
                 if let Some(file) = named().first() {
                     let why = format!("depmod failed for kernel {release}: it still names {}", file.display());
                     self.put_off(release, why, &touched.marks, say);
-                    return done.get();
+                    return;
                 }
             }
         }
@@ -133,7 +149,7 @@ impl Commit<'_> {
         // Of those that are left depmod may prefer another one by itself.
         let again = !preference.is_none() && !preferred.iter().all(|file| install::stands_alone(file, &modules));
         if again && !self.depmod(release, &Preference::default(), &successors, &touched.marks, say) {
-            return done.get();
+            return;
         }
         for (name, target) in &touched.gone {
             archive::let_go(self.site, name, target, None).unwrap_or_else(tell);
@@ -149,6 +165,5 @@ impl Commit<'_> {
         {
             crate::steps::load::modules();
         }
-        done.get()
     }
 }
