@@ -8,14 +8,17 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::iter;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use dkms_rs::steps::prepare::{JOBSERVER, REAL_MAKE};
+use dkms_rs::steps::prepare::{JOBSERVER, real_make};
+use dkms_rs::system::process::{is_elf, is_executable};
+
+/// Says which process was one of us.
+const CALLER: &str = "DKMS_SANDBOX_MAKE";
 
 /// Long options whose value is the next argument; make knows them by any prefix that fits no other.
 const LONG_WITH_VALUE: [&str; 11] = [
@@ -74,6 +77,9 @@ fn without_jobs(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
             if value {
                 kept.extend(args.next());
             }
+        } else if let Some(flags) = bytes.strip_prefix(b"MAKEFLAGS=") {
+            let flags = makeflags_below(None, &String::from_utf8_lossy(flags));
+            kept.push(format!("MAKEFLAGS={flags}").into());
         } else {
             kept.push(arg);
         }
@@ -137,28 +143,30 @@ fn makeflags_below(jobserver: Option<String>, makeflags: &str) -> String {
     jobserver.map(|named| format!("-j {named}")).into_iter().chain(kept).collect::<Vec<_>>().join(" ")
 }
 
-/// The real one, where this program stands in its place, or the first `make` on PATH that is not this program.
-fn next_make(real: &Path, path: &OsStr) -> Option<PathBuf> {
-    let file = |path: &Path| path.metadata().ok().map(|meta| (meta.dev(), meta.ino(), meta.is_file(), meta.mode()));
-    let this = env::current_exe().ok();
-    let this_file = this.as_deref().and_then(file);
-    let on_path = env::split_paths(path).map(|dir| dir.join("make"));
-    iter::once(real.to_owned()).chain(on_path).find(|make| {
-        this.as_deref().and_then(Path::parent).is_none_or(|own| make.parent() != Some(own))
-            && file(make).is_some_and(|found| found.2 && found.3 & 0o111 != 0 && Some(found) != this_file)
-    })
+/// The real make: the one in whose place this program stands, or the first on PATH that is another program. `again`: that
+/// one called us, so it was a script, and what it means is behind it.
+fn next_make(path: &OsStr, again: bool) -> Option<PathBuf> {
+    let this = env::current_exe().ok()?;
+    let real = |make: &Path| Some(real_make(&fs::canonicalize(make).ok()?)).filter(|real| is_executable(real));
+    let file = |path: &Path| path.metadata().ok().map(|meta| (meta.dev(), meta.ino()));
+    let on_path = || env::split_paths(path).map(|dir| dir.join("make")).filter(|make| is_executable(make));
+    let other = |make: PathBuf| if file(&make) == file(&this) { real(&make) } else { Some(make) };
+    real(&this).or_else(|| on_path().filter_map(other).find(|make| !again || is_elf(make)))
 }
 
 fn main() -> ExitCode {
     let mut args = env::args_os();
     let name = args.next().unwrap_or_else(|| "make".into());
     let path = env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-    let Some(make) = next_make(Path::new(REAL_MAKE), &path) else {
+    // Who executes us in the place of what we executed has the same number.
+    let this = std::process::id().to_string();
+    let again = env::var_os(CALLER).is_some_and(|caller| caller == *this);
+    let Some(make) = next_make(&path, again) else {
         eprintln!("{}: no make on PATH", name.to_string_lossy());
         return ExitCode::from(127);
     };
     let mut command = Command::new(&make);
-    command.arg0(&name);
+    command.arg0(&name).env(CALLER, this);
     let makeflags = env::var_os("MAKEFLAGS").unwrap_or_default();
     let makeflags = makeflags.to_string_lossy();
     let hears = jobserver(&makeflags).is_some();
@@ -219,7 +227,8 @@ mod tests {
         ("-- -j4", "-- -j4"),
         ("-j -- -j", "-- -j"),
         ("-", "-"),
-        ("MAKEFLAGS=-j4", "MAKEFLAGS=-j4"),
+        ("MAKEFLAGS=-j4 all", "MAKEFLAGS= all"),
+        ("MAKEFLAGS=kj4", "MAKEFLAGS=-k"),
     ];
 
     #[test]
@@ -275,17 +284,20 @@ mod tests {
 
     #[test]
     fn the_next_make_is_another_file() -> std::io::Result<()> {
-        let make = next_make(Path::new("/nonexistent"), OsStr::new("/nonexistent:/usr/bin"));
-        assert_eq!(make, Some("/usr/bin/make".into()));
-        assert_eq!(next_make(Path::new("/nonexistent"), OsStr::new("/nonexistent")), None);
-        let own = env::current_exe()?;
+        let find = |path: &str| next_make(OsStr::new(path), false);
+        assert_eq!(find("/nonexistent:/usr/bin"), Some("/usr/bin/make".into()));
+        assert_eq!(find("/nonexistent"), None);
         let dir = env::temp_dir().join(format!("dkms-rs-make-{}", std::process::id()));
-        std::fs::create_dir(&dir)?;
-        let path = env::join_paths([&dir, Path::new("/usr/bin")]).map_err(std::io::Error::other)?;
-        std::os::unix::fs::symlink(own, dir.join("make"))?;
-        let make = next_make(Path::new("/nonexistent"), &path);
-        std::fs::remove_dir_all(&dir)?;
-        assert_eq!(make, Some("/usr/bin/make".into()));
+        let [ours, script] = ["ours", "script"].map(|name| dir.join(name));
+        for place in [&ours, &script] {
+            fs::create_dir_all(place)?;
+        }
+        std::os::unix::fs::symlink(env::current_exe()?, ours.join("make"))?;
+        fs::copy("/usr/bin/ldd", script.join("make"))?;
+        let path = env::join_paths([&ours, &script, Path::new("/usr/bin")]).map_err(std::io::Error::other)?;
+        let found = [false, true].map(|again| next_make(&path, again));
+        fs::remove_dir_all(&dir)?;
+        assert_eq!(found, [Some(script.join("make")), Some("/usr/bin/make".into())]);
         Ok(())
     }
 }

@@ -210,6 +210,46 @@ script:
     }
 }
 
+/// What people put before the machine's make, and what diversions leave of it.
+#[test]
+fn a_make_that_is_a_script_is_what_it_was() {
+    let mut root = root();
+    let makefile = "jobs := 1 2 3 4\nall: $(jobs)\n$(jobs):\n\t@echo job begins $$(date +%s.%N); sleep 0.05; \
+                    echo job - $$(date +%s.%N)\n.PHONY: all $(jobs)";
+    root.quick("quick", "MAKE='make -j8 all'");
+    root.write("/usr/src/quick-1/Makefile", makefile);
+    root.sh("dkms add quick/1");
+    for (place, script) in [
+        ("/usr/local/bin/make", "exec /usr/bin/make -j8 \"$@\""),
+        (
+            "/usr/local/bin/make",
+            "self=$(cd \"$(dirname \"$0\")\" && pwd)\nPATH=$(echo $PATH | tr : '\\n' | grep -vx $self | paste -sd:)\nexec make \"$@\"",
+        ),
+        (
+            "/usr/local/bin/make",
+            "IFS=:; for dir in $PATH; do [ $dir/make -ef \"$0\" ] || [ ! -x $dir/make ] || exec $dir/make \"$@\"; done",
+        ),
+        ("/usr/bin/make", "exec \"$0.distrib\" -j8 \"$@\""),
+        ("/usr/bin/make", "exec /usr/bin/gmake -j8 \"$@\""),
+    ] {
+        if place == "/usr/bin/make" {
+            root.sh(
+                "mv /usr/bin/make /usr/bin/make.distrib; rm -f /usr/bin/gmake; cp /usr/bin/make.distrib /usr/bin/gmake",
+            );
+        }
+        root.write(place, &format!("#!/bin/bash\n{script}"));
+        root.sh(&format!("chmod 755 {place}"));
+        // Also where there are no namespaces it ends.
+        for as_root in ["", "BUILD_AS_ROOT=yes"] {
+            root.sh(&format!("echo {as_root} >/etc/dkms/quick.conf; timeout 60 dkms build quick/1 -k $K -j 2 --force"));
+            let logs = root.sh("cat /var/lib/dkms/quick/1/$K/$A/log/make.log");
+            let (most, jobs) = most_at_once(&logs);
+            assert!(jobs == 4 && (most == 2 || !as_root.is_empty()), "{script}: {most}");
+        }
+        root.sh(&format!("rm {place}; [ ! -e /usr/bin/make.distrib ] || mv /usr/bin/make.distrib /usr/bin/make"));
+    }
+}
+
 #[test]
 fn modules_that_build_upon_others_wait_for_those_alone() {
     let mut root = root();

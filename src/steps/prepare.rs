@@ -13,13 +13,15 @@ use crate::steps::Work;
 use crate::system::directories::{Owner, copy_tree, remove_any, take_ownership};
 use crate::system::files;
 use crate::system::paths::Paths;
-use crate::system::process::{find_program, plain_environment};
+use crate::system::process::{find_programs, is_elf, plain_environment};
 use crate::system::sandbox::{self, Isolation, Mount, Sandbox, User};
 use crate::system::scratch::Scratch;
 use crate::system::trust;
 
-/// Where a build's view has the machine's `make`, while ours stands in its place.
-pub const REAL_MAKE: &str = "/run/dkms/make";
+/// Below this a build's view has the machine's programs of these names that are ELF files, by the paths at which ours
+/// stands in their place; what is a script runs one of them in the end.
+pub const REAL_MAKES: &str = "/run/dkms/make";
+const MAKES: [&str; 3] = ["make", "gmake", "make.distrib"];
 
 /// Where it has, as MAKEFLAGS names it, the jobserver that ours keeps to also where it does not hear of one.
 pub const JOBSERVER: &str = "/run/dkms/jobserver";
@@ -132,14 +134,18 @@ impl Workshop {
         fs::write(self.jobserver(), makeflags).doing(cannot("write", &self.jobserver()))
     }
 
-    /// Our `make` in the place of the machine's, so that it runs by whatever name a build calls it; it finds the other one
-    /// at [`REAL_MAKE`].
-    fn own_make(&self, paths: &Paths) -> Option<[Mount; 3]> {
-        let ours = Some(paths.libexec().join("sandbox/make")).filter(|make| make.exists())?;
-        let real = fs::canonicalize(find_program("make")?).ok()?;
-        let bind = |from: &Path, at: &Path| Mount::Bind { from: from.to_owned(), at: at.to_owned(), writable: false };
-        let jobserver = bind(&self.jobserver(), Path::new(JOBSERVER));
-        Some([bind(&real, Path::new(REAL_MAKE)), jobserver, bind(&ours, &real)])
+    /// Our `make` in the places of the machine's, so that it runs by whatever name a build calls them.
+    fn own_makes(&self, paths: &Paths) -> Vec<Mount> {
+        let ours = paths.libexec().join("sandbox/make");
+        let mut makes: Vec<PathBuf> = MAKES.iter().flat_map(|name| find_programs(name)).collect();
+        makes.retain(|make| ours.exists() && is_elf(make));
+        makes.sort();
+        makes.dedup();
+        let bind = |from: &Path, at: PathBuf| Mount::Bind { from: from.to_owned(), at, writable: false };
+        let both = |real: PathBuf| [bind(&real, real_make(&real)), bind(&ours, real)];
+        let mut mounts: Vec<Mount> = makes.into_iter().flat_map(both).collect();
+        mounts.push(bind(&self.jobserver(), JOBSERVER.into()));
+        mounts
     }
 
     fn source_copy(&self) -> PathBuf {
@@ -183,7 +189,7 @@ impl Workshop {
                 }
             }
             mounts.push(writable(&self.source_copy(), source));
-            mounts.extend(self.own_make(&site.paths).into_iter().flatten());
+            mounts.extend(self.own_makes(&site.paths));
             // A view of the module's own part of the tree in which nothing but this build exists.
             mounts.push(Mount::Empty { at: module_root });
             mounts.push(Mount::Dir { at: build_dir.clone() });
@@ -276,6 +282,11 @@ impl Workshop {
         let build = work.site.tree.build_dir(work.id);
         remove_any(&build).doing(cannot("clear", &build))
     }
+}
+
+/// Where the real one is of a `make` in whose place ours stands.
+pub fn real_make(make: &Path) -> PathBuf {
+    Path::new(REAL_MAKES).join(make.strip_prefix("/").unwrap_or(make))
 }
 
 /// Removes what builds of Debian's dkms that were cut off left in a kernel's directory. Whoever holds the tree's lock may.

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
 use super::interrupt;
@@ -67,9 +67,30 @@ pub fn filter(command: &mut Command, input: &[u8]) -> io::Result<Vec<u8>> {
 
 /// The first executable called `name` on PATH, or where the system's own are: root's PATH need not name those.
 pub fn find_program(name: &str) -> Option<PathBuf> {
+    places_of(name).find(|file| is_executable(file))
+}
+
+/// All of them, by their real paths.
+pub fn find_programs(name: &str) -> Vec<PathBuf> {
+    places_of(name).filter(|file| is_executable(file)).filter_map(|file| std::fs::canonicalize(file).ok()).collect()
+}
+
+fn places_of(name: &str) -> impl Iterator<Item = PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from);
-    std::env::split_paths(&path).chain(system).map(|dir| dir.join(name)).find(|file| is_executable(file))
+    let dirs: Vec<PathBuf> = std::env::split_paths(&path).chain(system).collect();
+    dirs.into_iter().map(move |dir| dir.join(name))
+}
+
+fn beginning(file: &Path) -> Vec<u8> {
+    let mut start = [0; 4];
+    let read = std::fs::File::open(file).and_then(|mut file| std::io::Read::read(&mut file, &mut start)).unwrap_or(0);
+    start[..read].to_vec()
+}
+
+/// Whether a file is a program by itself, and no script.
+pub fn is_elf(file: &Path) -> bool {
+    beginning(file) == b"\x7fELF"
 }
 
 /// [`find_program`], as a command.
@@ -79,10 +100,8 @@ pub fn program(name: &str) -> Command {
 
 /// An executable file as a command. One that is neither a program nor names its interpreter is a script of the shell, as
 /// it is for the shell that would start it.
-pub fn script(file: &std::path::Path) -> Command {
-    let mut start = [0; 4];
-    let read = std::fs::File::open(file).and_then(|mut file| std::io::Read::read(&mut file, &mut start)).unwrap_or(0);
-    let mut command = if start[..read].starts_with(b"#!") || &start[..read] == b"\x7fELF" {
+pub fn script(file: &Path) -> Command {
+    let mut command = if is_elf(file) || beginning(file).starts_with(b"#!") {
         Command::new(file)
     } else {
         let mut bash = Command::new("bash");
@@ -94,12 +113,12 @@ pub fn script(file: &std::path::Path) -> Command {
 }
 
 /// Whether `path` is a file that may be executed.
-pub fn is_executable(path: &std::path::Path) -> bool {
+pub fn is_executable(path: &Path) -> bool {
     path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
 }
 
 /// Compiler settings of the caller's shell are not meant for kernel modules.
-const NOT_INHERITED: [&str; 9] =
+pub const NOT_INHERITED: [&str; 9] =
     ["CC", "CXX", "CFLAGS", "CXXFLAGS", "LDFLAGS", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "KERNEL_CC"];
 
 /// Takes the caller's compiler settings out of a command's environment, and his functions.
