@@ -22,6 +22,27 @@ fn root() -> Root {
     root
 }
 
+/// It goes on for a moment when what called it is ended, and must not write over what the next one wrote.
+#[test]
+fn a_depmod_that_is_left_behind_is_waited_for() {
+    for signal in ["TERM", "KILL"] {
+        let mut root = root();
+        root.sh("dkms build first/1 -k $K; dkms build second/1 -k $K");
+        root.write(
+            "/usr/local/sbin/depmod",
+            "#!/bin/sh\n[ -e /srv/slow ] || exec /sbin/depmod \"$@\"\nrm /srv/slow\ncp -r /lib/modules/$K /srv/was\n\
+             touch /srv/runs\nsleep 2\ncp /srv/was/modules.* /lib/modules/$K\n",
+        );
+        root.sh("sed -i \"s/\\$K/$K/g\" /usr/local/sbin/depmod; touch /srv/slow");
+        root.sh(&format!(
+            "dkms install first/1 -k $K & until [ -e /srv/runs ]; do sleep 0.05; done; kill -{signal} $!; wait $!; \
+             dkms install second/1 -k $K"
+        ));
+        root.sh("sleep 3; modprobe -n --set-version $K --show-depends second");
+        root.says("dkms status second", "second/1, $K, $A: installed\n");
+    }
+}
+
 /// One kernel has a System.map, the other one has not.
 const FOR_K: &str = "-a $K -F /boot/System.map-$K\n";
 const FOR_OLD: &str = "-a $OLD\n";

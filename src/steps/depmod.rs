@@ -13,6 +13,7 @@ use crate::error::{Doing, Result, cannot};
 use crate::model::site::Site;
 use crate::steps::install::stem;
 use crate::system::directories::{find_all, names};
+use crate::system::lock;
 use crate::system::output::Block;
 use crate::system::process;
 use crate::system::scratch::{self, Scratch};
@@ -62,6 +63,8 @@ fn call(site: &Site, release: &str, modules: &Path, preference: &Preference) -> 
     let mut command = process::program("depmod");
     command.env("LC_ALL", "C");
     preference.tell(site, &mut command);
+    // It writes for a moment longer than we live where somebody ends us.
+    lock::share(&mut command);
     if let Some(base) = base_of(modules) {
         command.arg("-b").arg(base);
     }

@@ -9,8 +9,13 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::{FdFlags, fcntl_setfd};
+
+use super::sys;
 
 /// Set for programs that a holder runs: what they call of ours must not wait for the holder.
 pub const HELD: &str = "DKMS_TREE_LOCKED";
@@ -18,7 +23,19 @@ pub const HELD: &str = "DKMS_TREE_LOCKED";
 /// A lock held until dropped.
 #[derive(Debug)]
 pub struct Lock {
-    _directory: File,
+    _directory: Arc<File>,
+}
+
+/// The last one that was taken.
+static TAKEN: Mutex<Weak<File>> = Mutex::new(Weak::new());
+
+/// Has a program hold the lock as well, for as long as it runs: what it changes is not for others while it does, also where
+/// it outlives us.
+pub fn share(command: &mut Command) {
+    let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+    if let Some(file) = taken {
+        sys::before_exec(command, move || Ok(fcntl_setfd(&*file, FdFlags::empty())?));
+    }
 }
 
 impl Lock {
@@ -38,6 +55,8 @@ impl Lock {
             }
             Err(error) => return Err(error.into()),
         }
+        let file = Arc::new(file);
+        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&file);
         Ok(Self { _directory: file })
     }
 }
