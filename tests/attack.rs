@@ -376,6 +376,15 @@ fn a_build_takes_no_more_of_the_machine_than_it_may() {
         "make.log\n# Building module(s) was ended: it took the last of a disk, see build_disk_reserve in /etc/dkms/framework.conf\n",
     );
     root.sh("umount /var/lib/dkms/greedy/1");
+    // And the room for names on it.
+    root.sh(
+        "dkms unbuild greedy/1 >/dev/null; mount -t tmpfs -o mode=755,size=2g,nr_inodes=40k x /var/lib/dkms/greedy/1",
+    );
+    root.sh("ln -s /usr/src/greedy-1 /var/lib/dkms/greedy/1/source");
+    with_make(&mut root, "greedy", "", "for ((i = 0; ; i++)) { : >f$i || break; }; sleep 100000");
+    assert_eq!(root.run("dkms build greedy/1").code, 10);
+    root.says("ls /var/lib/dkms/greedy/1/build", "make.log\n");
+    root.sh("umount /var/lib/dkms/greedy/1");
     // What it prints is cut off, and does not stop it.
     with_make(&mut root, "greedy", "", "head -c 300M /dev/zero; exit 0");
     root.sh("dkms build greedy/1 --force");

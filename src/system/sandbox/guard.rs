@@ -36,28 +36,39 @@ const LOOK: Duration = Duration::from_millis(200);
 pub struct Watch {
     pub end: Option<Instant>,
     /// Where it may write, and what has to stay free there.
-    pub places: Vec<(OwnedFd, u64)>,
+    pub places: Vec<Place>,
+}
+
+/// A place that a command may write.
+#[derive(Debug)]
+pub struct Place {
+    pub dir: OwnedFd,
+    /// Bytes that have to stay free.
+    pub bytes: u64,
+    /// Files that it has to be possible to make.
+    pub files: u64,
 }
 
 impl Watch {
     /// What it needs to look.
     pub fn kept(&self) -> impl Iterator<Item = &OwnedFd> + Clone {
-        self.places.iter().map(|(place, _)| place)
+        self.places.iter().map(|place| &place.dir)
     }
 
     /// Small file systems are nobody's but the build's, and less than there is cannot be kept free.
     fn begin(&mut self) {
-        for (place, reserve) in &mut self.places {
-            let Ok(stat) = fstatvfs(&*place) else { continue };
-            let (all, free) = (stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize);
-            *reserve = if all / 4 < *reserve { 0 } else { (*reserve).min(free / 2) };
+        for Place { dir, bytes, files } in &mut self.places {
+            let Ok(stat) = fstatvfs(&*dir) else { continue };
+            let kept = |all: u64, free: u64, reserve: u64| if all / 4 < reserve { 0 } else { reserve.min(free / 2) };
+            *bytes = kept(stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize, *bytes);
+            *files = kept(stat.f_files, stat.f_favail, *files);
         }
     }
 
     /// Why it has to end, if it has.
     fn verdict(&self) -> Option<libc::c_int> {
-        let full = |(place, reserve): &(OwnedFd, u64)| {
-            *reserve > 0 && fstatvfs(place).is_ok_and(|stat| stat.f_bavail * stat.f_frsize < *reserve)
+        let full = |Place { dir, bytes, files }: &Place| {
+            fstatvfs(dir).is_ok_and(|stat| stat.f_bavail * stat.f_frsize < *bytes || stat.f_favail < *files)
         };
         if self.end.is_some_and(|end| Instant::now() >= end) {
             Some(TOO_LONG)

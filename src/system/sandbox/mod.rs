@@ -72,12 +72,13 @@ pub struct User {
 }
 
 impl User {
-    /// The user of this name, by the text of passwd(5).
+    /// The user of this name, by the text of passwd(5); not if it is root by another name, or nobody's number.
     pub fn named(name: &str, passwd: &str) -> Option<Self> {
-        passwd.lines().find_map(|line| {
+        let user = passwd.lines().find_map(|line| {
             let mut fields = line.strip_prefix(name)?.strip_prefix(':')?.split(':').skip(1);
             Some(Self { uid: fields.next()?.parse().ok()?, gid: fields.next()?.parse().ok()? })
-        })
+        });
+        user.filter(|user| ![user.uid, user.gid].iter().any(|id| *id == 0 || *id == u32::MAX))
     }
 
     /// Whether this process can run a command as this user: root of a user namespace often knows no other, and root

@@ -11,11 +11,14 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{geteuid, getgid, getpid, getuid};
 
 use super::enter::Entry;
-use super::guard::Watch;
+use super::guard::{Place, Watch};
 use super::{Isolation, Mount, Sandbox, landlock};
 
 /// Places that are always empty, where they exist, and their modes: the sockets and shared memory of the system.
 pub const HIDDEN: [(&str, &CStr); 3] = [("/run", c"755"), ("/dev/shm", c"1777"), ("/dev/mqueue", c"1777")];
+
+/// How many files it has to be possible to make beside those of a command, where bytes have to stay free.
+const FILES_RESERVE: u64 = 4096;
 
 /// One change to the view, ready for a process that cannot allocate.
 #[derive(Debug)]
@@ -80,13 +83,14 @@ impl Sandbox {
 
     /// Where it may write, and what has to stay free there. Directories, not names: what a name inside means changes on
     /// the way in, while the guard looks already.
-    fn places(&self) -> io::Result<Vec<(OwnedFd, u64)>> {
+    fn places(&self) -> io::Result<Vec<Place>> {
         let mounts = self.mounts.iter().filter_map(|mount| match mount {
             Mount::Bind { from, writable: true, .. } => Some(from),
             _ => None,
         });
         let open = |place| rustix::fs::open(place, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-        self.tmp.iter().chain(mounts).map(|place| Ok((open(place)?, self.limits.disk_reserve))).collect()
+        let (bytes, files) = (self.limits.disk_reserve, if self.limits.disk_reserve > 0 { FILES_RESERVE } else { 0 });
+        self.tmp.iter().chain(mounts).map(|place| Ok(Place { dir: open(place)?, bytes, files })).collect()
     }
 
     fn steps(&self) -> io::Result<Vec<Step>> {
