@@ -107,6 +107,20 @@ X509v3 Extended Key Usage:
     root.unchanged(files, &before);
 }
 
+/// The key of a stick that is not there now.
+#[test]
+fn links_that_lead_nowhere_are_not_replaced() {
+    let mut root = root(Layer::Ours, &[]);
+    for names in ["mok.key mok.pub", "mok.key"] {
+        root.sh(&format!(
+            "rm -f /var/lib/dkms/mok.*; for name in {names}; do ln -s /media/stick/$name /var/lib/dkms/$name; done"
+        ));
+        let said = root.sh("dkms build quick/1 -k $K --force");
+        assert!(said.contains("not found and can't be generated, modules won't be signed"), "{said}");
+        root.sh(&format!("cd /var/lib/dkms; for name in {names}; do [ -L $name ] || exit 1; done; [ $(ls -d mok.* | wc -l) = $(echo {names} | wc -w) ]"));
+    }
+}
+
 #[test]
 fn where_no_key_can_be_had_nothing_is_signed() {
     let mut root = root(Layer::under_test(), &[]);

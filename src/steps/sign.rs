@@ -217,7 +217,9 @@ pub fn keys(
         _ => None,
     };
     let half = half.filter(|_| !key.starts_with("pkcs11:"));
-    if half.is_none() && !complete(&key, &certificate) {
+    // What a link leads to may come back.
+    let gone = |file: &String| Path::new(file).is_symlink() && !exists(file);
+    if half.is_none() && !complete(&key, &certificate) && ![&key, &certificate].into_iter().any(gone) {
         say("Certificate or key are missing, generating self signed certificate for MOK...".into());
         if find_program("openssl").is_none() {
             say("openssl not found, can't generate key and certificate.".into());
@@ -317,7 +319,7 @@ fn put_in_place(key: &Path, certificate: &Path) -> Result<()> {
     }
     let (new_key, new_certificate) = (ready.join("key"), ready.join("pub"));
     let put = || -> std::io::Result<()> {
-        if new_key.is_file() && new_certificate.is_file() && !key.exists() {
+        if new_key.is_file() && new_certificate.is_file() && fs::symlink_metadata(key).is_err() {
             files::replace_with_copy(&new_certificate, certificate)?;
             files::rename(&new_key, key)?;
         }
