@@ -23,6 +23,7 @@ use crate::run::Outcome;
 use crate::system::directories::find;
 use crate::system::dpkg;
 use crate::system::root_fs::{self, module_name};
+use crate::system::trust;
 
 /// More failures than these are not told at once.
 const ONE_SCREEN: usize = 5;
@@ -117,7 +118,9 @@ fn end(site: &Site, options: &Options, missing: Vec<Missing>) -> Result<()> {
         return Ok(());
     }
     let say = site.output.block();
-    let there = |it: &&Missing| site.modules(&it.failure.target.release).is_dir();
+    // Nor in a tree that others can write.
+    let notes = trust::check(site.tree.root()).is_ok();
+    let there = |it: &&Missing| notes && site.modules(&it.failure.target.release).is_dir();
     for Missing { failure, .. } in missing.iter().filter(there) {
         failure
             .note(&site.tree)

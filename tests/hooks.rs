@@ -626,3 +626,20 @@ fn a_limit_that_was_overstepped_is_named() {
     let said = root.sh("/etc/kernel/postinst.d/dkms $K");
     assert!(said.contains("it took too long, see build_time in /etc/dkms/framework.conf\n"), "{said}");
 }
+
+#[test]
+fn trees_that_others_can_write_hold_up_no_kernel() {
+    for tree in ["/usr/src", "/var/lib/dkms", "/lib/modules", "/var/cache/dkms"] {
+        let mut root = with_quick("");
+        root.sh(&format!("dkms add quick/1; mkdir -p {tree}; chmod 777 {tree}"));
+        for call in ["/etc/kernel/postinst.d/dkms $K", "/usr/lib/dkms/common.postinst quick 1 /usr/share/quick $A ''"] {
+            let said = root.run(call);
+            assert_eq!(said.code, 0, "{call}: {}", said.text);
+            let why = format!("{tree} can be changed by others");
+            assert!(said.text.contains(&why) && said.text.contains("quick/1 for kernel"), "{}", said.text);
+        }
+        root.sh(&format!(
+            "chmod 755 {tree}; /etc/kernel/postinst.d/dkms $K; dkms status quick/1 -k $K | grep ': installed'"
+        ));
+    }
+}

@@ -107,12 +107,19 @@ impl Site {
         if !errors.is_empty() {
             output.block().complain(errors);
         }
-        Self::with(framework, paths, trees, output)
+        let site = Self::with(framework, paths, trees, output)?;
+        // What stands there is installed, or believed, by root.
+        let Framework { dkms_tree, source_tree, install_tree, cache_tree, .. } = &site.framework;
+        for tree in [dkms_tree, source_tree, install_tree, cache_tree] {
+            trust::check(tree)?;
+        }
+        Ok(site)
     }
 
-    /// The machine as it is where nobody has set anything.
+    /// The machine as it is where nobody has set anything, to tell of it: what is in its trees may be anybody's.
     pub fn by_defaults(paths: Paths, output: Output) -> Result<Self> {
-        Self::with(Framework::default(), paths, Trees::default(), output)
+        let site = Self::with(Framework::default(), paths, Trees::default(), output)?;
+        Ok(Self { memory: Memory::new(Path::new("/nonexistent"), false), ..site })
     }
 
     fn with(mut framework: Framework, paths: Paths, trees: Trees, output: Output) -> Result<Self> {
@@ -129,10 +136,6 @@ impl Site {
                 *tree = path;
             }
             *tree = std::path::absolute(&*tree).unwrap_or_else(|_| tree.clone());
-        }
-        // What stands there is installed, or believed, by root.
-        for tree in [&framework.dkms_tree, &framework.source_tree, &framework.install_tree, &framework.cache_tree] {
-            trust::check(tree)?;
         }
         let tree = Tree::new(&framework.dkms_tree, &framework.source_tree);
         let root = rustix::process::geteuid().is_root();
