@@ -17,7 +17,7 @@ use std::process::{Command, ExitCode};
 
 use dkms_rs::model::compile_cache::COMPILERS;
 use dkms_rs::model::probe::{Probe, Settings, behind};
-use dkms_rs::model::search::stays_in;
+use dkms_rs::model::search::{headers_now, stays_in};
 
 fn main() -> ExitCode {
     let mut args = env::args_os();
@@ -59,7 +59,8 @@ fn run(called: &OsStr, args: &[OsString]) -> io::Result<ExitCode> {
     // there are in places of which nothing is known.
     let compiles = args.iter().any(|arg| arg == "-c" || arg == "-S");
     let variables = env::vars_os().map(|(name, _)| name);
-    let is_kept = compiles && stays_in(&settings.known, false, args, &env::current_dir()?, variables);
+    let cwd = env::current_dir()?;
+    let is_kept = compiles && stays_in(&settings.known, false, args, &cwd, variables);
     let Some(ccache) = settings.ccache.as_ref().filter(|_| is_kept && has_place(&settings)) else {
         // By its full name, as ccache would: from that it knows where its parts are.
         return Err(Command::new(&compiler).args(args).exec());
@@ -70,5 +71,12 @@ fn run(called: &OsStr, args: &[OsString]) -> io::Result<ExitCode> {
     for (name, _) in env::vars_os().filter(|(name, _)| others(name)) {
         command.env_remove(name);
     }
-    Err(command.arg(compiler).args(args).envs(settings.variables).exec())
+    command.arg(compiler).args(args);
+    for (name, mut value) in settings.variables {
+        if let Some(build) = settings.build.as_ref().filter(|_| name == "CCACHE_NAMESPACE") {
+            value.push(headers_now(build, args, &cwd));
+        }
+        command.env(name, value);
+    }
+    Err(command.exec())
 }

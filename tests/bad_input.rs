@@ -419,6 +419,14 @@ fn who_is_not_root_is_told_so() {
     for action in ["build quick/1 -k $OLD", "build quick/1 --force", "unbuild quick/1", "remove quick/1 --all"] {
         root.fails(&format!("{nobody} dkms {action}"), 1, "\nError! No write access to DKMS tree at /var/lib/dkms\n");
     }
+    // What is closed to him he is told of as of what is not there.
+    root.sh("chmod 600 /usr/src/quick-1/dkms.conf");
+    let output = root.run(&format!("{nobody} dkms status"));
+    let closed = root.expand(
+        "quick/1, $K, $A: installed\nError! Could not locate dkms.conf file.\nFile: /var/lib/dkms/quick/1/source/dkms.conf does not exist.\n",
+    );
+    assert_eq!(output.text.replace("\n\n", "\n"), closed);
+    root.sh("chmod 644 /usr/src/quick-1/dkms.conf");
     // Those of the kernel's hooks that must not fail do not.
     let hint = format!("{not_root}Try again with sudo.\n");
     for (hook, code) in [("postinst.d", 1), ("header_postinst.d", 1), ("preinst.d", 0), ("prerm.d", 0)] {

@@ -191,6 +191,28 @@ fn what_no_compiler_tells_of_is_seen_all_the_same() {
             "touch /usr/local/include/asked-for.h",
         ),
         (
+            "included",
+            "const char mark[] = \"mark \" I \";\";",
+            "include /etc/included.mk\nccflags-y += '-DI=\"$(VALUE)\"'",
+            "echo VALUE=one >/etc/included.mk",
+            "sed -i s/one/two/ /etc/included.mk",
+        ),
+        (
+            "copied",
+            "#include \"copy.h\"\nconst char mark[] = \"mark \" I \";\";",
+            "ccflags-y += -I$(obj)\n$(obj)/copied.o: $(obj)/copy.h\n$(obj)/copy.h:\n\tcp /opt/copied.h $@",
+            "echo '#define I \"one\"' >/opt/copied.h",
+            "sed -i s/one/two/ /opt/copied.h",
+        ),
+        (
+            "made-before",
+            "#include \"impl.h\"\nconst char mark[] = \"mark \" I \";\";",
+            "ccflags-y += -I$(src)/a -I$(src)/b\n$(shell [ ! -e /opt/first ] || { mkdir -p $(src)/a; echo '#define I \"two\"' \
+             >$(src)/a/impl.h; })",
+            "mkdir b; echo '#define I \"one\"' >b/impl.h",
+            "touch /opt/first",
+        ),
+        (
             "linked",
             "#include \"in/shared/it.h\"\nconst char mark[] = \"mark \" I \";\";",
             "ccflags-y += -I$(src)",
@@ -238,6 +260,31 @@ fn what_was_made_while_a_header_changed_is_not_kept() {
         root.says(mark, "mark two\n");
         root.sh(&format!("sed -i s/two/one/ {header}; dkms unbuild marked/1 -k $K && dkms build marked/1 -k $K"));
         root.says(mark, "mark one\n");
+    }
+}
+
+/// Symbols of what is no module of ours.
+#[test]
+fn symbols_of_others_are_looked_up_each_time() {
+    let mut root = marked();
+    root.write("/usr/src/ext/Module.symvers", "0x11111111\texported\text\tEXPORT_SYMBOL\t");
+    root.write(
+        "/usr/src/uses-1/dkms.conf",
+        "PACKAGE_NAME=uses\nPACKAGE_VERSION=1\nBUILT_MODULE_NAME=uses\nDEST_MODULE_LOCATION=/updates",
+    );
+    root.write("/usr/src/uses-1/Makefile", "obj-m := uses.o\nKBUILD_EXTRA_SYMBOLS := /usr/src/ext/Module.symvers");
+    root.write(
+        "/usr/src/uses-1/uses.c",
+        "#include <linux/module.h>\nint exported(int a);\nint uses(void);\nint uses(void) { return exported(1); }\n\
+         MODULE_LICENSE(\"GPL\");",
+    );
+    for crc in ["0x11111111", "0x22222222"] {
+        root.sh(&format!("sed -i s/^0x1*/{crc}/ /usr/src/ext/Module.symvers; dkms build uses/1 -k $K"));
+        root.says(
+            "modprobe --dump-modversions /var/lib/dkms/uses/1/$K/$A/module/uses.ko* | sed -n 's/\\texported$//p'",
+            &format!("{crc}\n"),
+        );
+        root.sh("dkms unbuild uses/1 -k $K");
     }
 }
 
@@ -571,7 +618,7 @@ fn the_caches_may_go_at_any_time_and_stay_within_their_size() {
 fn without_ccache_it_works_and_a_person_is_told_once() {
     let mut root = kept();
     root.sh("rm -r /usr/bin/ccache /usr/lib/ccache; rm -rf /var/cache/dkms");
-    let terminal = "script -qec 'dkms build hello/0.1 --force' /dev/null | tr -d '\\r' | grep ccache; true";
+    let terminal = "script -qec 'dkms build hello/0.1 --force' /dev/null | tr -d '\\r' | grep ccache | sed 's/.*\\x1b\\[J//'; true";
     root.says("dkms build hello/0.1 --force", BUILT);
     root.says(terminal, "Modules are built faster with ccache: apt install ccache\n");
     root.says(terminal, "");

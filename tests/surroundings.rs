@@ -167,6 +167,13 @@ fn a_program_that_strips_and_fails_leaves_the_module_whole() {
 }
 
 #[test]
+fn a_compile_cache_that_is_closed_to_its_user_is_made_anew() {
+    let mut root = root();
+    root.source("hello-0.1");
+    root.sh("dkms build hello/0.1 -k $K; chmod -R 0 /var/cache/dkms/ccache; dkms build hello/0.1 -k $K --force");
+}
+
+#[test]
 fn functions_of_the_callers_shell_change_nothing() {
     let mut root = root();
     root.quick("asks", "X=$(echo x)");

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::system::directories::names;
+use crate::system::process::NOT_INHERITED;
 
 /// Variables that say who calls us, from where and how it shall look, and nothing about a module.
 const CALLERS: [&str; 19] = [
@@ -37,6 +38,14 @@ const CALLERS_PREFIXES: [&str; 10] =
 
 /// Variables that matter to a script that looks at the system, not to make and the compiler.
 const AROUND: [&str; 5] = ["PATH", "HOME", "USER", "LOGNAME", "LANG"];
+
+/// Those that bash or make set anew before a build could see them.
+const REPLACED: [&str; 7] = ["PWD", "OLDPWD", "SHLVL", "SHELL", "_", "BASH_ENV", "PATH"];
+
+/// Whether a build sees what the caller set.
+pub fn is_seen(name: &str) -> bool {
+    !REPLACED.contains(&name) && !NOT_INHERITED.contains(&name)
+}
 
 /// All of them that are text.
 pub fn variables() -> BTreeMap<String, String> {

@@ -173,6 +173,7 @@ impl CompileCache {
             // The build makes it, for all below the shelf is the build user's.
             asked: Some(shelf.join(PROBES).join(&self.probes)),
             known: self.places.iter().cloned().chain([seen.to_owned()]).collect(),
+            build: Some(seen.to_owned()),
         };
         let mut share = self.stand_in(compilers, &settings)?;
         share.in_use = Some(Arc::new(in_use));
@@ -246,14 +247,15 @@ impl CompileCache {
         chown(dir, Some(self.user.uid), Some(self.user.gid))
     }
 
-    /// Whether all directories below are the build user's.
+    /// Whether all directories below are the build user's, and open to him.
     fn owns(&self, dir: &Path) -> bool {
+        let is_ours = |meta: fs::Metadata| meta.uid() == self.user.uid && meta.mode() & 0o700 == 0o700;
         fs::read_dir(dir)
             .into_iter()
             .flatten()
             .flatten()
             .filter(|entry| entry.file_type().is_ok_and(|it| it.is_dir()))
-            .all(|entry| entry.metadata().is_ok_and(|meta| meta.uid() == self.user.uid) && self.owns(&entry.path()))
+            .all(|entry| entry.metadata().is_ok_and(is_ours) && self.owns(&entry.path()))
     }
 
     /// Makes programs in `place`, named like compilers, that go by these settings.

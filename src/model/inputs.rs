@@ -70,7 +70,7 @@ impl Inputs {
         for (name, value) in kernel.toolchain().variables() {
             key.add(name).add(value);
         }
-        key.add(&source.content);
+        key.add(&source.content).add(&source.outside);
         if source.takes_symbols || conf.make(release).is_some_and(|command| takes_symbols_by(command.as_bytes())) {
             add_symbols(&mut key, site, &kernel.target)?;
         }
@@ -81,7 +81,8 @@ impl Inputs {
             }
         }
         let variables = caller::variables();
-        let set = variables.iter().filter(|(name, _)| caller::matters(name, around)).chain(*environment);
+        let matters = |name: &str| caller::matters(name, around) || source.variables.contains_key(name);
+        let set = variables.iter().filter(|(name, _)| matters(name)).chain(*environment);
         for (name, value) in set {
             key.add(name);
             if name == "PATH" {

@@ -56,6 +56,7 @@ impl Origin {
             }
         }
         let mut variables = source.variables.clone();
+        variables.retain(|name, _| caller::matters(name, false));
         variables.extend(caller::variables().into_iter().filter(|(name, _)| KBUILD.contains(&name.as_str())));
         for (name, value) in variables.iter().chain(*environment) {
             digest.add(name).add(value);

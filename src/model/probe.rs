@@ -205,6 +205,8 @@ pub struct Settings {
     pub asked: Option<PathBuf>,
     /// Places whose headers' names are part of what objects are kept under.
     pub known: Vec<PathBuf>,
+    /// The directory that is built in.
+    pub build: Option<PathBuf>,
 }
 
 impl Settings {
@@ -219,6 +221,7 @@ impl Settings {
         pairs.extend(self.ccache.as_ref().map(|ccache| ("ccache", ccache.as_os_str())));
         pairs.extend(self.answers.as_ref().map(|answers| ("answers", answers.as_os_str())));
         pairs.extend(self.asked.as_ref().map(|asked| ("asked", asked.as_os_str())));
+        pairs.extend(self.build.iter().map(|build| ("build", build.as_os_str())));
         pairs.extend(self.known.iter().map(|known| ("known", known.as_os_str())));
         pairs.extend(self.variables.iter().map(|(name, value)| (name.as_str(), value.as_os_str())));
         pairs.into_iter().flat_map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes(), b"\0"].concat()).collect()
@@ -234,6 +237,7 @@ impl Settings {
                 b"ccache" => settings.ccache = Some(value.into()),
                 b"answers" => settings.answers = Some(value.into()),
                 b"asked" => settings.asked = Some(value.into()),
+                b"build" => settings.build = Some(value.into()),
                 b"known" => settings.known.push(value.into()),
                 _ => settings.variables.push((String::from_utf8_lossy(name).into_owned(), value.to_owned())),
             }
@@ -366,11 +370,13 @@ mod tests {
                 answers: Some("/answers".into()),
                 asked,
                 known: vec!["/a".into(), "/b".into()],
+                build: Some("/build".into()),
             };
             let read = Settings::from_bytes(&settings.to_bytes());
             assert_eq!(read.ccache, settings.ccache);
             assert_eq!(read.variables, settings.variables);
-            assert_eq!((read.answers, read.asked, read.known), (settings.answers, settings.asked, settings.known));
+            assert_eq!((read.answers, read.asked), (settings.answers, settings.asked));
+            assert_eq!((read.known, read.build), (settings.known, settings.build));
         }
         assert!(Settings::from_bytes(b"").ccache.is_none());
     }

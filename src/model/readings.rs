@@ -63,6 +63,11 @@ impl Places<'_> {
                     return Ok(Some(Doubt::Elsewhere(note)));
                 }
             }
+            let is_known = |file: &Path| self.knows(file) || known.iter().any(|place| file.starts_with(place));
+            let elsewhere = |file: &&str| file.starts_with('/') && !is_known(Path::new(file));
+            if let Some(symbols) = symbols_in(&text).find(elsewhere) {
+                return Ok(Some(Doubt::Elsewhere(symbols.into())));
+            }
             for file in files_in(&text) {
                 if !seen.insert(file.to_owned()) {
                     continue;
@@ -111,8 +116,17 @@ impl Places<'_> {
 fn command_in(note: &str) -> Option<(&str, Vec<OsString>)> {
     let (command, rest) = note.split_once('\n')?;
     let (_, command) = command.split_once(" := ").filter(|_| rest.contains("\ndeps_"))?;
-    let mut words = command.split_whitespace();
+    // objtool has options of the same names.
+    let mut words = command.split_whitespace().take_while(|word| *word != ";");
     Some((words.next()?, words.map(OsString::from).collect()))
+}
+
+/// The files of symbols that modpost was given, in what is noted of what it made.
+fn symbols_in(note: &str) -> impl Iterator<Item = &str> {
+    let command = note.lines().next().filter(|command| command.contains("Module.symvers :=")).unwrap_or_default();
+    let words: Vec<&str> = command.split_whitespace().collect();
+    let given: Vec<&str> = words.windows(2).filter(|pair| pair[0] == "-i").map(|pair| pair[1]).collect();
+    given.into_iter()
 }
 
 /// The files that an object depends on, in what is noted of it.
@@ -146,7 +160,7 @@ mod tests {
         let since = time(fs::metadata(at("v-amd64/include/b.h"))?.ctime() + 10, 0);
         let doubt_of = |compiler: &str, file: &str, packages: bool, since: SystemTime| {
             let text = format!(
-                "savedcmd_x.o := {compiler} -nostdinc -I./include -c x.c\n\nsource_x.o := x.c\n\ndeps_x.o := \\\n    $(wildcard include/config/A) \\\n  {file} \\\n\nx.o: $(deps_x.o)\n"
+                "savedcmd_x.o := {compiler} -nostdinc -I./include -c x.c  ; objtool --prefix=16\n\nsource_x.o := x.c\n\ndeps_x.o := \\\n    $(wildcard include/config/A) \\\n  {file} \\\n\nx.o: $(deps_x.o)\n"
             );
             fs::write(at("build/.x.o.cmd"), text).expect("it can be written");
             let build = [&*build, inside];

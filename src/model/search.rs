@@ -5,8 +5,11 @@
 //! directory and the kernel's headers that is part of what objects are kept under; of other places nothing is known.
 
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+
+use crate::system::digest::Digest;
 
 /// Where compilers have headers of their own; which compilers there are counts elsewhere.
 pub const COMPILERS: [&str; 3] = ["/usr/lib/gcc/", "/usr/lib/llvm", "/usr/lib/linux-kbuild-"];
@@ -15,8 +18,20 @@ pub const COMPILERS: [&str; 3] = ["/usr/lib/gcc/", "/usr/lib/llvm", "/usr/lib/li
 const DIRECTORIES: [&str; 4] = ["-I", "-iquote", "-isystem", "-idirafter"];
 
 /// Options that name one in other ways, or of which it has others, by how they begin.
-const OTHERS: [&str; 8] =
-    ["-iprefix", "-iwithprefix", "-isysroot", "--sysroot", "-imulti", "--include-directory", "-specs", "@"];
+const OTHERS: [&str; 12] = [
+    "-iprefix",
+    "-iwithprefix",
+    "-isysroot",
+    "--sysroot",
+    "-imulti",
+    "--include-directory",
+    "-specs",
+    "-B",
+    "--prefix",
+    "-Wp,-I",
+    "-Wp,-i",
+    "@",
+];
 
 /// Variables that do, by how they begin.
 const VARIABLES: [&str; 5] = ["CPATH", "C_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "GCC_EXEC_PREFIX", "COMPILER_PATH"];
@@ -30,25 +45,58 @@ pub fn stays_in(
     cwd: &Path,
     mut variables: impl Iterator<Item = OsString>,
 ) -> bool {
-    let mut has_defaults = !defaults;
+    let is_other = |arg: &OsString| OTHERS.iter().any(|other| arg.as_bytes().starts_with(other.as_bytes()));
+    let tells = |name: OsString| VARIABLES.iter().any(|known| name.as_bytes().starts_with(known.as_bytes()));
+    (defaults || args.iter().any(|arg| arg == "-nostdinc"))
+        && !args.iter().any(is_other)
+        && !variables.any(tells)
+        && directories(args, cwd).iter().all(|dir| is_known(known, dir))
+}
+
+/// The directories that a compiler's arguments name.
+fn directories(args: &[OsString], cwd: &Path) -> Vec<PathBuf> {
+    let mut dirs = Vec::new();
     let mut rest = args.iter();
     while let Some(arg) = rest.next() {
         let bytes = arg.as_bytes();
-        has_defaults &= bytes != b"-nostdinc";
-        if OTHERS.iter().any(|other| bytes.starts_with(other.as_bytes())) {
-            return false;
-        }
         let Some(joined) = DIRECTORIES.iter().find_map(|option| bytes.strip_prefix(option.as_bytes())) else {
             continue;
         };
         let joined = Some(OsStr::from_bytes(joined)).filter(|joined| !joined.is_empty());
         let Some(dir) = joined.or_else(|| rest.next().map(OsString::as_os_str)) else { break };
-        if !is_known(known, &without_dots(&cwd.join(dir))) {
-            return false;
+        dirs.push(without_dots(&cwd.join(dir)));
+    }
+    dirs
+}
+
+/// Which headers there are now where a compiler looks for them in a `build` directory, as a digest: makes make some, while
+/// others compile. By the letters of their names, for sources and much else come and go meanwhile.
+pub fn headers_now(build: &Path, args: &[OsString], cwd: &Path) -> String {
+    let sources = args.iter().map(Path::new).filter(|arg| arg.extension().is_some_and(|end| end == "c" || end == "S"));
+    let beside = sources.filter_map(|source| Some(without_dots(&cwd.join(source)).parent()?.to_owned()));
+    let mut dirs: Vec<PathBuf> = directories(args, cwd).into_iter().chain(beside).collect();
+    dirs.retain(|dir| dir.starts_with(build));
+    dirs.sort();
+    // What is below another is looked at with it.
+    dirs.dedup_by(|dir, above| dir.starts_with(above));
+    let mut found = Vec::new();
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let is_header = |end: &OsStr| end.as_bytes().starts_with(b"h") || end == "inc" || end == "def";
+            let path = entry.path();
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                dirs.push(path);
+            } else if path.extension().is_some_and(is_header) {
+                found.push(path);
+            }
         }
     }
-    let tells = |name: OsString| VARIABLES.iter().any(|known| name.as_bytes().starts_with(known.as_bytes()));
-    !has_defaults && !variables.any(tells)
+    found.sort();
+    let mut digest = Digest::new("headers now");
+    for path in &found {
+        digest.add(path.strip_prefix(build).unwrap_or(path).as_os_str().as_bytes());
+    }
+    digest.finish()
 }
 
 fn is_known(known: &[PathBuf], dir: &Path) -> bool {
@@ -96,6 +144,9 @@ mod tests {
             ("-nostdinc --sysroot=/opt", "PATH", false),
             ("-nostdinc -specs=a", "PATH", false),
             ("-nostdinc @args", "PATH", false),
+            ("-nostdinc -B/opt", "PATH", false),
+            ("-nostdinc -Wp,-I/opt", "PATH", false),
+            ("-nostdinc -Wp,-MMD,a.d", "PATH", true),
             ("-nostdinc -Iinclude", "CPATH", false),
             ("-nostdinc -Iinclude", "C_INCLUDE_PATH", false),
         ] {
@@ -105,5 +156,30 @@ mod tests {
             assert_eq!(found, stays, "{text} {variable}");
         }
         assert!(stays_in(&known, true, &["-c".into()], Path::new("/"), std::iter::empty()));
+    }
+
+    #[test]
+    fn headers_that_are_made_meanwhile_are_seen() -> std::io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let build = dir.path();
+        for name in ["gen/sub", "other", "src"] {
+            fs::create_dir_all(build.join(name))?;
+        }
+        let args = ["-Igen", "-I", "/usr/include", "-c", "src/a.c"].map(OsString::from);
+        let mut last = headers_now(build, &args, build);
+        for (name, is_seen) in [
+            ("gen/sub/a.h", true),
+            ("src/a.inc", true),
+            ("src/a.mod.c", false),
+            ("gen/a.o", false),
+            ("other/a.h", false),
+            ("a.h", false),
+        ] {
+            fs::write(build.join(name), "")?;
+            let now = headers_now(build, &args, build);
+            assert_eq!(now != last, is_seen, "{name}");
+            last = now;
+        }
+        Ok(())
     }
 }

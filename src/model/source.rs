@@ -1,23 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What a module is built from, wherever it is built: its source, and what the administrator adds to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use memchr::memmem;
 
 use crate::model::caller;
 use crate::model::module::Id;
 use crate::model::site::Site;
-use crate::system::digest::{Digest, Tree};
+use crate::system::digest::{self, Digest, Tree};
+use crate::system::directories::names;
 
 /// A module's source.
 #[derive(Debug, Clone)]
 pub struct Source {
     /// The digest of its files, and of the administrator's for it.
     pub content: String,
+    /// The digest of what the administrator has where its makefiles and scripts look, on this machine.
+    pub outside: String,
     /// Whether some Makefile in it runs programs that may look around.
     pub runs_programs: bool,
     /// Whether one names symbols that other modules export.
@@ -30,26 +36,79 @@ impl Source {
     /// Looks at all of it.
     pub fn of(site: &Site, id: &Id) -> io::Result<Self> {
         let (mut runs_programs, mut takes_symbols, mut variables) = (false, false, BTreeMap::new());
+        let mut outside = BTreeSet::new();
         let mut callers = caller::variables();
-        callers.retain(|name, _| caller::matters(name, false));
+        callers.retain(|name, _| caller::is_seen(name));
         let source = Tree::walk(&fs::canonicalize(site.tree.source_link(id))?)?;
         let mut content = Digest::new("source");
         content.add(source.content_seen(|name, text| {
-            if is_makefile(name) {
+            let makes = is_makefile(name) || memmem::find(text, b"$(shell").is_some();
+            if makes {
                 runs_programs |= has_programs(text);
                 takes_symbols |= takes_symbols_by(text);
             }
-            if is_makefile(name) || name == Path::new("dkms.conf") || text.starts_with(b"#!") {
-                let named = callers.iter().filter(|(name, _)| has_word(text, name.as_bytes()));
+            if makes || name == Path::new("dkms.conf") || text.starts_with(b"#!") {
+                // Of those that say who calls there is no need to speak unless a variable of make's or a shell's is meant.
+                let is_named = |name: &str| {
+                    if caller::matters(name, false) {
+                        has_word(text, name.as_bytes())
+                    } else {
+                        has_variable(text, name)
+                    }
+                };
+                let named = callers.iter().filter(|(name, _)| is_named(name));
                 variables.extend(named.map(|(name, value)| (name.clone(), value.clone())));
+                outside.extend(paths_outside(text));
+            } else {
+                let included = ["incbin", "__has_include"].iter().flat_map(|word| memmem::find_iter(text, word));
+                outside.extend(included.flat_map(|at| paths_outside(line_at(text, at))));
             }
         })?);
+        let mut state = Digest::new("outside");
+        for path in &outside {
+            state.add(path.as_os_str().as_bytes()).add(state_of(path));
+        }
         let ours = site.paths.etc().join(&id.name);
         if ours.is_dir() {
             content.add(Tree::walk(&ours)?.content()?);
         }
-        Ok(Self { content: content.finish(), runs_programs, takes_symbols, variables })
+        Ok(Self { content: content.finish(), outside: state.finish(), runs_programs, takes_symbols, variables })
     }
+}
+
+/// Where an administrator has files that a build may read; what packages have counts by their versions.
+const OUTSIDE: [&str; 5] = ["/etc/", "/home/", "/opt/", "/srv/", "/usr/local/"];
+
+/// Files larger than this count by what stat(2) says of them, in bytes.
+const LARGEST_READ: u64 = 16 << 20;
+
+/// The paths in a text that lead to such files.
+fn paths_outside(text: &[u8]) -> impl Iterator<Item = PathBuf> {
+    let is_path = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+@~".contains(byte);
+    let words = text.split(move |byte| !is_path(byte));
+    // A word may have something in front, as an option has.
+    let path = |word: &[u8]| OUTSIDE.iter().filter_map(|place| memmem::find(word, place.as_bytes())).min();
+    words.filter_map(move |word| Some(Path::new(OsStr::from_bytes(&word[path(word)?..])).to_owned()))
+}
+
+/// What there is now, as far as a build sees it.
+fn state_of(path: &Path) -> String {
+    let real = fs::canonicalize(path).and_then(|real| Ok((real.metadata()?, real)));
+    let Ok((meta, real)) = real else { return "nothing".into() };
+    if !OUTSIDE.iter().chain(&["/usr/", "/tmp/"]).any(|place| real.starts_with(place)) {
+        // Something of the kernel's, which is another one at each look.
+        return "something".into();
+    }
+    let read = || fs::read(path).ok().filter(|_| meta.is_file() && meta.len() <= LARGEST_READ);
+    match read() {
+        Some(bytes) => digest::of(&bytes),
+        None if meta.is_dir() => format!("directory {:?}", names(path)),
+        None => format!("{} {} {}", meta.len(), meta.mtime(), meta.mtime_nsec()),
+    }
+}
+
+fn line_at(text: &[u8], at: usize) -> &[u8] {
+    text[at..].split(|byte| *byte == b'\n').next().unwrap_or_default()
 }
 
 fn is_makefile(name: &Path) -> bool {
@@ -82,6 +141,16 @@ fn is_plain(line: &[u8]) -> bool {
     first.starts_with('#') || alone && PLAIN.contains(&first)
 }
 
+/// Whether a variable of this name is asked for: `$NAME`, `$(NAME)`, `${NAME}`.
+fn has_variable(text: &[u8], name: &str) -> bool {
+    let asks = |at: usize| {
+        let before = text[..at].strip_suffix(b"(").or_else(|| text[..at].strip_suffix(b"{")).unwrap_or(&text[..at]);
+        let after = text.get(at + name.len());
+        before.ends_with(b"$") && !after.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+    };
+    memmem::find_iter(text, name).any(asks)
+}
+
 /// Whether a name stands there as a whole.
 fn has_word(text: &[u8], word: &[u8]) -> bool {
     let part = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
@@ -92,6 +161,41 @@ fn has_word(text: &[u8], word: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_lies_outside_is_found_in_a_text() -> io::Result<()> {
+        let paths = |text: &str| paths_outside(text.as_bytes()).collect::<Vec<_>>();
+        assert_eq!(
+            paths("-include /etc/a.mk\nifneq ($(wildcard /opt/b/x.h),)\nCF += -I/usr/local/inc # /usr/bin/x /var/log"),
+            ["/etc/a.mk", "/opt/b/x.h", "/usr/local/inc"].map(PathBuf::from)
+        );
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("a");
+        let mut last = state_of(&file);
+        for text in ["one", "two"] {
+            fs::write(&file, text)?;
+            assert_ne!(state_of(&file), last);
+            last = state_of(&file);
+        }
+        let before = state_of(dir.path());
+        fs::write(dir.path().join("b"), "")?;
+        assert_ne!(state_of(dir.path()), before);
+        Ok(())
+    }
+
+    #[test]
+    fn a_variable_is_asked_for() {
+        for (text, has) in [
+            ("$(USER)", true),
+            ("$USER", true),
+            ("a ${USER}", true),
+            ("USER", false),
+            ("$USERS", false),
+            ("$(USERS)", false),
+        ] {
+            assert_eq!(has_variable(text.as_bytes(), "USER"), has, "{text}");
+        }
+    }
 
     #[test]
     fn a_name_counts_as_a_whole() {

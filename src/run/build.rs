@@ -26,7 +26,7 @@ use crate::system::directories::find;
 use crate::system::files::read_foreign;
 use crate::system::output::Block;
 use crate::system::process;
-use crate::system::sandbox::{self, Limit};
+use crate::system::sandbox::{self, Isolation, Limit};
 use crate::system::shell;
 use crate::system::tokens::JobToken;
 use crate::system::trust;
@@ -175,7 +175,11 @@ impl<'a> Build<'a> {
     fn path(&self, compilers: Option<PathBuf>) -> std::ffi::OsString {
         let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into());
         let libexec = self.work.site.paths.libexec();
-        let mut ours = vec![libexec.join("sandbox")];
+        let mut ours = Vec::new();
+        // Elsewhere it stands in the place of the machine's.
+        if self.work.site.isolation_of(self.work.id) != Isolation::Namespaces {
+            ours.push(libexec.join("sandbox"));
+        }
         if process::find_program("pahole").is_some() {
             // In front of all: it looks for the other one behind itself.
             ours.insert(0, libexec.join("sandbox-btf"));

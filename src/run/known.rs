@@ -210,7 +210,8 @@ impl Shared<'_> {
         let recipe = Recipe { site, options, id, kernel, conf, environment: &identity.environment };
         let compiler = kernel.toolchain().cc;
         let doubt = || -> io::Result<Option<Doubt>> {
-            let mut others = Vec::new();
+            // Modules' symbols count in the key.
+            let mut others = vec![site.tree.root().to_owned()];
             for depended in recipe.depends() {
                 let source = site.tree.source_link(&depended);
                 others.extend([site.tree.version_dir(&depended), fs::canonicalize(&source)?]);

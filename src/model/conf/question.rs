@@ -10,6 +10,8 @@ use std::process::Command;
 use std::rc::Rc;
 use std::time::Duration;
 
+use rustix::fs::{Access, access};
+
 use super::{Conf, DIRECTIVES, plain};
 use crate::error::{Doing, Error, Result};
 use crate::model::closed::{Copies, is_open};
@@ -116,7 +118,8 @@ impl Question<'_> {
         let mut texts = HashMap::new();
         let alike = is_environment_alike();
         for (question, answer) in questions.iter().zip(&mut answers) {
-            if !question.file.is_file() {
+            // One that is closed to who asks is none, as it always was.
+            if !question.file.is_file() || access(&question.file, Access::READ_OK).is_err() {
                 *answer = Some(Err(Error::NoConf(question.file.clone())));
                 continue;
             }
