@@ -154,6 +154,10 @@ impl<'a> Commit<'a> {
             if !work.conf.is_exclusive() {
                 say.say(format!("Module {id} is not installed for kernel {target}. Skipping..."));
             }
+            let built = site.tree.state(id, target) == State::Built && !self.options.no_depmod;
+            if built && !work.options.supersede && !install::gone_unnoticed(work)?.is_empty() {
+                self.touched(target).changed = true;
+            }
         }
         if goal == Goal::Uninstalled {
             return Ok(());
@@ -190,7 +194,13 @@ impl<'a> Commit<'a> {
     fn uninstall(&mut self, work: &Work) -> Result<()> {
         let found = install::find_installed(work)?;
         let unfinished = self.mark(work)?;
-        let Withdrawn { restored, leaving } = install::withdraw(work, &found, unfinished)?;
+        let withdrawn = install::withdraw(work, &found, unfinished);
+        if withdrawn.is_err() && found.iter().any(|(_, file)| file.as_ref().is_some_and(|file| !file.exists())) {
+            // It is not what it was: the mark stays.
+            let mark = work.site.tree.pending_mark(&work.id.name, &work.kernel.target);
+            self.touched(&work.kernel.target).marks.retain(|(other, _)| *other != mark);
+        }
+        let Withdrawn { restored, leaving } = withdrawn?;
         scripts::run(work, Script::PostRemove);
         self.tell_depmod(work);
         if work.options.supersede {

@@ -214,3 +214,14 @@ fn a_kernel_that_comes_makes_its_initramfs_after_its_modules() {
     );
     refreshes(&mut root, "apt-get -qq -y install linux-image-$OLD linux-headers-$OLD", "-c quick.ko\n");
 }
+
+/// As on a disk that was full to the last: no room for a mark, nor for what depmod writes.
+#[test]
+fn what_depmod_was_not_told_of_it_is_told_the_next_time() {
+    let mut root = root();
+    root.sh("dkms install second/1 -k $K; grep -q second.ko /lib/modules/$K/modules.dep");
+    root.sh("rm /lib/modules/$K/updates/dkms/second.ko* /var/lib/dkms/second/kernel-$K-$A");
+    calls(&mut root, "dkms uninstall second/1 -k $K", FOR_K);
+    root.sh("! grep second.ko /lib/modules/$K/modules.dep");
+    calls(&mut root, "dkms uninstall second/1 -k $K", "");
+}

@@ -12,7 +12,7 @@ use crate::model::kernel::{COMPRESSIONS, is_module_file};
 use crate::model::module::Id;
 use crate::model::site::Site;
 use crate::steps::archive::{self, Original};
-use crate::steps::{Work, superseded};
+use crate::steps::{Work, depmod, superseded};
 use crate::system::directories::{find, find_all, list, names, remove_any, remove_empty_up_to};
 use crate::system::files::{is_staged, rename, replace_link, same_content, stage_copy, stage_link};
 use crate::system::modinfo::ModInfo;
@@ -357,6 +357,18 @@ pub fn withdraw(work: &Work, found: &[(Module, Option<PathBuf>)], unfinished: bo
     }
     let link = site.tree.link(&id.name, &kernel.target);
     remove_any(&link).doing(cannot("remove", &link)).map(|()| withdrawn)
+}
+
+/// Where modules of ours stood that depmod still names: on a full disk they may have gone without its being told, and
+/// without a mark that says so.
+pub fn gone_unnoticed(work: &Work) -> Result<Vec<PathBuf>> {
+    let modules = &work.kernel.modules;
+    let place = |module: &Module| {
+        below(modules, &module.dest_location).join(format!("{}.ko{}", module.dest_name, work.kernel.compression()))
+    };
+    let mut gone: Vec<PathBuf> = modules_of(work)?.iter().map(place).collect();
+    gone.retain(|file| !file.exists());
+    Ok(depmod::named(modules, &gone).into_iter().cloned().collect())
 }
 
 /// Says of a module that goes where it lies.
