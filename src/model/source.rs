@@ -16,6 +16,7 @@ use crate::model::module::Id;
 use crate::model::site::Site;
 use crate::system::digest::{self, Digest, Tree};
 use crate::system::directories::names;
+use crate::system::files::read_foreign;
 
 /// A module's source.
 #[derive(Debug, Clone)]
@@ -99,8 +100,9 @@ fn state_of(path: &Path) -> String {
         // Something of the kernel's, which is another one at each look.
         return "something".into();
     }
-    let read = || fs::read(path).ok().filter(|_| meta.is_file() && meta.len() <= LARGEST_READ);
-    match read() {
+    // It may be anybody's, who may put something else there.
+    let read = real.strip_prefix("/").ok().and_then(|real| read_foreign(Path::new("/"), real, LARGEST_READ).ok());
+    match read {
         Some(bytes) => digest::of(&bytes),
         None if meta.is_dir() => format!("directory {:?}", names(path)),
         None => format!("{} {} {}", meta.len(), meta.mtime(), meta.mtime_nsec()),
@@ -177,6 +179,8 @@ mod tests {
             assert_ne!(state_of(&file), last);
             last = state_of(&file);
         }
+        rustix::fs::mknodat(rustix::fs::CWD, dir.path().join("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0)?;
+        assert!(!state_of(&dir.path().join("pipe")).is_empty(), "nobody waits for who writes to it");
         let before = state_of(dir.path());
         fs::write(dir.path().join("b"), "")?;
         assert_ne!(state_of(dir.path()), before);
