@@ -326,12 +326,35 @@ fn is_opaque(name: &Path, bytes: &[u8]) -> bool {
     let has = |word: &str| memmem::find(bytes, word.as_bytes()).is_some();
     // Those of configure scripts say nothing to an assembler.
     let is_script = name.extension().is_some_and(|end| end == "m4") || name.ends_with("configure");
-    has("incbin") || has("BUILD_SALT") || !is_script && (has(".include") || has("\".inc\"")) || name.ends_with(AUTOCONF)
+    // Where it may look for one that is not there.
+    let leads_out = |at: usize| {
+        let line = bytes[at..].split(|byte| *byte == b'\n').next().unwrap_or_default();
+        ["\"/", "</", ".."].iter().any(|word| memmem::find(line, word.as_bytes()).is_some())
+    };
+    memmem::find_iter(bytes, "__has_include").any(leads_out)
+        || has("incbin")
+        || has("BUILD_SALT")
+        || !is_script && (has(".include") || has("\".inc\""))
+        || name.ends_with(AUTOCONF)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_no_compiler_tells_of_is_opaque() {
+        for (text, opaque) in [
+            ("#if __has_include(<linux/a.h>)", false),
+            ("#if __has_include(\"/opt/a.h\")", true),
+            ("#if __has_include( </opt/a.h>)", true),
+            ("#if __has_include(\"../../a.h\")\n", true),
+            ("#include \"../a.h\"", false),
+            (".incbin \"a\"", true),
+        ] {
+            assert_eq!(is_opaque(Path::new("a.c"), text.as_bytes()), opaque, "{text}");
+        }
+    }
 
     #[test]
     fn an_old_ccache_is_known_by_its_version() {
