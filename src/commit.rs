@@ -155,7 +155,7 @@ impl<'a> Commit<'a> {
                 say.say(format!("Module {id} is not installed for kernel {target}. Skipping..."));
             }
             let built = site.tree.state(id, target) == State::Built && !self.options.no_depmod;
-            if built && !work.options.supersede && !install::gone_unnoticed(work)?.is_empty() {
+            if built && !work.options.supersede && install::is_gone_unnoticed(work)? {
                 self.touched(target).changed = true;
             }
         }

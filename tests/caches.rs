@@ -183,6 +183,13 @@ fn what_no_compiler_tells_of_is_seen_all_the_same() {
             "sed -i s/one/two/ /usr/local/include/nobodys.h",
         ),
         (
+            "neighbours",
+            "#include <neighbour.h>\nconst char mark[] = \"mark \" I \";\";",
+            "ccflags-y += -I/var/lib/dkms/marked/1/source",
+            "echo '#define I \"one\"' >/usr/src/marked-1/neighbour.h",
+            "sed -i s/one/two/ /usr/src/marked-1/neighbour.h",
+        ),
+        (
             "asked-for",
             "#if __has_include(<asked-for.h>)\n#define I \"two\"\n#else\n#define I \"one\"\n#endif\n\
              const char mark[] = \"mark \" I \";\";",

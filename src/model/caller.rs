@@ -40,11 +40,11 @@ const CALLERS_PREFIXES: [&str; 10] =
 const AROUND: [&str; 5] = ["PATH", "HOME", "USER", "LOGNAME", "LANG"];
 
 /// Those that bash or make set anew before a build could see them.
-const REPLACED: [&str; 7] = ["PWD", "OLDPWD", "SHLVL", "SHELL", "_", "BASH_ENV", "PATH"];
+const REPLACED: [&str; 5] = ["PWD", "OLDPWD", "SHLVL", "SHELL", "_"];
 
-/// Whether a build sees what the caller set.
+/// Whether a build sees what the caller set, by its words: PATH counts by what it leads to.
 pub fn is_seen(name: &str) -> bool {
-    !REPLACED.contains(&name) && !NOT_INHERITED.contains(&name)
+    !REPLACED.contains(&name) && !NOT_INHERITED.contains(&name) && name != "PATH"
 }
 
 /// All of them that are text.

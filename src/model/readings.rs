@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::model::headers::Headers;
-use crate::model::search::{is_compilers, stays_in, without_dots};
+use crate::model::search::{is_known, stays_in, without_dots};
 use crate::system::directories::find_all;
 use crate::system::files::At;
 use crate::system::process::find_program;
@@ -28,6 +28,8 @@ pub struct Places<'a> {
     pub headers: &'a Headers,
     /// What else its key speaks of.
     pub others: Vec<PathBuf>,
+    /// The tree of registered modules, of which it speaks of the symbols that they export, and of nothing else.
+    pub tree: &'a Path,
     /// Whether its key speaks of the versions of all packages.
     pub packages: bool,
     /// The compiler that its key speaks of.
@@ -55,7 +57,7 @@ impl Places<'_> {
             let text = fs::read(&note).at(&note)?;
             let text = String::from_utf8_lossy(&text);
             if let Some((compiler, args)) = command_in(&text) {
-                if !self.knows_compiler(compiler) {
+                if !self.knows_compiler(compiler, &known) {
                     return Ok(Some(Doubt::Elsewhere(compiler.into())));
                 }
                 // What is not there is noted nowhere.
@@ -63,9 +65,10 @@ impl Places<'_> {
                     return Ok(Some(Doubt::Elsewhere(note)));
                 }
             }
-            let is_known = |file: &Path| self.knows(file) || known.iter().any(|place| file.starts_with(place));
-            let elsewhere = |file: &&str| file.starts_with('/') && !is_known(Path::new(file));
-            if let Some(symbols) = symbols_in(&text).find(elsewhere) {
+            let elsewhere = |file: &&str| file.starts_with('/') && !is_known(&known, Path::new(file));
+            if let Some(symbols) =
+                symbols_in(&text).filter(|file| !Path::new(file).starts_with(self.tree)).find(elsewhere)
+            {
                 return Ok(Some(Doubt::Elsewhere(symbols.into())));
             }
             for file in files_in(&text) {
@@ -84,7 +87,7 @@ impl Places<'_> {
                     if changed {
                         return Ok(Some(Doubt::Changed(path)));
                     }
-                } else if !self.knows(&path) {
+                } else if !is_known(&known, &path) {
                     return Ok(Some(Doubt::Elsewhere(path)));
                 }
             }
@@ -93,22 +96,14 @@ impl Places<'_> {
     }
 
     /// Packages' own count by their versions, the build's and the kernel's by what is in them.
-    fn knows_compiler(&self, compiler: &str) -> bool {
+    fn knows_compiler(&self, compiler: &str, known: &[PathBuf]) -> bool {
         let path =
             if compiler.contains('/') { Some(self.headers.flavour().join(compiler)) } else { find_program(compiler) };
         let path = path.map(|path| without_dots(&path)).unwrap_or_default();
         compiler == self.compiler
             || ["/usr/bin", "/bin"].iter().any(|place| path.starts_with(place))
             || self.headers.have(&path)
-            || self.knows(&path)
-    }
-
-    fn knows(&self, path: &Path) -> bool {
-        let is_packages = || PACKAGES.iter().any(|place| path.starts_with(place));
-        self.build.iter().any(|build| path.starts_with(build))
-            || self.others.iter().any(|other| path.starts_with(other))
-            || is_compilers(path)
-            || self.packages && is_packages()
+            || is_known(known, &path)
     }
 }
 
@@ -165,7 +160,8 @@ mod tests {
             fs::write(at("build/.x.o.cmd"), text).expect("it can be written");
             let build = [&*build, inside];
             let others = vec![at("other")];
-            let places = Places { build, headers: &headers, others, packages, compiler: "sparc-gcc" };
+            let tree = Path::new("/var/lib/dkms");
+            let places = Places { build, headers: &headers, others, tree, packages, compiler: "sparc-gcc" };
             places.doubt(since).expect("it can be read")
         };
         let doubt = |file: &str, packages: bool, since: SystemTime| doubt_of("gcc", file, packages, since);
@@ -185,6 +181,22 @@ mod tests {
             (at("other/x.h").to_str().expect("a name"), false, None),
         ] {
             assert_eq!(doubt(file, packages, since), expected, "{file}");
+        }
+        // Of other modules the key has the symbols.
+        let header = "/var/lib/dkms/other/1/source/other.h";
+        assert_eq!(doubt(header, false, since), elsewhere(header));
+        for (symbols, is_known) in [
+            ("Module.symvers", true),
+            ("/var/lib/dkms/other/1/6.1/x86_64/module/Module.symvers", true),
+            ("/usr/src/other/Module.symvers", false),
+        ] {
+            let note = at("build/.Module.symvers.cmd");
+            let text =
+                format!("cmd_/m/Module.symvers := scripts/mod/modpost -m -o /m/Module.symvers -e -i {symbols}\n");
+            fs::write(&note, text)?;
+            let expected = if is_known { None } else { elsewhere(symbols) };
+            assert_eq!(doubt("include/b.h", false, since), expected, "{symbols}");
+            fs::remove_file(note)?;
         }
         for (compiler, is_known) in [
             ("sh", true),

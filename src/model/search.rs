@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::system::digest::Digest;
 
 /// Where compilers have headers of their own; which compilers there are counts elsewhere.
-pub const COMPILERS: [&str; 3] = ["/usr/lib/gcc/", "/usr/lib/llvm", "/usr/lib/linux-kbuild-"];
+const COMPILERS: [&str; 3] = ["/usr/lib/gcc/", "/usr/lib/llvm", "/usr/lib/linux-kbuild-"];
 
 /// Options that name a directory, in the same word or in the next one.
 const DIRECTORIES: [&str; 4] = ["-I", "-iquote", "-isystem", "-idirafter"];
@@ -99,13 +99,10 @@ pub fn headers_now(build: &Path, args: &[OsString], cwd: &Path) -> String {
     digest.finish()
 }
 
-fn is_known(known: &[PathBuf], dir: &Path) -> bool {
-    known.iter().any(|known| dir.starts_with(known)) || is_compilers(dir)
-}
-
-/// Whether something lies where compilers have their headers.
-pub fn is_compilers(path: &Path) -> bool {
-    COMPILERS.iter().any(|place| path.as_os_str().as_bytes().starts_with(place.as_bytes()))
+/// Whether something lies in one of the `known` places, or where compilers have their headers.
+pub fn is_known(known: &[PathBuf], path: &Path) -> bool {
+    known.iter().any(|known| path.starts_with(known))
+        || COMPILERS.iter().any(|place| path.as_os_str().as_bytes().starts_with(place.as_bytes()))
 }
 
 /// The same by its letters: what lies beside a directory is not in it.

@@ -210,8 +210,7 @@ impl Shared<'_> {
         let recipe = Recipe { site, options, id, kernel, conf, environment: &identity.environment };
         let compiler = kernel.toolchain().cc;
         let doubt = || -> io::Result<Option<Doubt>> {
-            // Modules' symbols count in the key.
-            let mut others = vec![site.tree.root().to_owned()];
+            let mut others = Vec::new();
             for depended in recipe.depends() {
                 let source = site.tree.source_link(&depended);
                 others.extend([site.tree.version_dir(&depended), fs::canonicalize(&source)?]);
@@ -220,6 +219,7 @@ impl Shared<'_> {
                 build: [build.directory(), &site.tree.build_dir(id)],
                 headers: &Headers::of(&kernel.build_dir)?,
                 others,
+                tree: site.tree.root(),
                 compiler: compiler.as_deref().unwrap_or("gcc"),
                 packages: identity.source.as_ref().is_some_and(|source| is_around(&recipe, source)),
             };

@@ -359,16 +359,16 @@ pub fn withdraw(work: &Work, found: &[(Module, Option<PathBuf>)], unfinished: bo
     remove_any(&link).doing(cannot("remove", &link)).map(|()| withdrawn)
 }
 
-/// Where modules of ours stood that depmod still names: on a full disk they may have gone without its being told, and
-/// without a mark that says so.
-pub fn gone_unnoticed(work: &Work) -> Result<Vec<PathBuf>> {
+/// Whether depmod still names modules of ours that are gone: on a full disk they may have gone without its being told,
+/// and without a mark that says so.
+pub fn is_gone_unnoticed(work: &Work) -> Result<bool> {
     let modules = &work.kernel.modules;
     let place = |module: &Module| {
         below(modules, &module.dest_location).join(format!("{}.ko{}", module.dest_name, work.kernel.compression()))
     };
     let mut gone: Vec<PathBuf> = modules_of(work)?.iter().map(place).collect();
     gone.retain(|file| !file.exists());
-    Ok(depmod::named(modules, &gone).into_iter().cloned().collect())
+    Ok(!depmod::named(modules, &gone).is_empty())
 }
 
 /// Says of a module that goes where it lies.
