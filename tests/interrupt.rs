@@ -28,3 +28,23 @@ fn a_build_ends_with_the_command_and_leaves_nothing() {
         root.unchanged(TRACE, &before);
     }
 }
+
+#[test]
+fn a_build_stops_and_goes_on_with_the_command() {
+    let mut root = Root::with(Layer::Ours, &[]);
+    root.same_key();
+    root.quick("slow", "MAKE='trap \"\" TSTP; (while [ ! -e /srv/go ]; do sleep 0.1; done) & wait'");
+    root.sh("dkms add slow/1; echo build_time=9s >/etc/dkms/framework.conf.d/time.conf");
+    root.sh("(env --default-signal setsid dkms build slow/1 -k $K >/srv/said 2>&1; echo $? >/srv/code) & \
+         until pid=$(pgrep -o -x dkms) && pgrep -u _dkms sleep >/dev/null; do sleep 0.05; done; \
+         echo $pid >/srv/pid; kill -TSTP $pid");
+    // The process itself and all of the build, but not the one that would end it, were the first one killed.
+    let states = "ps -o stat= -p $(cat /srv/pid) | cut -c 1; ps -o stat= -u _dkms | cut -c 1 | sort -u";
+    root.wait_until(&format!("[ \"$({states})\" = $'T\\nT' ]"));
+    root.sh("sleep 10");
+    root.says(states, "T\nT\n");
+    root.sh("touch /srv/go; kill -CONT $(cat /srv/pid)");
+    root.wait_until("[ -s /srv/code ]");
+    root.says("cat /srv/code", "0\n");
+    root.says("dkms status slow", "slow/1, $K, $A: built\n");
+}

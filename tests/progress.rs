@@ -40,6 +40,20 @@ fn watch(root: &mut Root, columns: usize, command: &str) -> (Vec<String>, String
     (seen, terminal.text())
 }
 
+/// Starts a script at a terminal; /srv/out is what is written there.
+fn begin(root: &mut Root, script: &str) {
+    let script = root.expand(script);
+    root.write("/srv/inner", &format!("stty rows {ROWS} cols 80\nexport TERM=xterm\n{script}"));
+    root.sh("script -qfc 'bash /srv/inner' /dev/null >/srv/out 2>&1 & disown");
+}
+
+/// What is on the terminal of [`begin`].
+fn shown(root: &mut Root) -> String {
+    let mut terminal = Terminal::new(ROWS, 80);
+    terminal.write(&root.sh("cat /srv/out"));
+    terminal.text()
+}
+
 #[test]
 fn each_job_has_a_line_while_it_runs_and_only_words_are_left() {
     let mut root = root();
@@ -89,18 +103,37 @@ fn where_nothing_can_be_redrawn_there_are_words_and_dots() {
 fn a_signal_leaves_nothing_but_words() {
     let mut root = root();
     root.sh("sed -i 's/sleep 3/sleep 300/' /usr/src/slow-1/dkms.conf");
-    root.write(
-        "/srv/inner",
-        "stty rows 10 cols 80\nTERM=xterm dkms build slow/1 -k $1 & echo $! >/srv/pid\nwait $!\necho \"ended by $?\"\n",
-    );
-    root.sh("script -qfc \"bash /srv/inner $K\" /dev/null >/srv/out 2>&1 & disown");
+    begin(&mut root, "dkms build slow/1 -k $K & echo $! >/srv/pid\nwait $!\necho \"ended by $?\"");
     root.wait_until("grep -q compiling /srv/out");
     root.sh("kill -TERM $(cat /srv/pid)");
     root.wait_until("grep -q ended /srv/out");
-    let written = root.sh("cat /srv/out");
-    let mut terminal = Terminal::new(ROWS, 80);
-    terminal.write(&written);
-    let text = terminal.text();
+    let text = shown(&mut root);
     assert!(text.contains("Building module(s)...ended by 143\n"), "{text}");
     assert!(!text.contains("compiling") && !text.contains("of 1 done"), "{text}");
+}
+
+#[test]
+fn a_stop_leaves_nothing_but_words_and_the_lines_are_back_after_it() {
+    let mut root = root();
+    root.sh("sed -i 's|sleep 3|until [ -e /srv/go ]; do sleep 0.1; done|' /usr/src/slow-1/dkms.conf");
+    begin(&mut root, "set -m\ndkms build slow/1 -k $K\necho \"stopped by $?\"\nfg >/dev/null\necho \"ended by $?\"");
+    root.wait_until("grep -q compiling /srv/out");
+    root.sh("kill -TSTP $(pgrep -o -x dkms)");
+    root.wait_until("grep -q 'stopped by 147' /srv/out");
+    let text = shown(&mut root);
+    assert!(!text.contains("compiling") && !text.contains("of 1 done"), "{text}");
+    root.wait_until("sed '1,/stopped by/d' /srv/out | grep -q compiling");
+    root.sh("touch /srv/go");
+    root.wait_until("grep -q 'ended by 0' /srv/out");
+    let text = shown(&mut root);
+    assert!(!text.contains("compiling") && !text.contains("of 1 done"), "{text}");
+}
+
+#[test]
+fn in_the_background_of_a_shell_nothing_is_drawn_over_what_is_typed() {
+    let mut root = root();
+    begin(&mut root, "set -m\ndkms build slow/1 -k $K &\nwait\necho \"ended by $?\"");
+    root.wait_until("grep -q 'ended by 0' /srv/out");
+    let written = root.sh("cat /srv/out");
+    assert!(written.contains("Building module(s)... done.\r\n") && !written.contains('\x1b'), "{written:?}");
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! A signal that ends us: builds end first, and what is half done is removed.
+//! A signal that ends us: builds end first, and what is half done is removed. One that stops us stops them as well.
 
 use std::ffi::c_int;
 use std::fs;
@@ -9,30 +9,46 @@ use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
 
 use super::scratch;
 
 static NEAR: AtomicBool = AtomicBool::new(false);
 
-type Cleaning = Box<dyn Fn() + Send>;
-static CLEANINGS: Mutex<Vec<Cleaning>> = Mutex::new(Vec::new());
+/// What a signal is about to do to this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// It ends.
+    End,
+    /// It is stopped, by ^Z for one.
+    Stop,
+    /// It goes on after a stop.
+    GoOn,
+}
+
+type Listener = Box<dyn Fn(Moment) + Send>;
+static LISTENERS: Mutex<Vec<Listener>> = Mutex::new(Vec::new());
 
 /// How often, ten milliseconds apart, we look whether builds have ended. They are killed, so it does not take long.
 const LOOKS: usize = 150;
 
-/// From now on a signal that ends this process finds it tidied up.
+/// From now on a signal that ends this process finds it tidied up, and one that stops it stops its builds.
 pub fn watch() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let deadly = [SIGHUP, SIGINT, SIGQUIT, SIGTERM].into_iter().filter(|&number| !is_ignored(&status, number));
+        let wanted =
+            [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP].into_iter().filter(|&number| !is_ignored(&status, number));
         // Without it we die as untidily as by SIGKILL, which does no harm.
-        let Ok(mut signals) = signal_hook::iterator::Signals::new(deadly) else { return };
+        let Ok(mut signals) = signal_hook::iterator::Signals::new(wanted) else { return };
         let _ = std::thread::Builder::new().name("signals".into()).spawn(move || {
             for number in &mut signals {
+                if number == SIGTSTP {
+                    stop();
+                    continue;
+                }
                 NEAR.store(true, Ordering::SeqCst);
-                CLEANINGS.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|clean| clean());
+                tell(Moment::End);
                 end_builds();
                 scratch::remove_all();
                 let _ = signal_hook::low_level::emulate_default_handler(number);
@@ -41,10 +57,59 @@ pub fn watch() {
     });
 }
 
-/// Something to be done before the rest, such as the clearing of what is drawn.
-pub fn before(clean: impl Fn() + Send + 'static) {
-    CLEANINGS.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(clean));
+/// Something to be done before an end or a stop, such as the clearing of what is drawn, and after a stop.
+pub fn at(listener: impl Fn(Moment) + Send + 'static) {
+    LISTENERS.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(listener));
     watch();
+}
+
+fn tell(moment: Moment) {
+    LISTENERS.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|listener| listener(moment));
+}
+
+/// Stops this process and what runs in sandboxes, which has sessions of its own and hears of no terminal, until somebody
+/// wants it to go on. Guards are left running: they end the rest if we are killed meanwhile.
+fn stop() {
+    tell(Moment::Stop);
+    let mut stopped = Vec::new();
+    // A process may have started another one before its turn came.
+    loop {
+        let new: Vec<i32> = guards().into_iter().flat_map(descendants).filter(|it| !stopped.contains(it)).collect();
+        if new.is_empty() {
+            break;
+        }
+        signal_all(&new, Signal::STOP);
+        stopped.extend(new);
+    }
+    let _ = signal_hook::low_level::emulate_default_handler(SIGTSTP);
+    signal_all(&stopped, Signal::CONT);
+    tell(Moment::GoOn);
+}
+
+fn signal_all(processes: &[i32], signal: Signal) {
+    for process in processes.iter().filter_map(|&process| Pid::from_raw(process)) {
+        let _ = kill_process(process, signal);
+    }
+}
+
+/// All that a process has started and these have, parents first.
+fn descendants(process: i32) -> Vec<i32> {
+    let mut all = children(&process.to_string());
+    let mut next = 0;
+    while let Some(process) = all.get(next) {
+        all.extend(children(&process.to_string()));
+        next += 1;
+    }
+    all
+}
+
+/// The children of a process, or of `self`, see proc_pid_children(5).
+fn children(process: &str) -> Vec<i32> {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let children = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    children
+        .flat_map(|children| children.split_whitespace().filter_map(|child| child.parse().ok()).collect::<Vec<_>>())
+        .collect()
 }
 
 /// Does not return once the end is near. To be called before anything that would be said or done because of it: a build
@@ -58,9 +123,7 @@ pub fn hold() {
 /// Ends what runs in sandboxes, and waits for that.
 fn end_builds() {
     let guards = guards();
-    for &guard in &guards {
-        let _ = Pid::from_raw(guard).map(|guard| kill_process(guard, Signal::TERM));
-    }
+    signal_all(&guards, Signal::TERM);
     for _ in 0..LOOKS {
         if !guards.iter().any(|&guard| is_alive(guard)) {
             return;
@@ -74,13 +137,8 @@ fn guards() -> Vec<i32> {
     let program =
         |process: &str| fs::metadata(format!("/proc/{process}/exe")).map(|meta| (meta.dev(), meta.ino())).ok();
     let ours = program("self");
-    let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-    let children = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
-    children
-        .flat_map(|children| children.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
-        .filter(|child| ours.is_some() && program(child) == ours)
-        .filter_map(|child| child.parse().ok())
-        .collect()
+    let is_ours = |child: &i32| ours.is_some() && program(&child.to_string()) == ours;
+    children("self").into_iter().filter(is_ours).collect()
 }
 
 /// Whether a process has not ended, see proc(5).

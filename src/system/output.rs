@@ -14,8 +14,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::harmless::Harmless;
+use super::interrupt::{self, Moment};
 use super::screen::{FRAME, Screen};
-use super::{interrupt, terminal};
+use super::terminal;
 
 /// Standard output or standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +109,15 @@ impl State {
         }
     }
 
+    fn at(&mut self, moment: Moment) {
+        match (moment, &mut self.screen) {
+            (Moment::End, _) => self.clear(),
+            (Moment::Stop, Some(screen)) => write_all(Stream::Out, &screen.hide()),
+            (Moment::GoOn, Some(screen)) => screen.show(),
+            (_, None) => {}
+        }
+    }
+
     fn advance(&mut self) {
         while let Some(queue) = self.queues.get_mut(self.head) {
             let ended = queue.ended;
@@ -168,7 +178,7 @@ impl Output {
         let ticker = (jobs > 0 && terminal::is_redrawable()).then(|| {
             self.lock().screen = Some(Screen::new(jobs));
             let output = self.clone();
-            interrupt::before(move || output.clear_soon());
+            interrupt::at(move |moment| output.at(moment));
             let (output, (end, ended)) = (self.clone(), channel());
             let tick = move || {
                 while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(FRAME) {
@@ -187,12 +197,13 @@ impl Output {
         }
     }
 
-    /// Clears the screen before the end; but not at any price: whoever holds the lock may be waiting for the terminal.
-    fn clear_soon(&self) {
+    /// Clears the screen before an end or a stop; but not at any price: whoever holds the lock may be waiting for the
+    /// terminal.
+    fn at(&self, moment: Moment) {
         for _ in 0..100 {
             match self.state.try_lock() {
-                Ok(mut state) => return state.clear(),
-                Err(TryLockError::Poisoned(state)) => return state.into_inner().clear(),
+                Ok(mut state) => return state.at(moment),
+                Err(TryLockError::Poisoned(state)) => return state.into_inner().at(moment),
                 Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
             }
         }

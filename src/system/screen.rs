@@ -52,13 +52,14 @@ pub struct Screen {
     words: Vec<u8>,
     shown: Vec<String>,
     last: Option<Instant>,
+    hidden: bool,
 }
 
 impl Screen {
     /// Nothing shown yet, of so many jobs.
     pub fn new(all: usize) -> Self {
         let total = Total { done: 0, all, end: None };
-        Self { tasks: Vec::new(), total, words: Vec::new(), shown: Vec::new(), last: None }
+        Self { tasks: Vec::new(), total, words: Vec::new(), shown: Vec::new(), last: None, hidden: false }
     }
 
     /// A job enters another phase; it begins if it was not there.
@@ -100,10 +101,10 @@ impl Screen {
         self.last.is_some_and(|last| now.saturating_duration_since(last) < FRAME)
     }
 
-    /// What to write for the screen to be as it should; nothing if it is.
-    pub fn frame(&mut self, size: Size, now: Instant) -> Vec<u8> {
+    /// What to write for the screen to be as it should; nothing if it is. Without a size there is place for words only.
+    pub fn frame(&mut self, size: impl Into<Option<Size>>, now: Instant) -> Vec<u8> {
         let complete = self.words.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
-        let lines = self.lines(size, now);
+        let lines = size.into().filter(|_| !self.hidden).map_or(Vec::new(), |size| self.lines(size, now));
         if complete == 0 && lines == self.shown {
             return Vec::new();
         }
@@ -133,6 +134,17 @@ impl Screen {
         }
         last.append(&mut self.words);
         last
+    }
+
+    /// [`Self::clear`], with only words to be seen from now on.
+    pub fn hide(&mut self) -> Vec<u8> {
+        self.hidden = true;
+        self.clear()
+    }
+
+    /// The lines are to be seen again.
+    pub fn show(&mut self) {
+        self.hidden = false;
     }
 
     /// The lines, as many as there is place for below a line of words; the last one is the sum.

@@ -26,9 +26,12 @@ pub fn is_redrawable() -> bool {
         && same()
 }
 
-/// How large it is now.
-pub fn size() -> Size {
+/// How large it is now; nothing while it is another job's of the shell that started us, and we are in its background.
+pub fn size() -> Option<Size> {
+    if rustix::termios::tcgetpgrp(stdout()).is_ok_and(|foreground| foreground != rustix::process::getpgrp()) {
+        return None;
+    }
     let or = |size: u16, usual| if size == 0 { usual } else { usize::from(size) };
     let (rows, columns) = rustix::termios::tcgetwinsize(stdout()).map_or((0, 0), |size| (size.ws_row, size.ws_col));
-    Size { rows: or(rows, 24), columns: or(columns, 80) }
+    Some(Size { rows: or(rows, 24), columns: or(columns, 80) })
 }

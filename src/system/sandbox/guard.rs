@@ -35,6 +35,8 @@ const LOOK: Duration = Duration::from_millis(200);
 #[derive(Debug, Default)]
 pub struct Watch {
     pub end: Option<Instant>,
+    /// Since when it is stopped, if it is: time does not pass then.
+    pub stopped: Option<Instant>,
     /// Where it may write, and what has to stay free there.
     pub places: Vec<Place>,
 }
@@ -65,12 +67,18 @@ impl Watch {
         }
     }
 
+    /// It goes on after a stop.
+    fn go_on(&mut self) {
+        let time = self.stopped.take().map_or(Duration::ZERO, |since| since.elapsed());
+        self.end = self.end.and_then(|end| end.checked_add(time));
+    }
+
     /// Why it has to end, if it has.
     fn verdict(&self) -> Option<libc::c_int> {
         let full = |Place { dir, bytes, files }: &Place| {
             fstatvfs(dir).is_ok_and(|stat| stat.f_bavail * stat.f_frsize < *bytes || stat.f_favail < *files)
         };
-        if self.end.is_some_and(|end| Instant::now() >= end) {
+        if self.stopped.is_none() && self.end.is_some_and(|end| Instant::now() >= end) {
             Some(TOO_LONG)
         } else if self.places.iter().any(full) {
             Some(TOO_LARGE)
@@ -85,8 +93,15 @@ impl Watch {
 pub fn guard(main: Pid, report: Option<&OwnedFd>, watch: &mut Watch) -> ! {
     let mut told = None;
     watch.begin();
+    let mut options = WaitOptions::NOHANG;
+    if report.is_some() {
+        // No build can stop a process 1. Whoever does so, as `interrupt` for a ^Z, does not want its time to pass.
+        options |= WaitOptions::UNTRACED | WaitOptions::CONTINUED;
+    }
     let status = loop {
-        match wait(WaitOptions::NOHANG) {
+        match wait(options) {
+            Ok(Some((pid, status))) if pid == main && status.stopped() => watch.stopped = Some(Instant::now()),
+            Ok(Some((pid, status))) if pid == main && status.continued() => watch.go_on(),
             Ok(Some((pid, status))) if pid == main => break status,
             Ok(Some(_)) | Err(Errno::INTR) => continue,
             Ok(None) => {}

@@ -75,7 +75,7 @@ impl Sandbox {
             maps: [map(getuid().as_raw()), map(getgid().as_raw())],
             cwd: c_path(&self.cwd)?,
             steps: if isolation == Isolation::Namespaces { self.steps()? } else { Vec::new() },
-            watch: Watch { end: None, places: self.places()? },
+            watch: Watch { places: self.places()?, ..Watch::default() },
             limits: self.limits.clone(),
             ruleset: if isolation == Isolation::Landlock { Some(landlock::ruleset(self)?) } else { None },
         })
