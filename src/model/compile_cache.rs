@@ -27,8 +27,8 @@ use crate::model::module::Id;
 use crate::model::probe::{STAND_IN, Settings};
 use crate::model::site::Site;
 use crate::model::tools;
-use crate::system::digest::{Digest, Notes, Tree};
-use crate::system::directories::{by_age, remove_any};
+use crate::system::digest::{Digest, MOST_SEEN, Notes, Tree};
+use crate::system::directories::{DEEPEST, by_age, disk_usage, remove_any};
 use crate::system::process::find_program;
 use crate::system::remote::Remote;
 use crate::system::sandbox::{Isolation, Mount, User};
@@ -63,6 +63,7 @@ pub struct CompileCache {
     /// What answers to its probes are kept under: no header is asked for them.
     probes: String,
     size: String,
+    limit: Option<u64>,
     /// Where other builders leave what they compiled.
     remote: Option<Arc<Remote>>,
 }
@@ -118,6 +119,7 @@ impl CompileCache {
             places,
             probes,
             size: site.framework.compile_cache_size.clone(),
+            limit: site.framework.compile_cache_limit(),
             remote,
         })
     }
@@ -136,7 +138,8 @@ impl CompileCache {
         compilers: &Path,
         exchanges: &mut Vec<Exchange>,
     ) -> io::Result<Option<Share>> {
-        let tree = Tree::walk(build)?;
+        // A build may have made it, and learns what comes of it.
+        let tree = Tree::walk(build)?.of_a_stranger();
         let mut opaque = false;
         tree.look(|name, bytes| opaque |= is_opaque(name, bytes))?;
         if opaque {
@@ -200,6 +203,18 @@ impl CompileCache {
         Some(objects)
     }
 
+    /// After a build, which may have put anything there: what is larger than ccache would have it goes, all of it where the
+    /// build took the last of a disk.
+    pub fn limit(&self, id: &Id, overgrown: bool) {
+        // ccache counts other things, and not to the byte.
+        let most = if overgrown { 0 } else { self.limit.map_or(u64::MAX, |bytes| bytes.saturating_mul(2)) };
+        for shelf in by_age(&self.root.join("ccache").join(&id.name)) {
+            if most < u64::MAX && disk_usage(&shelf) > most {
+                remove_any(&shelf).unwrap_or_else(|error| log::warn!("{error}"));
+            }
+        }
+    }
+
     /// Forgets what was compiled for a module.
     pub fn forget(&self, id: &Id) -> io::Result<()> {
         remove_any(&self.root.join("ccache").join(&id.name))
@@ -249,13 +264,19 @@ impl CompileCache {
 
     /// Whether all directories below are the build user's, and open to him.
     fn owns(&self, dir: &Path) -> bool {
+        self.owns_below(dir, 0)
+    }
+
+    fn owns_below(&self, dir: &Path, depth: usize) -> bool {
         let is_ours = |meta: fs::Metadata| meta.uid() == self.user.uid && meta.mode() & 0o700 == 0o700;
         fs::read_dir(dir)
             .into_iter()
             .flatten()
             .flatten()
             .filter(|entry| entry.file_type().is_ok_and(|it| it.is_dir()))
-            .all(|entry| entry.metadata().is_ok_and(is_ours) && self.owns(&entry.path()))
+            .all(|entry| {
+                depth <= DEEPEST && entry.metadata().is_ok_and(is_ours) && self.owns_below(&entry.path(), depth + 1)
+            })
     }
 
     /// Makes programs in `place`, named like compilers, that go by these settings.
@@ -323,6 +344,8 @@ fn keep_newest(place: &Path, most: usize, used: &Path) {
 /// Whether an object made with this file may hold what its compiler does not say that it read: what the assembler
 /// includes, or what names the kernel's version in its configuration, which is left out of what objects are kept under.
 fn is_opaque(name: &Path, bytes: &[u8]) -> bool {
+    // Not all of it was seen. What has a NUL in it is no source.
+    let is_cut = bytes.len() as u64 >= MOST_SEEN && memchr::memchr(0, bytes).is_none();
     let has = |word: &str| memmem::find(bytes, word.as_bytes()).is_some();
     // Those of configure scripts say nothing to an assembler.
     let is_script = name.extension().is_some_and(|end| end == "m4") || name.ends_with("configure");
@@ -331,7 +354,8 @@ fn is_opaque(name: &Path, bytes: &[u8]) -> bool {
         let line = bytes[at..].split(|byte| *byte == b'\n').next().unwrap_or_default();
         ["\"/", "</", ".."].iter().any(|word| memmem::find(line, word.as_bytes()).is_some())
     };
-    memmem::find_iter(bytes, "__has_include").any(leads_out)
+    is_cut
+        || memmem::find_iter(bytes, "__has_include").any(leads_out)
         || has("incbin")
         || has("BUILD_SALT")
         || !is_script && (has(".include") || has("\".inc\""))

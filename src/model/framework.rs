@@ -175,6 +175,11 @@ impl Default for Framework {
 }
 
 impl Framework {
+    /// How large one cache may be, in bytes; none if there is no limit.
+    pub fn compile_cache_limit(&self) -> Option<u64> {
+        size(&self.compile_cache_size).filter(|bytes| *bytes > 0)
+    }
+
     /// Reads the files; `release` is what they see as `$kernelver`, empty where no kernel is concerned.
     ///
     /// What the files say on standard error is given back, with what is to be said of values that mean nothing.

@@ -7,6 +7,12 @@ use std::sync::OnceLock;
 
 use crate::error::{Error, Result};
 
+/// Beside the versions of a module: what it has replaced.
+pub const ORIGINALS: &str = "original_module";
+
+/// How the links begin that say, beside the versions of a module, which one is installed: `kernel-K-A`.
+pub const INSTALLED_LINK: &str = "kernel-";
+
 /// A module package at a version: `M/V`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id {
@@ -22,11 +28,12 @@ impl Id {
         Self { name: name.into(), version: version.into() }
     }
 
-    /// Whether name and version are each one component of a path: not empty, `.` or `..`, and without `/` or NUL.
+    /// Whether name and version are each one component of a path that is free in the tree: not empty, without `/` or NUL,
+    /// and none of the tree's own, which begin with a dot or stand beside the versions.
     pub fn is_sane(&self) -> bool {
-        [&self.name, &self.version]
-            .into_iter()
-            .all(|part| !matches!(part.as_str(), "" | "." | "..") && !part.contains(['/', '\0']))
+        let is_own = self.version == ORIGINALS || self.version.starts_with(INSTALLED_LINK);
+        let is_free = |part: &String| !part.is_empty() && !part.starts_with('.') && !part.contains(['/', '\0']);
+        is_free(&self.name) && is_free(&self.version) && !is_own
     }
 
     /// `M-V`, as in `/usr/src/M-V`.

@@ -18,7 +18,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use crate::model::module::{Id, Target};
+use crate::model::module::{INSTALLED_LINK, Id, ORIGINALS, Target};
 use crate::system::directories::{names, remove_any, remove_empty_up_to};
 use crate::system::files::{At, is_staged, read_if_there, replace_with_text};
 use crate::system::scratch;
@@ -91,7 +91,7 @@ impl Tree {
 
     /// `TREE/M/kernel-K-A`.
     pub fn link(&self, name: &str, target: &Target) -> PathBuf {
-        self.module_root(name).join(format!("kernel-{}-{}", target.release, target.arch))
+        self.module_root(name).join(format!("{INSTALLED_LINK}{}-{}", target.release, target.arch))
     }
 
     /// What that link says when `id` is installed: relative, so that the tree can be moved.
@@ -101,7 +101,7 @@ impl Tree {
 
     /// `TREE/M/original_module/K/A`.
     pub fn original_dir(&self, name: &str, target: &Target) -> PathBuf {
-        self.module_root(name).join("original_module").join(&target.release).join(&target.arch)
+        self.module_root(name).join(ORIGINALS).join(&target.release).join(&target.arch)
     }
 
     /// The mark of an installation or its undoing that is under way. Not inside `TREE/M`, where it would look like a
@@ -264,7 +264,7 @@ impl Tree {
     pub fn versions(&self, name: &str) -> Vec<Id> {
         self.listed(&self.module_root(name), |kind, _| kind.is_dir())
             .into_iter()
-            .filter(|version| version != "original_module")
+            .filter(|version| version != ORIGINALS)
             .map(|version| Id::new(name, version))
             .filter(|id| self.is_added(id) || self.is_broken(id))
             .collect()

@@ -102,6 +102,9 @@ impl<'a> Build<'a> {
 
     /// What other builders may have of it, now that it ended, whether well or not.
     pub fn take_exchanges(&self) -> Vec<Exchange> {
+        if let Some(cache) = self.compile_cache {
+            cache.limit(self.work.id, self.workshop.is_overgrown());
+        }
         std::mem::take(&mut self.exchanges.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -233,6 +236,9 @@ impl<'a> Build<'a> {
         let Some(found) = scripts::find(&self.work, script, &self.workshop.build, &build_dir) else {
             return Ok(());
         };
+        if found.dir == self.work.site.paths.etc().join(&self.work.id.name) {
+            trust::check(&found.file)?;
+        }
         let text = format!("cd {}/ && {}", found.dir.display(), found.command_line());
         self.work.say.phase(if script == Script::PreBuild { "configuring" } else { "running post_build" });
         match self.command(&format!("Running the {} script", script.name()), &text, &text, true, result)? {

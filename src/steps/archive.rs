@@ -5,12 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Doing, Result, cannot};
+use crate::model::kernel::is_module_file;
 use crate::model::module::Target;
 use crate::model::site::Site;
 use crate::steps::Work;
 use crate::system::directories::{list, names, remove_any, remove_empty_up_to};
 use crate::system::files::{read_if_there, replace_with_same, replace_with_text, same_content};
-use crate::system::paths::with_suffix;
+use crate::system::paths::{stays_below, with_suffix};
 
 /// A module that stands where ours will be taken for it.
 #[derive(Debug)]
@@ -98,7 +99,11 @@ pub fn kept(work: &Work, name: &str) -> Result<Option<(PathBuf, PathBuf)>> {
     };
     let origin = with_suffix(&file, ".origin");
     let place = read_if_there(&origin).doing(cannot("read", &origin))?;
-    Ok(place.map(|place| (file, PathBuf::from(place.trim_end_matches('\n')))))
+    let place = place.map(|place| PathBuf::from(place.trim_end_matches('\n')));
+    // It is a module of this kernel, whatever else might be said to be one.
+    let is_module =
+        |place: &PathBuf| stays_below(place, &work.kernel.modules) && is_module_file(&place.to_string_lossy());
+    Ok(place.filter(is_module).map(|place| (file, place)))
 }
 
 /// Puts an archived original of `name` back where it was; not yet if its successor is on its way. Gives its place.

@@ -14,7 +14,7 @@ use crate::model::site::Site;
 use crate::steps::archive::{self, Original};
 use crate::steps::{Work, depmod, superseded};
 use crate::system::directories::{find, find_all, list, names, remove_any, remove_empty_up_to};
-use crate::system::files::{is_staged, rename, replace_link, same_content, stage_copy, stage_link};
+use crate::system::files::{is_staged, replace_link, same_content, stage_copy, stage_link, unstage};
 use crate::system::modinfo::ModInfo;
 use crate::system::paths::below;
 use crate::system::version::compare_padded;
@@ -68,12 +68,14 @@ impl Placed {
             self.originals.iter().for_each(Original::forget);
             return Err(error);
         }
-        for (new, file) in staged {
+        let mut staged = staged.into_iter();
+        let result = staged.by_ref().try_for_each(|(new, file)| {
             // First, for it may be there although that failed.
             self.files.push(file.clone());
-            rename(&new, &file).doing(cannot("install", &file))?;
-        }
-        Ok(())
+            unstage(&new, &file).doing(cannot("install", &file))
+        });
+        staged.for_each(|(new, _)| drop(fs::remove_file(new)));
+        result
     }
 }
 

@@ -244,11 +244,16 @@ impl Workshop {
         self.overgrown.store(true, Ordering::Relaxed);
     }
 
+    /// Whether that was told.
+    pub fn is_overgrown(&self) -> bool {
+        self.overgrown.load(Ordering::Relaxed)
+    }
+
     /// Leaves what the failed build made, and its log, where people look for them: `TREE/M/V/build`.
     pub fn leave_behind(self, work: &Work) -> Result<()> {
         let place = work.site.tree.build_dir(work.id);
         // The directory was the build's to write: nothing in it is followed, and before anybody sees it, it is ours.
-        let kept = if self.overgrown.load(Ordering::Relaxed) {
+        let kept = if self.is_overgrown() {
             remove_any(&self.build).and_then(|()| fs::create_dir(&self.build))
         } else {
             take_ownership(&self.build)

@@ -11,6 +11,7 @@ use crate::model::module::Target;
 use crate::model::site::Site;
 use crate::system::directories::{remove_any, remove_empty_up_to};
 use crate::system::files::read_if_there;
+use crate::system::paths::stays_below;
 
 /// The files on record of module `name` for a kernel that are still there.
 pub fn files(site: &Site, name: &str, target: &Target) -> Result<Vec<PathBuf>> {
@@ -22,7 +23,10 @@ pub fn files(site: &Site, name: &str, target: &Target) -> Result<Vec<PathBuf>> {
 fn on_record(site: &Site, name: &str, target: &Target) -> Result<Vec<PathBuf>> {
     let place = site.tree.superseded_record(name, target);
     let record = read_if_there(&place).doing(cannot("read", &place))?;
-    Ok(record.unwrap_or_default().lines().map(PathBuf::from).collect())
+    let files = record.unwrap_or_default().lines().map(PathBuf::from).collect::<Vec<_>>();
+    // What else it might name is no module of ours.
+    let modules = site.modules(&target.release);
+    Ok(files.into_iter().filter(|file| stays_below(file, &modules)).collect())
 }
 
 /// Whether there is a record of module `name` for a kernel.

@@ -7,7 +7,7 @@ mod tree;
 use sha2::{Digest as _, Sha256};
 
 pub use notes::Notes;
-pub use tree::Tree;
+pub use tree::{MOST_SEEN, Tree};
 
 /// A digest in the making. Each part counts with its length, so that no two lists of parts are alike.
 #[derive(Debug, Clone)]

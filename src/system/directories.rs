@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Directories with what is in them: copies, whose they are, removal, and what they hold.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -14,12 +13,13 @@ use rustix::fs::{
     unlinkat, utimensat,
 };
 use rustix::io::Errno;
+use rustix::path::Arg;
 use rustix::process::{Gid, Uid};
 
 use super::files::At;
 
 /// Deeper than any source has directories.
-const DEEPEST: usize = 64;
+pub const DEEPEST: usize = 64;
 
 /// Who shall own a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,13 @@ pub enum Owner {
 /// Copies the content of directory `from` into `to` (made if missing), keeping modes, times and links, dotfiles
 /// included; what is in `to` already stays unless a copied file has its name.
 pub fn copy_tree(from: &Path, to: &Path, owner: Owner) -> io::Result<()> {
+    copy_below(from, to, owner, 0)
+}
+
+fn copy_below(from: &Path, to: &Path, owner: Owner, depth: usize) -> io::Result<()> {
+    if depth > DEEPEST {
+        return Err(too_deep(from));
+    }
     match fs::create_dir(to) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && to.is_dir() => {}
         result => result.at(to)?,
@@ -46,7 +53,7 @@ pub fn copy_tree(from: &Path, to: &Path, owner: Owner) -> io::Result<()> {
             if target.is_symlink() {
                 remove_any(&target)?;
             }
-            copy_tree(&source, &target, owner)?;
+            copy_below(&source, &target, owner, depth + 1)?;
         } else {
             if kind.is_file() {
                 copy_file(&source, &target, owner)?;
@@ -62,6 +69,11 @@ pub fn copy_tree(from: &Path, to: &Path, owner: Owner) -> io::Result<()> {
         }
     }
     take_over_metadata(from, to, owner)
+}
+
+/// For what lies below more than [`DEEPEST`] directories.
+pub fn too_deep(dir: &Path) -> io::Error {
+    io::Error::other(format!("{}: more than {DEEPEST} directories in each other", dir.display()))
 }
 
 /// Copies one regular file in place of whatever `to` was, keeping mode and times; its directory is made if missing.
@@ -108,26 +120,22 @@ pub fn take_ownership(dir: &Path) -> io::Result<()> {
     }
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let opened = openat(CWD, dir, flags, Mode::empty()).map_err(io::Error::from).at(dir)?;
-    take_over(&opened, dir, 0).at(dir)
+    take_over(&opened, 0).at(dir)
 }
 
 /// By descriptors, so that it does not matter who else has one: names may change meanwhile, what was opened does not.
-fn take_over(opened: &OwnedFd, path: &Path, depth: usize) -> io::Result<()> {
+fn take_over(opened: &OwnedFd, depth: usize) -> io::Result<()> {
     take_over_one(opened)?;
-    for entry in Dir::read_from(opened)? {
-        let entry = entry?;
-        let (name, path) = (entry.file_name(), path.join(OsStr::from_bytes(entry.file_name().to_bytes())));
-        if [c".", c".."].contains(&name) {
-            continue;
-        }
+    for (name, _) in entries(opened)? {
         let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        match FileType::from_raw_mode(statat(opened, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode) {
+        match FileType::from_raw_mode(statat(opened, &name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode) {
             FileType::Directory if depth < DEEPEST => {
-                take_over(&openat(opened, name, flags | OFlags::DIRECTORY, Mode::empty())?, &path, depth + 1)?;
+                take_over(&openat(opened, &name, flags | OFlags::DIRECTORY, Mode::empty())?, depth + 1)?;
             }
-            FileType::RegularFile => take_over_one(&openat(opened, name, flags, Mode::empty())?)?,
-            FileType::Symlink => chownat(opened, name, Some(Uid::ROOT), Some(Gid::ROOT), AtFlags::SYMLINK_NOFOLLOW)?,
-            _ => remove_any(&path)?,
+            FileType::RegularFile => take_over_one(&openat(opened, &name, flags, Mode::empty())?)?,
+            FileType::Symlink => chownat(opened, &name, Some(Uid::ROOT), Some(Gid::ROOT), AtFlags::SYMLINK_NOFOLLOW)?,
+            FileType::Directory => remove_tree(opened, &name)?,
+            _ => unlinkat(opened, &name, AtFlags::empty())?,
         }
     }
     Ok(())
@@ -147,7 +155,7 @@ pub fn make_open_dir(dir: &Path) -> io::Result<()> {
 /// Removes a file, a link or a whole directory; nothing there is fine.
 pub fn remove_any(path: &Path) -> io::Result<()> {
     let result = match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() => remove_tree(path),
+        Ok(meta) if meta.is_dir() => remove_tree(CWD, path),
         Ok(_) => fs::remove_file(path),
         Err(error) => Err(error),
     };
@@ -161,11 +169,34 @@ pub fn remove_any(path: &Path) -> io::Result<()> {
 ///
 /// What lies too deep is moved to its top first: a stranger may have made more levels than there are descriptors, or
 /// stack, for the standard library's way.
-fn remove_tree(dir: &Path) -> io::Result<()> {
-    let top = openat(CWD, dir, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+fn remove_tree(parent: impl AsFd, name: impl Arg + Copy) -> io::Result<()> {
+    let top = openat(&parent, name, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     let mut moved = 0;
     while remove_below(&top, &top, 0, &mut moved)? {}
-    fs::remove_dir(dir)
+    Ok(unlinkat(parent, name, AtFlags::REMOVEDIR)?)
+}
+
+/// How much all files below a directory take on its disk, in bytes; more than can be where they lie too deep, or cannot be
+/// looked at. No link is followed.
+pub fn disk_usage(dir: &Path) -> u64 {
+    let opened = openat(CWD, dir, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+    opened.map_err(io::Error::from).and_then(|dir| usage_below(&dir, 0)).unwrap_or(u64::MAX)
+}
+
+fn usage_below(dir: &OwnedFd, depth: usize) -> io::Result<u64> {
+    let mut sum = 0_u64;
+    for (name, is_dir) in entries(dir)? {
+        let below = match is_dir {
+            false => statat(dir, &name, AtFlags::SYMLINK_NOFOLLOW)?.st_blocks.unsigned_abs() * 512,
+            true if depth > DEEPEST => u64::MAX,
+            true => {
+                let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                usage_below(&openat(dir, &name, flags, Mode::empty())?, depth + 1)?
+            }
+        };
+        sum = sum.saturating_add(below);
+    }
+    Ok(sum)
 }
 
 /// Empties a directory; says whether something was moved to the top.
@@ -261,14 +292,14 @@ pub fn find(dir: &Path, wanted: &mut dyn FnMut(&str) -> bool) -> Vec<PathBuf> {
         log::info!("{error}");
         Ok(())
     };
-    let _ = find_into(&mut found, dir, wanted, passed_over);
+    let _ = find_into(&mut found, dir, wanted, passed_over, 0);
     found
 }
 
 /// As [`find`], for who would take what cannot be read for a reason to do something.
 pub fn find_all(dir: &Path, wanted: &mut dyn FnMut(&str) -> bool) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    find_into(&mut found, dir, wanted, &mut Err)?;
+    find_into(&mut found, dir, wanted, &mut Err, 0)?;
     Ok(found)
 }
 
@@ -277,7 +308,11 @@ fn find_into(
     dir: &Path,
     wanted: &mut dyn FnMut(&str) -> bool,
     failed: &mut dyn FnMut(io::Error) -> io::Result<()>,
+    depth: usize,
 ) -> io::Result<()> {
+    if depth > DEEPEST {
+        return failed(too_deep(dir));
+    }
     let read = fs::read_dir(dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
     let mut entries = match read.at(dir) {
         Ok(entries) => entries,
@@ -287,7 +322,7 @@ fn find_into(
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
         match entry.file_type() {
-            Ok(kind) if kind.is_dir() => find_into(found, &entry.path(), wanted, failed)?,
+            Ok(kind) if kind.is_dir() => find_into(found, &entry.path(), wanted, failed, depth + 1)?,
             Ok(_) if entry.file_name().to_str().is_some_and(&mut *wanted) => found.push(entry.path()),
             Ok(_) => {}
             Err(error) => failed(error)?,

@@ -97,6 +97,11 @@ pub fn is_staged(name: &std::ffi::OsStr) -> bool {
     name.starts_with(b".") && name.ends_with(b".dkms-new")
 }
 
+/// Gives what was made beside `place` its name; if that cannot be, as over a mount, nothing of it is left.
+pub fn unstage(new: &Path, place: &Path) -> io::Result<()> {
+    rename(new, place).inspect_err(|_| drop(fs::remove_file(new)))
+}
+
 /// Makes a symbolic link beside `link`, to be renamed to it; gives its name.
 pub fn stage_link(target: &Path, link: &Path) -> io::Result<PathBuf> {
     let new = beside(link);
@@ -107,7 +112,7 @@ pub fn stage_link(target: &Path, link: &Path) -> io::Result<PathBuf> {
 
 /// Puts a symbolic link in place of whatever file or link `link` was, in one step.
 pub fn replace_link(target: &Path, link: &Path) -> io::Result<()> {
-    rename(&stage_link(target, link)?, link)
+    unstage(&stage_link(target, link)?, link)
 }
 
 /// Makes a copy of `from` beside `to`, on disk, to be renamed to it; gives its name.
@@ -135,12 +140,12 @@ pub fn replace_with_same(from: &Path, to: &Path) -> io::Result<()> {
     let new = beside(to);
     remove_any(&new)?;
     let staged = fs::hard_link(from, &new).map(|()| new).or_else(|_| stage_copy(from, to))?;
-    rename(&staged, to)
+    unstage(&staged, to)
 }
 
 /// Puts a copy of `from` in place of whatever file `to` was, in one step: old or new at every instant.
 pub fn replace_with_copy(from: &Path, to: &Path) -> io::Result<()> {
-    rename(&stage_copy(from, to)?, to)
+    unstage(&stage_copy(from, to)?, to)
 }
 
 /// Writes `text` in place of whatever file `to` was, in one step.
@@ -224,6 +229,20 @@ mod tests {
             assert!(read(path, 100).is_err(), "{path}");
         }
         assert!(read("real/a.ko", 5).is_err(), "larger than the limit");
+        Ok(())
+    }
+
+    #[test]
+    fn what_cannot_take_a_place_leaves_nothing_beside_it() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let (file, place) = (dir.path().join("file"), dir.path().join("place"));
+        fs::write(&file, "new")?;
+        // As good as a mount, which takes more to make.
+        fs::create_dir(&place)?;
+        assert!(replace_with_copy(&file, &place).is_err());
+        assert!(replace_with_same(&file, &place).is_err());
+        assert!(replace_link(&file, &place).is_err());
+        assert_eq!(fs::read_dir(dir.path())?.count(), 2);
         Ok(())
     }
 }

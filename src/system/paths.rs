@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Every fixed place on the system, under one root, so that a test can stand on a tree of its own.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// The fixed places. What `framework.conf` can move (the three trees) is in [`Framework`](crate::model::framework::Framework).
 #[derive(Debug, Clone)]
@@ -96,4 +96,24 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 pub fn below(base: &Path, absolute: &str) -> PathBuf {
     let relative = absolute.trim_matches('/');
     if relative.is_empty() { base.to_owned() } else { base.join(relative) }
+}
+
+/// Whether a path leads to something below `dir`, by its words.
+pub fn stays_below(path: &Path, dir: &Path) -> bool {
+    let is_name = |part: Component| matches!(part, Component::Normal(_));
+    path.strip_prefix(dir).is_ok_and(|rest| rest.components().next().is_some() && rest.components().all(is_name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_lead_out() {
+        let stays = |path: &str| stays_below(Path::new(path), Path::new("/lib/modules/6"));
+        assert!(stays("/lib/modules/6/updates/a.ko"));
+        for path in ["/lib/modules/6", "/lib/modules/60/a.ko", "/lib/modules/6/../5/a.ko", "/etc/passwd", "a.ko", ""] {
+            assert!(!stays(path), "{path}");
+        }
+    }
 }

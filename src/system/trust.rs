@@ -8,6 +8,8 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::process::geteuid;
 
+use super::directories::DEEPEST;
+
 /// Groups that may write: root's, and the two that Debian has for who looks after local sources and programs, `src` and
 /// `staff` (their numbers are the same everywhere, see base-passwd).
 const GROUPS: [u32; 3] = [0, 40, 50];
@@ -103,13 +105,13 @@ pub fn check_shared(dir: &Path) -> Result<(), WeakSpot> {
     check(&dir.join("new"))
 }
 
-/// [`check_source`], and all that is below; links in it are not followed.
+/// [`check_source`], and all that is below, with what links in it lead to.
 pub fn check_all(dir: &Path) -> Result<(), WeakSpot> {
     check_source(dir)?;
     if !geteuid().is_root() {
         return Ok(());
     }
-    check_below(dir)
+    check_below(dir, 0)
 }
 
 /// Whether somebody else than root can read a file.
@@ -119,13 +121,19 @@ pub fn can_be_read(file: &Path) -> bool {
     fs::metadata(file).is_ok_and(open)
 }
 
-fn check_below(dir: &Path) -> Result<(), WeakSpot> {
-    // What cannot be read cannot be used either, and is told then.
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+fn check_below(dir: &Path, depth: usize) -> Result<(), WeakSpot> {
+    // What cannot be read cannot be used either, and is told then; so is what lies too deep.
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten().filter(|_| depth <= DEEPEST) {
         let Ok(meta) = entry.metadata() else { continue };
         judge(&entry.path(), &meta, true, false)?;
         if meta.is_dir() {
-            check_below(&entry.path())?;
+            check_below(&entry.path(), depth + 1)?;
+        } else if meta.is_symlink() {
+            match check(&entry.path()) {
+                // Nobody can change what a link to nowhere leads to.
+                Err(WeakSpot { why: Why::Links, .. }) => {}
+                checked => checked?,
+            }
         }
     }
     Ok(())

@@ -150,14 +150,13 @@ impl Question<'_> {
         answers.into_iter().flatten().collect()
     }
 
-    /// Refuses files that others than root could change. One that was named to us may be anybody's: nothing of it is
-    /// root's yet.
+    /// Refuses files that others than root could change. That of a source which is to be added may be anybody's: nothing of
+    /// it is root's yet.
     fn check(&self, files: &[PathBuf]) -> std::result::Result<(), WeakSpot> {
-        let is_registered = self.is_registered();
-        if let Some(dir) = self.file.parent().filter(|_| is_registered) {
+        if let Some(dir) = self.file.parent().filter(|_| self.is_registered()) {
             trust::check_source(dir)?;
         }
-        files.iter().skip(usize::from(!is_registered)).try_for_each(|file| trust::check(file))
+        files.iter().skip(usize::from(self.id.is_none())).try_for_each(|file| trust::check(file))
     }
 
     /// What a file sees under one of [`VARIABLES`].

@@ -7,7 +7,8 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{
@@ -16,16 +17,26 @@ use rustix::fs::{
 use sha2::Digest as _;
 
 use super::Digest;
-use crate::system::directories::entries;
+use crate::system::directories::{DEEPEST, entries};
 use crate::system::files::At;
 
 /// Files below a directory, by their names relative to it. They are looked at anew for each question: of the headers of
 /// a kernel there are more than is good to keep.
 #[derive(Debug, Default)]
-pub struct Tree(BTreeMap<OsString, PathBuf>);
+pub struct Tree {
+    top: BTreeMap<OsString, PathBuf>,
+    /// In which a stranger may have put anything.
+    stranger: Option<PathBuf>,
+}
 
-/// More files than the headers of a kernel have. Who points at more does not mean headers.
-const MOST_FILES: usize = 200_000;
+/// More files and directories than the headers of a kernel have. Who points at more does not mean headers.
+const MOST_ENTRIES: usize = 200_000;
+
+/// More than they hold together, in bytes; and than any source does.
+const MOST_BYTES: u64 = 8 << 30;
+
+/// So many bytes of a file are seen by who looks into all.
+pub const MOST_SEEN: u64 = 16 << 20;
 
 impl Tree {
     /// All files and links below `dir`. Links to directories are entered, as kernel packages share directories by these, but
@@ -34,20 +45,26 @@ impl Tree {
         let mut tree = Self::default();
         for entry in fs::read_dir(dir).at(dir)? {
             let entry = entry.at(dir)?;
-            tree.0.insert(entry.file_name(), entry.path());
+            tree.top.insert(entry.file_name(), entry.path());
         }
         Ok(tree)
     }
 
+    /// One that a stranger has made: its links show nothing that is not open to all.
+    pub fn of_a_stranger(mut self) -> Self {
+        self.stranger = self.top.values().next().and_then(|path| path.parent()).map(Path::to_owned);
+        self
+    }
+
     /// Adds what is below another directory, under the name `name`.
     pub fn add(&mut self, dir: &Path, name: &str) {
-        self.0.insert(name.into(), dir.to_owned());
+        self.top.insert(name.into(), dir.to_owned());
     }
 
     /// What tells it from other trees, whatever is in it.
     pub(super) fn place(&self) -> String {
         let mut digest = Digest::new("place");
-        for (name, path) in &self.0 {
+        for (name, path) in &self.top {
             digest.add(name.as_bytes()).add(path.as_os_str().as_bytes());
         }
         digest.finish()
@@ -55,10 +72,9 @@ impl Tree {
 
     /// Goes through all of them, sorted by their names.
     pub(super) fn each(&self, each: &mut Each) -> io::Result<()> {
-        let mut count = 0;
-        for (name, path) in &self.0 {
-            let found = Found { dir: CWD, file_name: path.as_os_str(), name: Path::new(name), path };
-            look_at(&found, &mut Vec::new(), &mut count, each)?;
+        let mut walk = Walk { inside: Vec::new(), entries: 0, bytes: 0, stranger: self.stranger.as_deref(), each };
+        for (name, path) in &self.top {
+            walk.look_at(&Found { dir: CWD, file_name: path.as_os_str(), name: Path::new(name), path })?;
         }
         Ok(())
     }
@@ -80,15 +96,19 @@ impl Tree {
         Ok(self.summary(|_| None)?.0.content)
     }
 
-    /// As [`Tree::content`]; `look` sees each file's name and content.
+    /// As [`Tree::content`]; `look` sees each file's name and content, of large ones the begin.
     pub fn content_seen(&self, mut look: impl FnMut(&Path, &[u8])) -> io::Result<String> {
-        let mut digest = Digest::new(CONTENT);
+        let (mut digest, mut buffer) = (Digest::new(CONTENT), vec![0; 1 << 16]);
         self.each(&mut |found, stat| {
             digest.add_name(found, stat)?;
             if found.is_file(stat) {
                 let bytes = found.read()?;
                 look(found.name, &bytes);
-                digest.add(kind(stat)).add(bytes);
+                if (bytes.len() as u64) < MOST_SEEN {
+                    digest.add(kind(stat)).add(bytes);
+                } else {
+                    digest.add_content(found, stat, &mut buffer)?;
+                }
             }
             Ok(())
         })?;
@@ -130,7 +150,7 @@ impl Tree {
         Ok(signature)
     }
 
-    /// Shows each file's name and content.
+    /// Shows each file's name and content, of large ones the begin.
     pub fn look(&self, mut look: impl FnMut(&Path, &[u8])) -> io::Result<()> {
         self.each(&mut |found, stat| {
             if found.is_file(stat) {
@@ -178,8 +198,12 @@ impl Found<'_> {
 
     fn read(&self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        self.open(OFlags::empty())?.read_to_end(&mut bytes).at(self.path)?;
+        self.open(OFlags::empty())?.take(MOST_SEEN).read_to_end(&mut bytes).at(self.path)?;
         Ok(bytes)
+    }
+
+    fn refused(&self, why: &str) -> io::Error {
+        io::Error::other(format!("{}: {why}", self.path.display()))
     }
 }
 
@@ -188,46 +212,112 @@ fn kind_of(stat: &Stat) -> FileType {
 }
 
 /// Whether files there are questions to the kernel, of which some are never answered.
-fn is_of_the_system(dir: &File) -> io::Result<bool> {
-    const SYSFS_MAGIC: FsWord = 0x6265_6572;
-    Ok([PROC_SUPER_MAGIC, SYSFS_MAGIC].contains(&fstatfs(dir)?.f_type))
+fn is_of_the_system(place: &File) -> io::Result<bool> {
+    // sysfs, tracefs, debugfs, securityfs, configfs, both cgroups, bpf; see statfs(2).
+    const OTHERS: [FsWord; 8] =
+        [0x6265_6572, 0x7472_6163, 0x6462_6720, 0x7363_6673, 0x6265_6570, 0x0027_e0eb, 0x6367_7270, 0xcafe_4a11];
+    let kind = fstatfs(place)?.f_type;
+    Ok(kind == PROC_SUPER_MAGIC || OTHERS.contains(&kind))
 }
 
-/// What counts of a file besides its content.
-fn kind(stat: &Stat) -> &'static str {
-    if stat.st_mode & 0o111 == 0 { "file" } else { "program" }
+/// A way through a tree, which ends: strangers may have made one without an end.
+struct Walk<'w, 'e> {
+    /// The directories that it is in.
+    inside: Vec<(u64, u64)>,
+    entries: usize,
+    bytes: u64,
+    stranger: Option<&'w Path>,
+    each: &'w mut Each<'e>,
 }
 
-/// Goes through what was found: itself, or all that is below it. `inside` are the directories that it is in.
-fn look_at(found: &Found, inside: &mut Vec<(u64, u64)>, count: &mut usize, each: &mut Each) -> io::Result<()> {
-    let stat = found.stat(AtFlags::SYMLINK_NOFOLLOW)?;
-    let is = |kind| kind_of(&stat) == kind;
-    let behind = if is(FileType::Symlink) { found.behind(FileType::Directory) } else { None };
-    let dir = behind.as_ref().or(Some(&stat).filter(|_| is(FileType::Directory)));
-    let place = dir.map(|dir| (dir.st_dev, dir.st_ino)).filter(|place| !inside.contains(place));
-    if let Some(place) = place {
-        let dir = found.open(OFlags::DIRECTORY)?;
-        if inside.last().is_none_or(|outer| outer.0 != place.0) && is_of_the_system(&dir)? {
-            return Err(io::Error::other(format!("{}: not a place for files to build from", found.path.display())));
+impl Walk<'_, '_> {
+    /// Goes through what was found: itself, or all that is below it.
+    fn look_at(&mut self, found: &Found) -> io::Result<()> {
+        let stat = found.stat(AtFlags::SYMLINK_NOFOLLOW)?;
+        let behind = match kind_of(&stat) {
+            FileType::Symlink => self.behind(found)?,
+            _ => None,
+        };
+        let what = behind.as_ref().unwrap_or(&stat);
+        let is_dir = kind_of(what) == FileType::Directory;
+        let place = (what.st_dev, what.st_ino);
+        self.entries += 1;
+        if self.entries > MOST_ENTRIES {
+            return Err(found.refused("too many files"));
         }
-        inside.push(place);
+        if is_dir && !self.inside.contains(&place) {
+            if self.inside.len() > DEEPEST {
+                return Err(found.refused("too many directories in each other"));
+            }
+            self.enter(found, place)
+        } else if [FileType::RegularFile, FileType::Symlink].contains(&kind_of(&stat)) {
+            if kind_of(what) == FileType::RegularFile {
+                self.bytes = self.bytes.saturating_add(what.st_size.unsigned_abs());
+            }
+            if self.bytes > MOST_BYTES {
+                return Err(found.refused("too large"));
+            }
+            (self.each)(found, &stat)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn enter(&mut self, found: &Found, place: (u64, u64)) -> io::Result<()> {
+        let dir = found.open(OFlags::DIRECTORY)?;
+        if self.inside.last().is_none_or(|outer| outer.0 != place.0) && is_of_the_system(&dir)? {
+            return Err(found.refused(NO_PLACE));
+        }
+        self.inside.push(place);
         let mut names = entries(&dir).at(found.path)?;
         names.sort_unstable();
         for (below, _) in &names {
             let below = OsStr::from_bytes(below.to_bytes());
             let (name, path) = (found.name.join(below), found.path.join(below));
-            let below = Found { dir: dir.as_fd(), file_name: below, name: &name, path: &path };
-            look_at(&below, inside, count, each)?;
+            self.look_at(&Found { dir: dir.as_fd(), file_name: below, name: &name, path: &path })?;
         }
-        inside.pop();
-    } else if is(FileType::RegularFile) || is(FileType::Symlink) {
-        *count += 1;
-        if *count > MOST_FILES {
-            return Err(io::Error::other(format!("{}: too many files", found.path.display())));
-        }
-        each(found, &stat)?;
+        self.inside.pop();
+        Ok(())
     }
-    Ok(())
+
+    /// What a link leads to, if that is a file or a directory that can be looked into.
+    fn behind(&self, link: &Found) -> io::Result<Option<Stat>> {
+        // Who may not look learns nothing either, not even whether there is something.
+        if self.stranger.is_some_and(|stranger| !is_open_to_all(link.path, stranger)) {
+            return Err(link.refused("a link to what is not open to all"));
+        }
+        let Ok(stat) = link.stat(AtFlags::empty()) else { return Ok(None) };
+        let is_file = kind_of(&stat) == FileType::RegularFile;
+        // Without O_PATH to open one could be an answer by itself.
+        if is_file && is_of_the_system(&link.open(OFlags::PATH)?)? {
+            return Err(link.refused(NO_PLACE));
+        }
+        Ok(Some(stat))
+    }
+}
+
+const NO_PLACE: &str = "not a place for files to build from";
+
+/// Whether a link stays in `dir`, or all may look at every directory on its way and at what is at its end. What is not
+/// there is as good as closed: only who may look could tell them apart.
+fn is_open_to_all(link: &Path, dir: &Path) -> bool {
+    let allows = |path: &Path, wanted: u32| fs::metadata(path).is_ok_and(|meta| meta.mode() & wanted == wanted);
+    let (Some(place), Ok(text)) = (link.parent(), fs::read_link(link)) else { return false };
+    let said = place.join(&text);
+    if !said.ancestors().skip(1).all(|on_the_way| place.starts_with(on_the_way) || allows(on_the_way, 0o001)) {
+        return false;
+    }
+    let Ok(real) = fs::canonicalize(&said) else {
+        return text.components().all(|part| matches!(part, Component::Normal(_)));
+    };
+    fs::canonicalize(dir).is_ok_and(|dir| real.starts_with(dir))
+        || allows(&real, if real.is_dir() { 0o005 } else { 0o004 })
+            && real.ancestors().skip(1).all(|on_the_way| allows(on_the_way, 0o001))
+}
+
+/// What counts of a file besides its content.
+fn kind(stat: &Stat) -> &'static str {
+    if stat.st_mode & 0o111 == 0 { "file" } else { "program" }
 }
 
 /// What a tree holds, as digests.
@@ -326,7 +416,7 @@ impl Signature {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
 
@@ -404,6 +494,76 @@ mod tests {
         }
         symlink("/proc", at("tree/below/proc"))?;
         assert!(look().is_err(), "nobody reads /proc/kmsg to its end");
+        Ok(())
+    }
+
+    #[test]
+    fn what_has_no_end_is_not_gone_through() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let at = |name: &str| dir.path().join(name);
+        let look = || Tree::walk(dir.path())?.content();
+        // So many ways that nobody would come to their end.
+        for number in 0..40 {
+            fs::create_dir(at(&number.to_string()))?;
+            for way in ["a", "b"] {
+                symlink(format!("../{}", number + 1), at(&number.to_string()).join(way))?;
+            }
+        }
+        fs::create_dir(at("40"))?;
+        assert!(look().is_err());
+        fs::remove_file(at("20/a"))?;
+        fs::remove_file(at("20/b"))?;
+        fs::remove_file(at("10/a"))?;
+        fs::remove_file(at("10/b"))?;
+        fs::remove_file(at("30/a"))?;
+        fs::remove_file(at("30/b"))?;
+        look()?;
+        for target in ["/proc/kmsg", "/sys/kernel/notes"] {
+            symlink(target, at("x.c"))?;
+            assert!(look().is_err(), "{target}");
+            fs::remove_file(at("x.c"))?;
+        }
+        File::create(at("x.c"))?.set_len(MOST_BYTES + 1)?;
+        assert!(look().is_err(), "one with a hole that takes no place");
+        fs::remove_file(at("x.c"))?;
+        fs::create_dir_all(at("x/".repeat(DEEPEST + 2).as_str()))?;
+        assert!(look().is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn a_strangers_link_shows_nothing_that_is_closed() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let (tree, closed, open) = (dir.path().join("tree"), dir.path().join("closed"), dir.path().join("open"));
+        for place in [&tree, &closed, &open] {
+            fs::create_dir(place)?;
+            fs::write(place.join("file"), "1")?;
+        }
+        for (place, mode) in [(dir.path(), 0o755), (&tree, 0o700), (&closed, 0o700), (&open, 0o755)] {
+            fs::set_permissions(place, fs::Permissions::from_mode(mode))?;
+        }
+        fs::write(open.join("secret"), "")?;
+        fs::set_permissions(open.join("secret"), fs::Permissions::from_mode(0o600))?;
+        for (text, shown) in [
+            ("file", true),
+            ("nothing", true),
+            ("../open/file", true),
+            ("../open", true),
+            ("../open/nothing", false),
+            ("../open/secret", false),
+            ("../closed", false),
+            ("../closed/file", false),
+            ("../closed/nothing", false),
+            ("../closed/../open/file", false),
+            ("../nothing/../open/file", false),
+            ("../closed/../tree/file", false),
+        ] {
+            symlink(text, tree.join("link"))?;
+            let looked = Tree::walk(&tree)?.of_a_stranger().content();
+            // What is closed in a place that is open to all shows itself, but not what it holds.
+            assert_eq!(looked.is_ok(), shown, "{text}: {looked:?}");
+            fs::remove_file(tree.join("link"))?;
+        }
         Ok(())
     }
 }
