@@ -33,8 +33,8 @@ struct Touched {
     changed: bool,
     /// With the names of the modules and the kernel.
     placed: Vec<(String, Target, Placed)>,
-    /// Originals that are back in their places.
-    restored: Vec<PathBuf>,
+    /// Originals that are back in their places, with the names of the modules and the kernel that had replaced them.
+    restored: Vec<(String, Target, PathBuf)>,
     /// Modules of ours that go when depmod has found their successors.
     leaving: Vec<PathBuf>,
     /// Of these modules nothing is left then: no archive, no record of what is superseded.
@@ -42,6 +42,19 @@ struct Touched {
     marks: Vec<(PathBuf, Id)>,
     /// Whether something was uninstalled, in words at least.
     withdrawn: bool,
+}
+
+impl Touched {
+    /// The originals that are back for one module.
+    fn back(&self, name: &str, target: &Target) -> Vec<PathBuf> {
+        let of_it = self.restored.iter().filter(|(other, on, _)| (other.as_str(), on) == (name, target));
+        of_it.map(|(.., place)| place.clone()).collect()
+    }
+
+    fn put_back(&mut self, work: &Work, places: Vec<PathBuf>) {
+        let named = |place| (work.id.name.clone(), work.kernel.target.clone(), place);
+        self.restored.extend(places.into_iter().map(named));
+    }
 }
 
 /// Changes on their way; [`Commit::finish`] ends those of one kernel.
@@ -110,6 +123,7 @@ impl<'a> Commit<'a> {
         }
         let mark = site.tree.pending_mark(&id.name, &kernel.target);
         let unfinished = mark.exists();
+        self.forget_superseded_by(work, &ready)?;
         let chosen = install::choose(work, ready, unfinished)?;
         site.tree.note(&mark, &format!("{id}\n")).doing(cannot("write", &mark))?;
         let mut placed = Placed::default();
@@ -130,7 +144,7 @@ impl<'a> Commit<'a> {
             }
         }
         let touched = self.touched(&kernel.target);
-        touched.restored.extend(restored);
+        touched.put_back(work, restored);
         touched.changed = true;
         touched.leaving.extend(superseded);
         touched.placed.push((id.name.clone(), kernel.target.clone(), placed));
@@ -207,11 +221,11 @@ impl<'a> Commit<'a> {
             return Ok(());
         }
         let touched = self.touched(&work.kernel.target);
-        touched.restored.extend(restored);
+        touched.put_back(work, restored);
         touched.leaving.extend(leaving);
         self.forget_superseded(work)?;
         let touched = self.touched(&work.kernel.target);
-        archive::tell_let_go(work, &touched.restored);
+        archive::tell_let_go(work, &touched.back(&work.id.name, &work.kernel.target));
         touched.gone.push((work.id.name.clone(), work.kernel.target.clone()));
         Ok(())
     }
@@ -228,11 +242,25 @@ impl<'a> Commit<'a> {
         }
         let leaving = superseded::files(self.site, &work.id.name, target)?;
         let touched = self.touched(target);
-        let restored = install::restore_originals(work, &touched.restored)?;
-        touched.restored.extend(restored);
+        let restored = install::restore_originals(work, &touched.back(&work.id.name, target))?;
+        touched.put_back(work, restored);
         touched.leaving.extend(leaving);
         touched.gone.push((work.id.name.clone(), target.clone()));
         touched.changed = true;
+        Ok(())
+    }
+
+    /// What another package's upgrade left in place under the name of one of these modules has found its successor: what
+    /// it had replaced is back, for these to replace it.
+    fn forget_superseded_by(&mut self, work: &Work, ready: &install::Ready) -> Result<()> {
+        for (id, target, files) in superseded::of_others(work.site, work.id, &work.kernel.target)? {
+            if files.iter().any(|file| ready.brings(file)) {
+                let quiet = work.site.output.errors_only_block();
+                let mut kernel = work.kernel.clone();
+                kernel.target = target;
+                self.forget_superseded(&Work { id: &id, kernel: &kernel, say: &quiet, ..*work })?;
+            }
+        }
         Ok(())
     }
 

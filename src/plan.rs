@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! From a wish and the state of things to steps, one for each module and kernel, in the order of their dependencies.
 
+mod abandoned;
 pub mod dependents;
 mod reading;
 
@@ -270,7 +271,7 @@ fn named(site: &Site, request: &Request, target: &Target) -> Vec<Id> {
     match &request.modules {
         Modules::Named(ids) => ids.clone(),
         Modules::Present { .. } => site.tree.present(target),
-        Modules::Automatic => Vec::new(),
+        Modules::Automatic | Modules::Left(_) => Vec::new(),
     }
 }
 
@@ -280,6 +281,7 @@ fn leftovers(site: &Site, request: &Request) -> Vec<(String, Target)> {
     let mut left = Vec::new();
     match &request.modules {
         _ if request.options.supersede => {}
+        Modules::Left(left_in_place) => left = abandoned::find(site, &request.options, left_in_place),
         Modules::Present { .. } => {
             for target in &request.targets {
                 let present = tree.present(target);

@@ -34,11 +34,24 @@ pub enum Modules {
     /// The newest version of every registered module that wants to be installed by itself, in the order of their
     /// dependencies.
     Automatic,
+    /// None but what upgrades left in place, on whatever kernel.
+    Left(Left),
     /// Every version of every module that is built for a kernel of the request.
     Present {
         /// Only those that would come back by themselves.
         automatic: bool,
     },
+}
+
+/// What upgrades left in place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Left {
+    /// Of this module, whose package has just been configured, what nothing will come for.
+    By(String),
+    /// Of all modules what nothing will come for.
+    Abandoned,
+    /// All of it.
+    All,
 }
 
 /// What is said around the work on a module.

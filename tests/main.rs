@@ -26,6 +26,7 @@ mod fuzz;
 mod hooks;
 mod installed;
 mod interrupt;
+mod leftovers;
 mod matching;
 mod newer;
 mod packages;

@@ -271,6 +271,7 @@ const FILES: &str = "\
 755 root /usr/lib/dkms/sandbox-btf/pahole
 755 root /usr/lib/dkms/sandbox/make
 755 root /usr/lib/dkms/sandbox_cc
+755 root /usr/lib/dkms/settle
 755 root /usr/lib/kernel/install.d/40-dkms.install
 644 root /usr/lib/systemd/system/dkms.service
 755 root /usr/sbin/dkms

@@ -14,6 +14,7 @@ pub mod packages;
 pub mod plan;
 pub mod postinst;
 pub mod remove;
+pub mod settle;
 pub mod status;
 
 use std::path::PathBuf;

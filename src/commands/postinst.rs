@@ -4,7 +4,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::commands::{Action, Invocation, add, ldtarball, lock, remove};
+use crate::commands::remove::built_for;
+use crate::commands::{Action, Invocation, add, ldtarball, lock, remove, settle};
 use crate::error::{Doing, Error, Result, cannot};
 use crate::model::conf::Question;
 use crate::model::framework::OnFailure;
@@ -13,7 +14,7 @@ use crate::model::module::{Id, Target};
 use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::plan::{Plan, Verdict};
-use crate::request::{Announced, Goal, Modules, Request};
+use crate::request::{Announced, Goal, Left, Modules, Request};
 use crate::system::directories::{list, names};
 use crate::system::dpkg;
 use crate::system::output::Block;
@@ -55,6 +56,9 @@ pub fn run(site: &Site, arguments: &Arguments) -> Result<()> {
     let unattended = site.framework.on_failure == OnFailure::Continue;
     let options = Options { action: "add".into(), unattended, ..Options::default() };
     let ended = configure(site, arguments, &id, &options);
+    // Where no new version is to come for a kernel, the old one goes now.
+    let settled = lock(site).and_then(|_lock| settle::settle(site, Left::By(id.name.clone())));
+    let ended = ended.and(settled);
     policy::rescue(site, &options, ended, &Target::running(), || vec![(id, None)])
 }
 
@@ -67,6 +71,7 @@ pub fn give_up(site: &Site, arguments: &Arguments, error: Error) -> Result<()> {
 
 fn configure(site: &Site, arguments: &Arguments, id: &Id, options: &Options) -> Result<()> {
     let _lock = lock(site)?;
+    let had = had(site, id);
     let say = site.output.block();
     let source = fs::canonicalize(site.tree.source_link(id)).ok().filter(|_| options.unattended);
     // Who cannot be registered anew stays registered, and is tried again when the next kernel comes.
@@ -115,7 +120,8 @@ fn configure(site: &Site, arguments: &Arguments, id: &Id, options: &Options) -> 
     let releases = releases(site, id, &arch, !arguments.upgrade_from.is_empty(), &say)?;
     if releases.is_empty() {
         tell_no_headers(&say);
-        return Ok(());
+        say.end();
+        return note_lacking(site, options, id, &[Target::running()]);
     }
     say.say(format!("Building for {}", enumerate(&releases)));
     if !arguments.arch.is_empty() {
@@ -130,8 +136,36 @@ fn configure(site: &Site, arguments: &Arguments, id: &Id, options: &Options) -> 
         options: Options { action: "build".into(), ..options.clone() },
     };
     let ended = install(site, request);
-    if options.unattended {
-        passed_over(site, &releases).iter().for_each(|release| name_package(site, release, &site.output.block()));
+    if !options.unattended || site.fetches() {
+        return ended;
+    }
+    passed_over(site, &releases).iter().for_each(|release| name_package(site, release, &site.output.block()));
+    let lacking: Vec<Target> = had.into_iter().filter(|target| !releases.contains(&target.release)).collect();
+    ended.and(note_lacking(site, options, id, &lacking))
+}
+
+/// The kernels that had the module before, or should have had it.
+fn had(site: &Site, id: &Id) -> Vec<Target> {
+    let mut had = site.tree.superseded(&id.name);
+    had.extend(site.tree.failed(&id.name));
+    had.extend(site.tree.versions(&id.name).iter().flat_map(|other| built_for(site, other)));
+    had.sort();
+    had.dedup();
+    had
+}
+
+/// Notes that a module is missing for kernels of which there are no headers, unless they are on their way.
+fn note_lacking(site: &Site, options: &Options, id: &Id, targets: &[Target]) -> Result<()> {
+    let mut ended = Ok(());
+    for target in targets.iter().filter(|_| options.unattended) {
+        let kernel = Kernel::new(site, target, None, None);
+        let comes = dpkg::is_coming(&site.paths, &dpkg::headers_package(&target.release));
+        if comes || !kernel.modules.join("kernel").is_dir() {
+            continue;
+        }
+        if let Err(error) = kernel.need_headers() {
+            ended = ended.and(policy::give_up(site, options, &[(id.clone(), None)], target, &error));
+        }
     }
     ended
 }

@@ -32,7 +32,12 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
     if invocation.action == Action::Remove {
         // A package's prerm removes before its new version builds.
         let options = Options { supersede: dpkg::is_upgrade(), ..invocation.options.clone() };
+        let upgrade = options.supersede;
         remove(site, id, targets, options)?;
+        if upgrade {
+            // Where the new version does not come, that is the end of it.
+            dpkg::activate_trigger("dkms-superseded");
+        }
     } else {
         let goal = if invocation.action == Action::Unbuild { Goal::Unbuilt } else { Goal::Uninstalled };
         let request = Request { targets, announced: Announced::Apart, ..invocation.request(goal, id) };

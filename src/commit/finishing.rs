@@ -88,7 +88,7 @@ impl Commit<'_> {
     }
 
     fn end(&mut self, release: &str, tell: &dyn Fn(Error), say: &Block) {
-        let Some(touched) = self.touched.remove(release) else {
+        let Some(mut touched) = self.touched.remove(release) else {
             return;
         };
         if self.options.depmod_later && touched.withdrawn {
@@ -100,10 +100,11 @@ impl Commit<'_> {
             tell(error)
         };
         let modules = self.site.modules(release);
+        let placed = touched.placed.iter().flat_map(|(.., placed)| &placed.files);
         let successors: Vec<PathBuf> =
-            touched.placed.iter().flat_map(|(.., placed)| &placed.files).chain(&touched.restored).cloned().collect();
+            placed.chain(touched.restored.iter().map(|(.., place)| place)).cloned().collect();
         let of = |file: &PathBuf| successors.iter().find(|other| install::is_succeeded(file, other));
-        let mut leaving = touched.leaving;
+        let mut leaving = std::mem::take(&mut touched.leaving);
         leaving.sort();
         leaving.dedup();
         leaving.retain(|file| !successors.contains(file));
@@ -143,7 +144,7 @@ impl Commit<'_> {
         leaving.iter().for_each(delete);
         for (name, target, placed) in &touched.placed {
             placed.settle().unwrap_or_else(tell);
-            archive::let_go(self.site, name, target, Some(&touched.restored)).unwrap_or_else(tell);
+            archive::let_go(self.site, name, target, Some(&touched.back(name, target))).unwrap_or_else(tell);
             superseded::settle(self.site, name, target, &placed.files).unwrap_or_else(tell);
         }
         // Of those that are left depmod may prefer another one by itself.
@@ -153,7 +154,7 @@ impl Commit<'_> {
         }
         for (name, target) in &touched.gone {
             archive::let_go(self.site, name, target, None).unwrap_or_else(tell);
-            superseded::settle(self.site, name, target, &[]).unwrap_or_else(tell);
+            superseded::settle(self.site, name, target, &successors).unwrap_or_else(tell);
         }
         for (mark, _) in touched.marks.iter().filter(|_| done.get()) {
             self.site.tree.forget(mark).doing(cannot("remove", mark)).unwrap_or_else(tell);

@@ -117,9 +117,14 @@ impl Tree {
 
     /// The modules for which there is such a record on one kernel.
     pub fn superseded_on(&self, target: &Target) -> Vec<String> {
-        let mut modules = names(&self.root.join(".superseded"));
+        let mut modules = self.all_superseded();
         modules.retain(|name| self.superseded_record(name, target).exists());
         modules
+    }
+
+    /// The modules for which there is such a record on any kernel.
+    pub fn all_superseded(&self) -> Vec<String> {
+        names(&self.root.join(".superseded"))
     }
 
     /// The kernels for which there is such a record of module `name`.

@@ -179,7 +179,10 @@ impl Shared<'_> {
                 self.announce(step, say);
                 let work = self.work_on(step, say).ok_or(Error::silent(1))?;
                 if matches!(step.verdict, Verdict::Settle) {
-                    return commit.forget_superseded(&work);
+                    // Whoever removed it has said so.
+                    let quiet = self.site.output.errors_only_block();
+                    let by_itself = matches!(self.request.modules, Modules::Left(_));
+                    return commit.forget_superseded(&Work { say: if by_itself { &quiet } else { say }, ..work });
                 }
                 commit.undo(&work, self.request.goal)
             }

@@ -136,7 +136,8 @@ pub fn tell_let_go(work: &Work, restored: &[PathBuf]) {
 pub fn let_go(site: &Site, name: &str, target: &Target, places: Option<&[PathBuf]>) -> Result<()> {
     let (dir, stop) = (site.tree.original_dir(name, target), site.tree.module_root(name));
     let Some(places) = places else {
-        return site.tree.discard(&dir, &stop).doing(cannot("remove", &dir));
+        // Of one that is registered no more, the last of it.
+        return site.tree.discard(&dir, site.tree.root()).doing(cannot("remove", &dir));
     };
     for file in places.iter().filter_map(|place| Some(dir.join(place.file_name()?))) {
         remove_any(&file).doing(cannot("remove", &file))?;

@@ -126,7 +126,12 @@ impl Standing {
             let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
             files.entry(name).or_default().push(file);
         }
-        Ok(Self { files, superseded: superseded::files(work.site, &work.id.name, &work.kernel.target)? })
+        let mut superseded = superseded::files(work.site, &work.id.name, &work.kernel.target)?;
+        let others = superseded::of_others(work.site, work.id, &work.kernel.target)?;
+        let is_named =
+            |file: &PathBuf| file.file_name().and_then(|name| name.to_str()).is_some_and(|it| names.contains(it));
+        superseded.extend(others.into_iter().flat_map(|(.., files)| files).filter(is_named));
+        Ok(Self { files, superseded })
     }
 
     fn named(&self, name: &str) -> impl Iterator<Item = &PathBuf> {
@@ -158,6 +163,15 @@ fn forced(site: &Site, id: &Id) -> Forced {
 pub struct Ready<'a> {
     forced: Forced,
     candidates: Vec<Candidate<'a>>,
+}
+
+impl Ready<'_> {
+    /// Whether there is a module of this file's name among them.
+    pub fn brings(&self, file: &Path) -> bool {
+        self.candidates
+            .iter()
+            .any(|candidate| file.file_name().is_some_and(|name| name == candidate.usual_name.as_str()))
+    }
 }
 
 /// Looks whether kernel and modules are there.
@@ -348,7 +362,7 @@ pub fn withdraw(work: &Work, found: &[(Module, Option<PathBuf>)], unfinished: bo
         withdrawn.restored.extend(restored);
     }
     if options.supersede {
-        superseded::record(site, &id.name, &kernel.target, &gone)?;
+        superseded::record(site, id, &kernel.target, &gone)?;
     } else {
         for dir in
             gone.iter().filter_map(|file| file.parent().map(Path::to_owned)).chain(places).collect::<BTreeSet<_>>()

@@ -48,6 +48,14 @@ pub fn is_installed(package: &str) -> bool {
     installed.contains(&state(package).as_slice())
 }
 
+/// How far a package is that is on its way.
+const HALFWAY: [&[u8]; 3] = [b"half-installed", b"unpacked", b"half-configured"];
+
+/// Whether a package is on its way, and its scripts are still to run.
+pub fn is_halfway(package: &str) -> bool {
+    HALFWAY.contains(&state(package).as_slice())
+}
+
 /// dpkg's word for how far a package is installed; empty for one that it does not know.
 fn state(package: &str) -> Vec<u8> {
     let format = "--showformat=${db:Status-Status}";
@@ -61,13 +69,12 @@ pub fn is_coming(paths: &Paths, package: &str) -> bool {
     if maintainer_script().is_none() {
         return false;
     }
-    let halfway: [&[u8]; 3] = [b"half-installed", b"unpacked", b"half-configured"];
     // apt says so to the dpkg that it runs, and notes what it is about to do before it begins.
     let by_apt = || {
         let history = std::fs::read(paths.system("/var/log/apt/history.log")).unwrap_or_default();
         std::env::var_os("DPKG_FRONTEND_LOCKED").is_some() && is_on_list(&String::from_utf8_lossy(&history), package)
     };
-    halfway.contains(&state(package).as_slice()) || by_apt()
+    is_halfway(package) || by_apt()
 }
 
 /// Whether the last run in apt's history has not ended and installs a package.
