@@ -17,17 +17,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock};
 
-use memchr::memmem;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::model::exchange::Exchange;
-use crate::model::headers::{AUTOCONF, Headers, Seen, is_header};
+use crate::model::headers::{Headers, Seen, is_header};
 use crate::model::kernel::Kernel;
 use crate::model::module::Id;
+use crate::model::opaque::is_opaque;
 use crate::model::probe::{STAND_IN, Settings};
 use crate::model::site::Site;
 use crate::model::tools;
-use crate::system::digest::{Digest, MOST_SEEN, Notes, Tree};
+use crate::system::digest::{Digest, Notes, Tree};
 use crate::system::directories::{DEEPEST, by_age, disk_usage, remove_any};
 use crate::system::process::find_program;
 use crate::system::remote::Remote;
@@ -341,44 +341,9 @@ fn keep_newest(place: &Path, most: usize, used: &Path) {
     }
 }
 
-/// Whether an object made with this file may hold what its compiler does not say that it read: what the assembler
-/// includes, or what names the kernel's version in its configuration, which is left out of what objects are kept under.
-fn is_opaque(name: &Path, bytes: &[u8]) -> bool {
-    // Not all of it was seen. What has a NUL in it is no source.
-    let is_cut = bytes.len() as u64 >= MOST_SEEN && memchr::memchr(0, bytes).is_none();
-    let has = |word: &str| memmem::find(bytes, word.as_bytes()).is_some();
-    // Those of configure scripts say nothing to an assembler.
-    let is_script = name.extension().is_some_and(|end| end == "m4") || name.ends_with("configure");
-    // Where it may look for one that is not there.
-    let leads_out = |at: usize| {
-        let line = bytes[at..].split(|byte| *byte == b'\n').next().unwrap_or_default();
-        ["\"/", "</", ".."].iter().any(|word| memmem::find(line, word.as_bytes()).is_some())
-    };
-    is_cut
-        || memmem::find_iter(bytes, "__has_include").any(leads_out)
-        || has("incbin")
-        || has("BUILD_SALT")
-        || !is_script && (has(".include") || has("\".inc\""))
-        || name.ends_with(AUTOCONF)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_no_compiler_tells_of_is_opaque() {
-        for (text, opaque) in [
-            ("#if __has_include(<linux/a.h>)", false),
-            ("#if __has_include(\"/opt/a.h\")", true),
-            ("#if __has_include( </opt/a.h>)", true),
-            ("#if __has_include(\"../../a.h\")\n", true),
-            ("#include \"../a.h\"", false),
-            (".incbin \"a\"", true),
-        ] {
-            assert_eq!(is_opaque(Path::new("a.c"), text.as_bytes()), opaque, "{text}");
-        }
-    }
 
     #[test]
     fn an_old_ccache_is_known_by_its_version() {
@@ -394,23 +359,6 @@ mod tests {
         }
         assert!((4, 10) >= OLDEST && (3, 7) < OLDEST);
         assert!(check(Path::new("/bin/false")).is_err() && check(Path::new("/nonexistent")).is_err());
-    }
-
-    #[test]
-    fn what_a_compiler_does_not_say_is_looked_for() {
-        for (name, text, expected) in [
-            ("a.c", "asm(\".incbin \\\"blob\\\"\");", true),
-            ("a.c", "asm(\".include \\\"a.s\\\"\");", true),
-            ("a.S", "\t.include \"a.s\"", true),
-            ("a.c", "asm(\".inc\" WHAT);", true),
-            ("a.c", "char *salt = CONFIG_BUILD_SALT;", true),
-            ("include/generated/autoconf.h", "", true),
-            ("a.c", "#include \"table.inc\"", false),
-            ("aclocal.m4", "ac_x.include", false),
-            ("src/autoconf.h", "", false),
-        ] {
-            assert_eq!(is_opaque(Path::new(name), text.as_bytes()), expected, "{name}: {text}");
-        }
     }
 
     #[test]

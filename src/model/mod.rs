@@ -15,6 +15,7 @@ pub mod kernel;
 pub mod manifest;
 pub mod memory;
 pub mod module;
+pub mod opaque;
 pub mod options;
 pub mod origin;
 pub mod probe;

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Files of a source by which a compiler may read, or look for, what it does not tell of.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use memchr::{memchr, memmem};
+
+use crate::model::headers::{AUTOCONF, is_header};
+use crate::system::digest::MOST_SEEN;
+
+/// Whether an object made with this file may hold what its compiler does not say that it read: what the assembler
+/// includes, or what names the kernel's version in its configuration, which is left out of what objects are kept under.
+pub fn is_opaque(name: &Path, bytes: &[u8]) -> bool {
+    // Not all of it was seen. What has a NUL in it is no source.
+    let is_cut = bytes.len() as u64 >= MOST_SEEN && memchr(0, bytes).is_none();
+    let has = |word: &str| memmem::find(bytes, word.as_bytes()).is_some();
+    // Those of configure scripts say nothing to an assembler.
+    let is_script = name.extension().is_some_and(|end| end == "m4") || name.ends_with("configure");
+    is_cut
+        || asks_elsewhere(bytes)
+        || has("incbin")
+        || has("BUILD_SALT")
+        || !is_script && (has(".include") || has("\".inc\""))
+        || name.ends_with(AUTOCONF)
+}
+
+/// By what a text asks whether there is a file, beside their forms that go on with `_next`.
+const ASKS: [&str; 2] = ["__has_include", "__has_embed"];
+
+/// Whether a text asks for files of which it cannot be told here that they would be headers below a directory in which
+/// headers are looked for. Which of these there are is known; who asks for others learns what no key says.
+pub fn asks_elsewhere(text: &[u8]) -> bool {
+    ASKS.iter().any(|word| {
+        memmem::find_iter(text, word).any(|at| {
+            let after = &text[at + word.len()..];
+            // A stand-in for compilers without it asks for nothing.
+            !is_defined_at(text, at) && !asks_plainly(after.strip_prefix(b"_next").unwrap_or(after))
+        })
+    })
+}
+
+/// Whether the word at this place is what a `#define` is for.
+fn is_defined_at(text: &[u8], at: usize) -> bool {
+    let before = text[..at].trim_ascii_end();
+    before.len() < at && before.ends_with(b"define")
+}
+
+/// Whether what follows such a word on its line is no question, or one with the header's name in full.
+fn asks_plainly(after: &[u8]) -> bool {
+    let line = after.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_start();
+    let Some(asked) = line.strip_prefix(b"(") else {
+        // The bracket may stand behind a comment, or on the next line.
+        return !line.starts_with(b"/") && !line.starts_with(b"\\");
+    };
+    let name = match asked.trim_ascii_start().split_first() {
+        Some((b'<', rest)) => before(rest, b'>'),
+        Some((b'"', rest)) => before(rest, b'"'),
+        // A macro may stand for anything.
+        _ => None,
+    };
+    name.is_some_and(|name| !name.starts_with(b"/") && memmem::find(name, b"..").is_none() && is_header(path(name)))
+}
+
+fn before(text: &[u8], end: u8) -> Option<&[u8]> {
+    memchr(end, text).map(|at| &text[..at])
+}
+
+fn path(name: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_for_other_than_headers_that_are_known_is_opaque() {
+        for (text, opaque) in [
+            ("#if __has_include(<linux/a.h>)", false),
+            ("#if __has_include ( \"a.h\" ) && __has_include_next(<a.h>)", false),
+            ("#if defined(__has_include)\n#if defined __has_include && X", false),
+            ("#ifdef __has_include\n(P)", false),
+            ("#define __has_include(name) 0", false),
+            ("#if __has_embed(\"a.bin\")", false),
+            ("#if __has_include(\"/opt/a.h\")", true),
+            ("#if __has_include( </opt/a.h>)", true),
+            ("#if __has_include(\"../../a.h\")\n", true),
+            ("#define P \"/opt/a.h\"\n#if __has_include(P)", true),
+            ("#if __has_include (P)", true),
+            ("#if __has_include_next(P)", true),
+            ("#if __has_embed(P)", true),
+            ("#define HAS(name) __has_include(name)", true),
+            ("#if __has_include(\\\n\"/opt/a.h\")", true),
+            ("#if __has_include \\\n(P)", true),
+            ("#if __has_include/**/(P)", true),
+            ("#if __has_include(\"/*\n", true),
+            ("#if __has_include(<linux/a.h\\\n>)", true),
+            ("#if __has_include(\"flag.d\")", true),
+            ("#if __has_include(<a.h>) || __has_include(P)", true),
+            ("#include \"../a.h\"", false),
+            (".incbin \"a\"", true),
+        ] {
+            assert_eq!(is_opaque(Path::new("a.c"), text.as_bytes()), opaque, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_compiler_does_not_say_is_looked_for() {
+        for (name, text, expected) in [
+            ("a.c", "asm(\".incbin \\\"blob\\\"\");", true),
+            ("a.c", "asm(\".include \\\"a.s\\\"\");", true),
+            ("a.S", "\t.include \"a.s\"", true),
+            ("a.c", "asm(\".inc\" WHAT);", true),
+            ("a.c", "char *salt = CONFIG_BUILD_SALT;", true),
+            ("include/generated/autoconf.h", "", true),
+            ("a.c", "#include \"table.inc\"", false),
+            ("aclocal.m4", "ac_x.include", false),
+            ("src/autoconf.h", "", false),
+        ] {
+            assert_eq!(is_opaque(Path::new(name), text.as_bytes()), expected, "{name}: {text}");
+        }
+    }
+}
