@@ -70,7 +70,7 @@ impl Tree {
         digest.finish()
     }
 
-    /// Goes through all of them, sorted by their names.
+    /// Goes through all of them, and through directories that are empty, sorted by their names.
     pub(super) fn each(&self, each: &mut Each) -> io::Result<()> {
         let mut walk = Walk { inside: Vec::new(), entries: 0, bytes: 0, stranger: self.stranger.as_deref(), each };
         for (name, path) in &self.top {
@@ -79,11 +79,11 @@ impl Tree {
         Ok(())
     }
 
-    /// The digest of the names that `wanted` accepts.
+    /// The digest of the names of files and links that `wanted` accepts.
     pub fn names(&self, wanted: impl Fn(&Path) -> bool) -> io::Result<String> {
         let mut digest = Digest::new("names");
-        self.each(&mut |found, _| {
-            if wanted(found.name) {
+        self.each(&mut |found, stat| {
+            if kind_of(stat) != FileType::Directory && wanted(found.name) {
                 digest.add(found.name.as_os_str().as_bytes());
             }
             Ok(())
@@ -91,7 +91,8 @@ impl Tree {
         Ok(digest.finish())
     }
 
-    /// The digest of names and contents, links by what they say and by what a file behind them holds.
+    /// The digest of names and contents, links by what they say and by what a file behind them holds; of directories the
+    /// names of those that are empty.
     pub fn content(&self) -> io::Result<String> {
         Ok(self.summary(|_| None)?.0.content)
     }
@@ -123,6 +124,9 @@ impl Tree {
         self.each(&mut |found, stat| {
             signature.add(found, stat);
             content.add_name(found, stat)?;
+            if kind_of(stat) == FileType::Directory {
+                return Ok(());
+            }
             let part = part(found.name);
             if part.is_some() {
                 digest_of_part.add(found.name.as_os_str().as_bytes());
@@ -172,7 +176,7 @@ pub(super) struct Found<'a> {
     path: &'a Path,
 }
 
-/// What is done with each file or link.
+/// What is done with each file, link or empty directory.
 pub(super) type Each<'a> = dyn FnMut(&Found, &Stat) -> io::Result<()> + 'a;
 
 impl Found<'_> {
@@ -249,7 +253,7 @@ impl Walk<'_, '_> {
             if self.inside.len() > DEEPEST {
                 return Err(found.refused("too many directories in each other"));
             }
-            self.enter(found, place)
+            self.enter(found, what)
         } else if [FileType::RegularFile, FileType::Symlink].contains(&kind_of(&stat)) {
             if kind_of(what) == FileType::RegularFile {
                 self.bytes = self.bytes.saturating_add(what.st_size.unsigned_abs());
@@ -263,7 +267,8 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn enter(&mut self, found: &Found, place: (u64, u64)) -> io::Result<()> {
+    fn enter(&mut self, found: &Found, stat: &Stat) -> io::Result<()> {
+        let place = (stat.st_dev, stat.st_ino);
         let dir = found.open(OFlags::DIRECTORY)?;
         if self.inside.last().is_none_or(|outer| outer.0 != place.0) && is_of_the_system(&dir)? {
             return Err(found.refused(NO_PLACE));
@@ -271,6 +276,10 @@ impl Walk<'_, '_> {
         self.inside.push(place);
         let mut names = entries(&dir).at(found.path)?;
         names.sort_unstable();
+        if names.is_empty() {
+            // Makefiles ask whether it is there. As one that is not empty it is the same behind a link.
+            (self.each)(found, stat)?;
+        }
         for (below, _) in &names {
             let below = OsStr::from_bytes(below.to_bytes());
             let (name, path) = (found.name.join(below), found.path.join(below));
@@ -337,6 +346,9 @@ impl Digest {
         if kind_of(stat) == FileType::Symlink {
             let target = readlinkat(found.dir, found.file_name, Vec::new());
             self.add(target.map_err(io::Error::from).at(found.path)?.as_bytes());
+        } else if kind_of(stat) == FileType::Directory {
+            // No link says nothing, and no file is nothing.
+            self.add("");
         }
         Ok(())
     }
@@ -442,6 +454,34 @@ mod tests {
         };
         assert_ne!(names("a", ".h")?, names("b", ".h")?);
         assert_eq!(names("a", ".c")?, names("b", ".c")?);
+        Ok(())
+    }
+
+    #[test]
+    fn a_directory_counts_though_it_is_empty() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir_all(at("tree/sub"))?;
+        fs::create_dir(at("beside"))?;
+        fs::write(at("tree/sub/a.c"), "")?;
+        let look = || -> io::Result<_> {
+            let tree = Tree::walk(&at("tree"))?;
+            let (summary, signature) = tree.summary(|_| Some(false))?;
+            assert_eq!(tree.content_seen(|name, _| assert!(name.ends_with("a.c")))?, summary.content);
+            Ok(([summary.content, signature.finish().0], [summary.part, tree.names(|_| true)?]))
+        };
+        let (mut last, names) = look()?;
+        for name in ["tree/sub/feature", "tree/other", "tree/link"] {
+            if name.ends_with("link") {
+                symlink("../beside", at(name))?
+            } else {
+                fs::create_dir(at(name))?
+            }
+            let (now, same) = look()?;
+            assert!(now.iter().zip(&last).all(|(now, last)| now != last), "{name}");
+            assert_eq!(same, names, "{name}");
+            last = now;
+        }
         Ok(())
     }
 
