@@ -10,7 +10,7 @@ use crate::system::directories::names;
 use crate::system::process::NOT_INHERITED;
 
 /// Variables that say who calls us, from where and how it shall look, and nothing about a module.
-const CALLERS: [&str; 19] = [
+const CALLERS: [&str; 55] = [
     "TERM",
     "COLORTERM",
     "COLUMNS",
@@ -30,11 +30,61 @@ const CALLERS: [&str; 19] = [
     "JOURNAL_STREAM",
     "DEBIAN_FRONTEND",
     "DEB_MAINT_PARAMS",
+    "TMUX",
+    "TMUX_PANE",
+    "STY",
+    "WINDOW",
+    "WINDOWID",
+    "VTE_VERSION",
+    "LESS",
+    "LESSOPEN",
+    "LESSCLOSE",
+    "VISUAL",
+    "GPG_TTY",
+    "GPG_AGENT_INFO",
+    "HISTSIZE",
+    "HISTFILE",
+    "HISTCONTROL",
+    "HISTFILESIZE",
+    "HISTTIMEFORMAT",
+    "http_proxy",
+    "https_proxy",
+    "ftp_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "FTP_PROXY",
+    "NO_PROXY",
+    "container",
+    "CREDENTIALS_DIRECTORY",
+    "KERNEL_PACKAGE_VERSION",
+    "INITRD",
+    "NO_COLOR",
+    "FORCE_COLOR",
+    "COLORFGBG",
+    "DESKTOP_SESSION",
+    "WAYLAND_DISPLAY",
+    "SESSION_MANAGER",
+    "WT_SESSION",
 ];
 
 /// The same, by how they begin.
-const CALLERS_PREFIXES: [&str; 10] =
-    ["SUDO_", "SSH_", "XDG_", "DBUS_", "DPKG_", "APT_", "DEBCONF_", "SYSTEMD_", "MEMORY_PRESSURE_", "DKMS_"];
+const CALLERS_PREFIXES: [&str; 14] = [
+    "SUDO_",
+    "SSH_",
+    "XDG_",
+    "DBUS_",
+    "DPKG_",
+    "APT_",
+    "DEBCONF_",
+    "SYSTEMD_",
+    "MEMORY_PRESSURE_",
+    "DKMS_",
+    "NEEDRESTART_",
+    "TERM_",
+    "KONSOLE_",
+    "GNOME_",
+];
 
 /// Variables that matter to a script that looks at the system, not to make and the compiler.
 const AROUND: [&str; 5] = ["PATH", "HOME", "USER", "LOGNAME", "LANG"];
@@ -78,7 +128,9 @@ pub fn programs(path: &str) -> String {
     for dir in &dirs {
         text.push_str(&format!("{}:", dir.display()));
         for file in names(dir).iter().filter(|_| !of_packages(dir)) {
-            let stat = fs::metadata(dir.join(file)).map(|meta| (meta.len(), meta.mtime(), meta.mtime_nsec()));
+            // A copy may have the time of what was there before, but not of its change.
+            let times = |meta: fs::Metadata| [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()];
+            let stat = fs::metadata(dir.join(file)).map(|meta| (meta.len(), times(meta)));
             text.push_str(&format!("{file} {:?}:", stat.ok()));
         }
     }
@@ -102,7 +154,14 @@ mod tests {
         let with_one = programs(&more);
         assert_ne!(with_one, usual);
         fs::write(empty.join("gcc"), "another")?;
-        assert_ne!(programs(&more), with_one);
+        let with_another = programs(&more);
+        assert_ne!(with_another, with_one);
+        // Of the same size, and dated back.
+        let modified = fs::metadata(empty.join("gcc"))?.modified()?;
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        fs::write(empty.join("gcc"), "changed")?;
+        fs::File::options().write(true).open(empty.join("gcc"))?.set_modified(modified)?;
+        assert_ne!(programs(&more), with_another);
         Ok(())
     }
 
@@ -111,6 +170,11 @@ mod tests {
         for (name, plain, around) in [
             ("TERM", false, false),
             ("DPKG_MAINTSCRIPT_NAME", false, false),
+            ("TMUX", false, false),
+            ("https_proxy", false, false),
+            ("NEEDRESTART_MODE", false, false),
+            ("TERM_PROGRAM", false, false),
+            ("LESSONS", true, true),
             ("PATH", false, true),
             ("LC_ALL", false, true),
             ("KCFLAGS", true, true),
