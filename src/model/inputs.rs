@@ -55,7 +55,7 @@ impl Inputs {
     pub fn key(&self, recipe: &Recipe, source: &Source) -> io::Result<String> {
         let Recipe { site, options, id, kernel, conf, environment } = recipe;
         let Target { release, arch } = &kernel.target;
-        let mut key = Digest::new("result 2");
+        let mut key = Digest::new("result 3");
         key.add(crate::VERSION).add(&self.headers).add(&self.tools);
         key.add(&id.name).add(&id.version).add(release).add(arch);
         for path in [&kernel.build_dir, &kernel.config, site.tree.root(), &site.framework.source_tree] {
@@ -71,7 +71,8 @@ impl Inputs {
             key.add(name).add(value);
         }
         key.add(&source.content).add(&source.outside);
-        if source.takes_symbols || conf.make(release).is_some_and(|command| takes_symbols_by(command.as_bytes())) {
+        let variables = caller::variables();
+        if takes_symbols(recipe, source, &variables) {
             add_symbols(&mut key, site, &kernel.target)?;
         }
         let around = is_around(recipe, source);
@@ -80,7 +81,6 @@ impl Inputs {
                 key.add(Tree::walk(&fs::canonicalize(dir)?)?.content()?);
             }
         }
-        let variables = caller::variables();
         let matters = |name: &str| caller::matters(name, around) || source.variables.contains_key(name);
         let set = variables.iter().filter(|(name, _)| matters(name)).chain(*environment);
         for (name, value) in set {
@@ -124,6 +124,21 @@ pub fn is_around(recipe: &Recipe, source: &Source) -> bool {
     source.runs_programs || looks_around(recipe.conf, &recipe.kernel.target.release)
 }
 
+/// Whether a key speaks of the symbols that other modules export: what builds the module names some, or the caller or the
+/// administrator's build_environment does. `callers` are the caller's variables.
+pub fn takes_symbols(recipe: &Recipe, source: &Source, callers: &BTreeMap<String, String>) -> bool {
+    let command = recipe.conf.make(&recipe.kernel.target.release);
+    source.takes_symbols
+        || command.is_some_and(|command| takes_symbols_by(command.as_bytes()))
+        || are_symbols_set(callers)
+        || are_symbols_set(recipe.environment)
+}
+
+/// Whether variables of an environment name files of symbols.
+fn are_symbols_set(variables: &BTreeMap<String, String>) -> bool {
+    variables.iter().any(|(name, value)| takes_symbols_by(name.as_bytes()) || takes_symbols_by(value.as_bytes()))
+}
+
 /// The symbols that modules export that are built for a kernel.
 fn add_symbols(key: &mut Digest, site: &Site, target: &Target) -> io::Result<()> {
     for id in site.tree.all() {
@@ -161,6 +176,18 @@ fn looks_around(conf: &Conf, release: &str) -> bool {
 mod tests {
     use super::*;
     use crate::model::conf::tests::conf;
+
+    #[test]
+    fn an_environment_may_name_symbols() {
+        for (name, value, are) in [
+            ("KBUILD_EXTRA_SYMBOLS", "/a", true),
+            ("MAKEOPTS", "KBUILD_EXTRA_SYMBOLS=/a", true),
+            ("SYMBOLS", "/a/Module.symvers", true),
+            ("KCFLAGS", "-O1", false),
+        ] {
+            assert_eq!(are_symbols_set(&BTreeMap::from([(name.into(), value.into())])), are, "{name}");
+        }
+    }
 
     #[test]
     fn only_plain_makes_do_not_look_around() {

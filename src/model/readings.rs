@@ -28,8 +28,10 @@ pub struct Places<'a> {
     pub headers: &'a Headers,
     /// What else its key speaks of.
     pub others: Vec<PathBuf>,
-    /// The tree of registered modules, of which it speaks of the symbols that they export, and of nothing else.
+    /// The tree of registered modules, of which it speaks at most of the symbols that they export.
     pub tree: &'a Path,
+    /// Whether it does.
+    pub symbols: bool,
     /// Whether its key speaks of the versions of all packages.
     pub packages: bool,
     /// The compiler that its key speaks of.
@@ -65,10 +67,7 @@ impl Places<'_> {
                     return Ok(Some(Doubt::Elsewhere(note)));
                 }
             }
-            let elsewhere = |file: &&str| file.starts_with('/') && !is_known(&known, Path::new(file));
-            if let Some(symbols) =
-                symbols_in(&text).filter(|file| !Path::new(file).starts_with(self.tree)).find(elsewhere)
-            {
+            if let Some(symbols) = symbols_in(&text).find(|file| !self.knows_symbols(file, &known)) {
                 return Ok(Some(Doubt::Elsewhere(symbols.into())));
             }
             for file in files_in(&text) {
@@ -93,6 +92,12 @@ impl Places<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// Those of modules in the tree count by themselves where any do, wherever the file is that they stand in.
+    fn knows_symbols(&self, file: &str, known: &[PathBuf]) -> bool {
+        let path = Path::new(file);
+        path.is_relative() || is_known(known, path) || self.symbols && path.starts_with(self.tree)
     }
 
     /// Packages' own count by their versions, the build's and the kernel's by what is in them.
@@ -153,6 +158,7 @@ mod tests {
         let inside = Path::new("/var/lib/dkms/m/1/build");
         let build = at("build");
         let since = time(fs::metadata(at("v-amd64/include/b.h"))?.ctime() + 10, 0);
+        let takes_symbols = std::cell::Cell::new(true);
         let doubt_of = |compiler: &str, file: &str, packages: bool, since: SystemTime| {
             let text = format!(
                 "savedcmd_x.o := {compiler} -nostdinc -I./include -c x.c  ; objtool --prefix=16\n\nsource_x.o := x.c\n\ndeps_x.o := \\\n    $(wildcard include/config/A) \\\n  {file} \\\n\nx.o: $(deps_x.o)\n"
@@ -161,7 +167,8 @@ mod tests {
             let build = [&*build, inside];
             let others = vec![at("other")];
             let tree = Path::new("/var/lib/dkms");
-            let places = Places { build, headers: &headers, others, tree, packages, compiler: "sparc-gcc" };
+            let symbols = takes_symbols.get();
+            let places = Places { build, headers: &headers, others, tree, symbols, packages, compiler: "sparc-gcc" };
             places.doubt(since).expect("it can be read")
         };
         let doubt = |file: &str, packages: bool, since: SystemTime| doubt_of("gcc", file, packages, since);
@@ -185,17 +192,23 @@ mod tests {
         // Of other modules the key has the symbols.
         let header = "/var/lib/dkms/other/1/source/other.h";
         assert_eq!(doubt(header, false, since), elsewhere(header));
-        for (symbols, is_known) in [
-            ("Module.symvers", true),
-            ("/var/lib/dkms/other/1/6.1/x86_64/module/Module.symvers", true),
-            ("/usr/src/other/Module.symvers", false),
+        let (own, others) =
+            ("/var/lib/dkms/m/1/build/own.symvers", "/var/lib/dkms/other/1/6.1/x86_64/module/Module.symvers");
+        for (symbols, speaks, is_known) in [
+            ("Module.symvers", true, true),
+            ("Module.symvers", false, true),
+            (own, false, true),
+            (others, true, true),
+            (others, false, false),
+            ("/usr/src/other/Module.symvers", true, false),
         ] {
+            takes_symbols.set(speaks);
             let note = at("build/.Module.symvers.cmd");
             let text =
                 format!("cmd_/m/Module.symvers := scripts/mod/modpost -m -o /m/Module.symvers -e -i {symbols}\n");
             fs::write(&note, text)?;
             let expected = if is_known { None } else { elsewhere(symbols) };
-            assert_eq!(doubt("include/b.h", false, since), expected, "{symbols}");
+            assert_eq!(doubt("include/b.h", false, since), expected, "{symbols} {speaks}");
             fs::remove_file(note)?;
         }
         for (compiler, is_known) in [

@@ -11,11 +11,12 @@ use std::time::{Duration, SystemTime};
 use super::Shared;
 use super::build::{Build, build_environment};
 use crate::error::Result;
+use crate::model::caller;
 use crate::model::compile_cache::CompileCache;
 use crate::model::exchange::Exchange;
 use crate::model::failures::Failure;
 use crate::model::headers::{Headers, Seen};
-use crate::model::inputs::{Inputs, Recipe, is_around, of_trial};
+use crate::model::inputs::{Inputs, Recipe, is_around, of_trial, takes_symbols};
 use crate::model::kernel::Kernel;
 use crate::model::module::{Id, Target};
 use crate::model::origin::Origin;
@@ -221,6 +222,10 @@ impl Shared<'_> {
                 others,
                 tree: site.tree.root(),
                 compiler: compiler.as_deref().unwrap_or("gcc"),
+                symbols: identity
+                    .source
+                    .as_ref()
+                    .is_some_and(|source| takes_symbols(&recipe, source, &caller::variables())),
                 packages: identity.source.as_ref().is_some_and(|source| is_around(&recipe, source)),
             };
             places.doubt(self.known.began)
