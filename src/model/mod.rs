@@ -18,6 +18,7 @@ pub mod module;
 pub mod opaque;
 pub mod options;
 pub mod origin;
+pub mod outside;
 pub mod probe;
 pub mod readings;
 pub mod search;

@@ -1,29 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What a module is built from, wherever it is built: its source, and what the administrator adds to it.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use memchr::memmem;
+use memchr::{memchr, memmem};
 
 use crate::model::caller;
 use crate::model::module::Id;
+use crate::model::opaque::asks_elsewhere;
+use crate::model::outside::Outside;
 use crate::model::site::Site;
-use crate::system::digest::{self, Digest, Tree};
-use crate::system::directories::names;
-use crate::system::files::read_foreign;
+use crate::system::digest::{Digest, Tree};
 
 /// A module's source.
 #[derive(Debug, Clone)]
 pub struct Source {
     /// The digest of its files, and of the administrator's for it.
     pub content: String,
-    /// The digest of what the administrator has where its makefiles and scripts look, on this machine.
+    /// The digest of what is outside of it where its makefiles and scripts look, on this machine.
     pub outside: String,
     /// Whether some Makefile in it runs programs that may look around.
     pub runs_programs: bool,
@@ -31,84 +28,42 @@ pub struct Source {
     pub takes_symbols: bool,
     /// The caller's variables that its makefiles and scripts name.
     pub variables: BTreeMap<String, String>,
+    /// A file of it by which a compiler may ask for files that no digest speaks of.
+    pub asks: Option<PathBuf>,
 }
 
 impl Source {
     /// Looks at all of it.
     pub fn of(site: &Site, id: &Id) -> io::Result<Self> {
         let (mut runs_programs, mut takes_symbols, mut variables) = (false, false, BTreeMap::new());
-        let mut outside = BTreeSet::new();
+        let mut asks = None;
+        let mut outside = Outside::new(site.tree.root());
         let mut callers = caller::variables();
         callers.retain(|name, _| caller::is_seen(name));
         let source = Tree::walk(&fs::canonicalize(site.tree.source_link(id))?)?;
         let mut content = Digest::new("source");
         content.add(source.content_seen(|name, text| {
-            let makes = is_makefile(name) || memmem::find(text, b"$(shell").is_some();
-            if makes {
-                runs_programs |= has_programs(text);
-                takes_symbols |= takes_symbols_by(text);
+            if asks.is_none() && asks_elsewhere(text) {
+                asks = Some(name.to_owned());
             }
-            if makes || name == Path::new("dkms.conf") || text.starts_with(b"#!") {
-                // Of those that say who calls there is no need to speak unless a variable of make's or a shell's is meant.
-                let is_named = |name: &str| {
-                    if caller::matters(name, false) {
-                        has_word(text, name.as_bytes())
-                    } else {
-                        has_variable(text, name)
-                    }
-                };
-                let named = callers.iter().filter(|(name, _)| is_named(name));
+            let makes = is_makefile(name) || memmem::find(text, b"$(shell").is_some();
+            runs_programs |= makes && has_programs(text);
+            let makes = makes || is_included(name, text);
+            let is_script = text.starts_with(b"#!");
+            takes_symbols |= (makes || is_script) && takes_symbols_by(text);
+            if makes || is_script || name == Path::new("dkms.conf") {
+                let named = callers.iter().filter(|(name, _)| names_variable(text, name));
                 variables.extend(named.map(|(name, value)| (name.clone(), value.clone())));
-                outside.extend(paths_outside(text));
+                outside.add(text);
             } else {
-                let included = ["incbin", "__has_include"].iter().flat_map(|word| memmem::find_iter(text, word));
-                outside.extend(included.flat_map(|at| paths_outside(line_at(text, at))));
+                memmem::find_iter(text, "incbin").for_each(|at| outside.add(line_at(text, at)));
             }
         })?);
-        let mut state = Digest::new("outside");
-        for path in &outside {
-            state.add(path.as_os_str().as_bytes()).add(state_of(path));
-        }
         let ours = site.paths.etc().join(&id.name);
         if ours.is_dir() {
             content.add(Tree::walk(&ours)?.content()?);
         }
-        Ok(Self { content: content.finish(), outside: state.finish(), runs_programs, takes_symbols, variables })
-    }
-}
-
-/// Where an administrator has files that a build may read; what packages have counts by their versions.
-const OUTSIDE: [&str; 5] = ["/etc/", "/home/", "/opt/", "/srv/", "/usr/local/"];
-
-/// What is there is another thing at each look.
-const PASSING: [&str; 4] = ["/dev", "/proc", "/run", "/sys"];
-
-/// Files larger than this count by what stat(2) says of them, in bytes.
-const LARGEST_READ: u64 = 16 << 20;
-
-/// The paths in a text that lead to such files.
-fn paths_outside(text: &[u8]) -> impl Iterator<Item = PathBuf> {
-    let is_path = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+@~".contains(byte);
-    let words = text.split(move |byte| !is_path(byte));
-    // A word may have something in front, as an option has.
-    let path = |word: &[u8]| OUTSIDE.iter().filter_map(|place| memmem::find(word, place.as_bytes())).min();
-    words.filter_map(move |word| Some(Path::new(OsStr::from_bytes(&word[path(word)?..])).to_owned()))
-}
-
-/// What there is now, as far as a build sees it.
-fn state_of(path: &Path) -> String {
-    let real = fs::canonicalize(path).and_then(|real| Ok((real.metadata()?, real)));
-    let Ok((meta, real)) = real else { return "nothing".into() };
-    // By a link, such as /etc/mtab.
-    if PASSING.iter().any(|place| real.starts_with(place)) {
-        return "something".into();
-    }
-    // It may be anybody's, who may put something else there.
-    let read = real.strip_prefix("/").ok().and_then(|real| read_foreign(Path::new("/"), real, LARGEST_READ).ok());
-    match read {
-        Some(bytes) => digest::of(&bytes),
-        None if meta.is_dir() => format!("directory {:?}", names(path)),
-        None => format!("{} {} {}", meta.len(), meta.mtime(), meta.mtime_nsec()),
+        Ok(Self { content: content.finish(), outside: outside.digest(), runs_programs, takes_symbols, variables, asks })
     }
 }
 
@@ -119,6 +74,31 @@ fn line_at(text: &[u8], at: usize) -> &[u8] {
 fn is_makefile(name: &Path) -> bool {
     let name = name.file_name().unwrap_or_default().to_string_lossy();
     name.contains("akefile") || name.starts_with("Kbuild") || name.ends_with(".mk") || name.ends_with(".mak")
+}
+
+/// How lines begin that only makefiles have.
+const OF_MAKEFILES: [&str; 11] = [
+    "include ",
+    "-include ",
+    "sinclude ",
+    "ifdef ",
+    "ifndef ",
+    "ifeq ",
+    "ifneq ",
+    "ccflags-",
+    "obj-",
+    "EXTRA_CFLAGS",
+    "KBUILD_",
+];
+
+/// Files as large as this, in bytes, are no makefiles.
+const LARGE: usize = 1 << 20;
+
+/// Whether a makefile may include this as another one, whatever it is called.
+fn is_included(name: &Path, text: &[u8]) -> bool {
+    let is_source = name.extension().is_some_and(|end| ["c", "h", "S"].iter().any(|known| end == *known));
+    let begins = |line: &[u8]| OF_MAKEFILES.iter().any(|begin| line.starts_with(begin.as_bytes()));
+    !is_source && text.len() < LARGE && memchr(0, text).is_none() && text.split(|byte| *byte == b'\n').any(begins)
 }
 
 /// Whether what builds names a file of symbols beside the kernel's own.
@@ -146,14 +126,30 @@ fn is_plain(line: &[u8]) -> bool {
     first.starts_with('#') || alone && PLAIN.contains(&first)
 }
 
-/// Whether a variable of this name is asked for: `$NAME`, `$(NAME)`, `${NAME}`.
+/// Whether a makefile or a script means a variable of the caller's.
+fn names_variable(text: &[u8], name: &str) -> bool {
+    // Of those that say who calls there is no need to speak unless a variable of make's or a shell's is meant.
+    if caller::matters(name, false) { has_word(text, name.as_bytes()) } else { has_variable(text, name) }
+}
+
+/// What make and shells have before the name of a variable that they are asked about.
+const ASKS: [&str; 10] =
+    ["ifdef", "ifndef", "defined", "-v", "$(origin", "${origin", "$(flavor", "${flavor", "$(value", "${value"];
+
+/// Whether a variable of this name is asked for, by its value or in other ways: `$NAME`, `$(NAME)`, `ifdef NAME`.
 fn has_variable(text: &[u8], name: &str) -> bool {
     let asks = |at: usize| {
-        let before = text[..at].strip_suffix(b"(").or_else(|| text[..at].strip_suffix(b"{")).unwrap_or(&text[..at]);
-        let after = text.get(at + name.len());
-        before.ends_with(b"$") && !after.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+        let before = &text[..at];
+        let bare = before.strip_suffix(b"(").or_else(|| before.strip_suffix(b"{")).unwrap_or(before);
+        let word = before.trim_ascii_end();
+        let by_word = word.len() < at && ASKS.iter().any(|ask| word.ends_with(ask.as_bytes()));
+        bare.ends_with(b"$") || by_word
     };
-    memmem::find_iter(text, name).any(asks)
+    let ends = |at: usize| {
+        let after = text.get(at + name.len());
+        !after.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+    };
+    memmem::find_iter(text, name).any(|at| ends(at) && asks(at))
 }
 
 /// Whether a name stands there as a whole.
@@ -168,37 +164,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_lies_outside_is_found_in_a_text() -> io::Result<()> {
-        let paths = |text: &str| paths_outside(text.as_bytes()).collect::<Vec<_>>();
-        assert_eq!(
-            paths("-include /etc/a.mk\nifneq ($(wildcard /opt/b/x.h),)\nCF += -I/usr/local/inc # /usr/bin/x /var/log"),
-            ["/etc/a.mk", "/opt/b/x.h", "/usr/local/inc"].map(PathBuf::from)
-        );
-        let dir = tempfile::tempdir()?;
-        let file = dir.path().join("a");
-        let mut last = state_of(&file);
-        for text in ["one", "two"] {
-            fs::write(&file, text)?;
-            assert_ne!(state_of(&file), last);
-            last = state_of(&file);
-        }
-        rustix::fs::mknodat(rustix::fs::CWD, dir.path().join("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0)?;
-        assert!(!state_of(&dir.path().join("pipe")).is_empty(), "nobody waits for who writes to it");
-        let before = state_of(dir.path());
-        fs::write(dir.path().join("b"), "")?;
-        assert_ne!(state_of(dir.path()), before);
-        Ok(())
-    }
-
-    #[test]
     fn a_variable_is_asked_for() {
         for (text, has) in [
             ("$(USER)", true),
             ("$USER", true),
             ("a ${USER}", true),
             ("USER", false),
+            ("ifdef USER\n", true),
+            ("else ifndef  USER", true),
+            ("$(origin USER)", true),
+            ("$(flavor USER)", true),
+            ("$(value USER)", true),
+            ("${value USER}", true),
+            ("$(if $(defined USER))", true),
+            ("[ -v USER ]", true),
             ("$USERS", false),
             ("$(USERS)", false),
+            ("ifdef USERS", false),
+            ("the value USER has", false),
         ] {
             assert_eq!(has_variable(text.as_bytes(), "USER"), has, "{text}");
         }
@@ -209,6 +192,23 @@ mod tests {
         for (text, has) in [("$(DEBUG)", true), ("ifdef DEBUG", true), ("DEBUGGER _DEBUG DEBUG2", false), ("", false)] {
             assert_eq!(has_word(text.as_bytes(), b"DEBUG"), has, "{text}");
         }
+    }
+
+    #[test]
+    fn a_makefile_is_known_by_what_is_in_it() {
+        for (name, text, is) in [
+            ("flags.inc", "# Flags\nccflags-y += -DA\n", true),
+            ("settings", "-include /etc/a.mk", true),
+            ("config.in", "ifdef A\nB := 1\nendif", true),
+            ("flags.inc", "static int table[] = {\n};\n", false),
+            ("a.c", "include this\n", false),
+            ("a.o", "obj-m\0", false),
+            ("README", "Files that include others.\n", false),
+        ] {
+            assert_eq!(is_included(Path::new(name), text.as_bytes()), is, "{name}");
+        }
+        let large = "obj-m := a.o\n".repeat(LARGE / 8);
+        assert!(!is_included(Path::new("large.txt"), large.as_bytes()));
     }
 
     #[test]

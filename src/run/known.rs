@@ -211,6 +211,9 @@ impl Shared<'_> {
         let recipe = Recipe { site, options, id, kernel, conf, environment: &identity.environment };
         let compiler = kernel.toolchain().cc;
         let doubt = || -> io::Result<Option<Doubt>> {
+            if let Some(file) = identity.source.as_ref().and_then(|source| source.asks.clone()) {
+                return Ok(Some(Doubt::Elsewhere(file)));
+            }
             let mut others = Vec::new();
             for depended in recipe.depends() {
                 let source = site.tree.source_link(&depended);

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What lies outside of a source and is named there: files of an administrator or of other packages that its makefiles
+//! include and its scripts look for.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::ffi::OsStr;
+use std::fs::{self, Metadata};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use memchr::{memchr, memmem};
+
+use crate::model::search::without_dots;
+use crate::system::digest::{self, Digest};
+use crate::system::directories::names;
+use crate::system::files::read_foreign;
+
+/// Where there are files that a build may read; what is in other places counts by the versions of packages.
+const PLACES: [&str; 11] = [
+    "/etc/",
+    "/home/",
+    "/opt/",
+    "/srv/",
+    "/usr/local/",
+    "/usr/src/",
+    "/usr/share/",
+    "/lib/firmware/",
+    "/usr/lib/firmware/",
+    "/var/",
+    "/boot/",
+];
+
+/// What is there is another thing at each look.
+const PASSING: [&str; 14] = [
+    "/dev",
+    "/proc",
+    "/run",
+    "/sys",
+    "/var/backups",
+    "/var/cache",
+    "/var/lib/apt",
+    "/var/lib/dpkg",
+    "/var/lock",
+    "/var/log",
+    "/var/mail",
+    "/var/run",
+    "/var/spool",
+    "/var/tmp",
+];
+
+/// Directories in which kernels and packages that are none of a module's business come and go, beside those of at most
+/// [`FEW_NAMES`]: `/usr/src/linux-$(V)` is seen without its end.
+const SHARED: [&str; 5] =
+    ["/usr/lib/firmware", "/usr/lib/modules", "/usr/share/doc", "/usr/share/man", "/usr/src/kernels"];
+
+const FEW_NAMES: usize = 2;
+
+/// Files larger than this count by what stat(2) says of them, in bytes.
+const LARGEST_READ: u64 = 16 << 20;
+
+/// No larger makefile or script is looked through for what it names.
+const LARGEST_TEXT: usize = 1 << 20;
+
+/// So many files of a directory count by what is in them.
+const MOST_FILES: usize = 64;
+
+/// So many paths count that only other files outside name.
+const MOST_FOLLOWED: usize = 100;
+
+/// What texts of a source name outside of it.
+#[derive(Debug)]
+pub struct Outside {
+    /// The tree of registered modules by its names, of which keys speak in their own ways.
+    tree: Vec<PathBuf>,
+    places: &'static [&'static str],
+    named: BTreeSet<PathBuf>,
+}
+
+impl Outside {
+    /// Nothing yet.
+    pub fn new(tree: &Path) -> Self {
+        let tree = fs::canonicalize(tree).into_iter().chain([tree.to_owned()]).collect();
+        Self { tree, places: &PLACES, named: BTreeSet::new() }
+    }
+
+    /// Adds what a text names.
+    pub fn add(&mut self, text: &[u8]) {
+        let named: Vec<_> = self.paths_in(text).collect();
+        self.named.extend(named);
+    }
+
+    fn paths_in(&self, text: &[u8]) -> impl Iterator<Item = PathBuf> {
+        let is_path = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+@~".contains(byte);
+        let words = text.split(move |byte| !is_path(byte));
+        // A word may have something in front, as an option has.
+        let start = |word: &[u8]| self.places.iter().filter_map(|place| memmem::find(word, place.as_bytes())).min();
+        let paths = words.filter_map(move |word| Some(Path::new(OsStr::from_bytes(&word[start(word)?..]))));
+        paths.map(without_dots).filter(|path| !self.is_passing(path))
+    }
+
+    fn is_passing(&self, path: &Path) -> bool {
+        let is_ours = self.tree.iter().any(|tree| path.starts_with(tree));
+        is_ours || PASSING.iter().any(|place| path.starts_with(place))
+    }
+
+    /// The digest of what there is now, and of what the texts there name in turn.
+    pub fn digest(&self) -> String {
+        let mut digest = Digest::new("outside");
+        let (mut seen, mut to_see) = (self.named.clone(), self.named.iter().cloned().collect::<VecDeque<_>>());
+        let most = seen.len() + MOST_FOLLOWED;
+        while let Some(path) = to_see.pop_front() {
+            let mut followed = BTreeSet::new();
+            let state = self.state_of(&path, &mut |text| followed.extend(self.paths_in(text)));
+            digest.add(path.as_os_str().as_bytes()).add(state);
+            for path in followed {
+                if seen.len() < most && seen.insert(path.clone()) {
+                    to_see.push_back(path);
+                }
+            }
+        }
+        digest.finish()
+    }
+
+    /// What there is now, as far as a build sees it; `read` is shown the texts.
+    fn state_of(&self, path: &Path, read: &mut dyn FnMut(&[u8])) -> String {
+        match real(path) {
+            None => "nothing".into(),
+            // By a link, such as /etc/mtab.
+            Some((real, _)) if self.is_passing(&real) => "something".into(),
+            Some((real, meta)) if !meta.is_dir() => state_of_file(&real, &meta, read),
+            Some((real, _)) if is_shared(path) || is_shared(&real) => "directory".into(),
+            Some((real, _)) => self.state_of_directory(&real, read),
+        }
+    }
+
+    fn state_of_directory(&self, dir: &Path, read: &mut dyn FnMut(&[u8])) -> String {
+        let (mut digest, mut left) = (Digest::new("directory"), MOST_FILES);
+        for name in names(dir) {
+            let file = real(&dir.join(&name)).filter(|(real, meta)| meta.is_file() && !self.is_passing(real));
+            let file = file.filter(|_| left > 0);
+            left -= usize::from(file.is_some());
+            digest.add(name).add(file.map_or(String::new(), |(real, meta)| state_of_file(&real, &meta, read)));
+        }
+        digest.finish()
+    }
+}
+
+fn real(path: &Path) -> Option<(PathBuf, Metadata)> {
+    let real = fs::canonicalize(path).ok()?;
+    Some((real.clone(), real.metadata().ok()?))
+}
+
+fn is_shared(dir: &Path) -> bool {
+    // The root counts as one.
+    dir.components().count() <= FEW_NAMES + 1 || SHARED.iter().any(|shared| dir == Path::new(shared))
+}
+
+fn state_of_file(real: &Path, meta: &Metadata, read: &mut dyn FnMut(&[u8])) -> String {
+    // It may be anybody's, who may put something else there.
+    let bytes = real.strip_prefix("/").ok().and_then(|real| read_foreign(Path::new("/"), real, LARGEST_READ).ok());
+    let Some(bytes) = bytes else {
+        let times = [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()];
+        return format!("{} {times:?}", meta.len());
+    };
+    if bytes.len() <= LARGEST_TEXT && memchr(0, &bytes).is_none() {
+        read(&bytes);
+    }
+    digest::of(&bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn what_lies_outside_is_found_in_a_text() {
+        let outside = Outside::new(Path::new("/var/lib/dkms"));
+        let paths = |text: &str| outside.paths_in(text.as_bytes()).collect::<Vec<_>>();
+        assert_eq!(
+            paths("-include /etc/a.mk\nifneq ($(wildcard /opt/b/x.h),)\nCF += -I/usr/local/inc # /usr/bin/x /var/log"),
+            ["/etc/a.mk", "/opt/b/x.h", "/usr/local/inc"].map(PathBuf::from)
+        );
+        assert_eq!(
+            paths("/usr/src/a/b.mk:/usr/share/c /var/lib/d \"/usr/lib/firmware/e\" .incbin /lib/firmware/f /boot/g"),
+            ["/usr/src/a/b.mk", "/usr/share/c", "/var/lib/d", "/usr/lib/firmware/e", "/lib/firmware/f", "/boot/g"]
+                .map(PathBuf::from)
+        );
+        assert_eq!(paths("/var/lib/dkms/a/1/build /usr/src/../../var/lib/dkms/b /var/cache/c"), [PathBuf::new(); 0]);
+    }
+
+    #[test]
+    fn what_is_there_counts_by_what_it_holds() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let place = dir.path().join("place");
+        let tree = dir.path().join("tree");
+        fs::create_dir_all(place.join("below"))?;
+        fs::create_dir(&tree)?;
+        let outside = Outside::new(&tree);
+        let state = |path: &Path| outside.state_of(path, &mut |_| {});
+        let file = place.join("a");
+        let mut last = [state(&file), state(&place)];
+        for text in ["one", "two"] {
+            fs::write(&file, text)?;
+            let now = [state(&file), state(&place)];
+            assert!(now[0] != last[0] && now[1] != last[1], "{text}");
+            last = now;
+        }
+        rustix::fs::mknodat(rustix::fs::CWD, place.join("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0)?;
+        assert!(!state(&place.join("pipe")).is_empty(), "nobody waits for who writes to it");
+        let before = state(&place);
+        fs::write(place.join("below/c"), "")?;
+        assert_eq!(state(&place), before, "what lies deeper");
+        fs::write(place.join("b"), "")?;
+        assert_ne!(state(&place), before);
+        // By a link, too.
+        std::os::unix::fs::symlink(&tree, place.join("link"))?;
+        assert_eq!(state(&place.join("link")), "something");
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_too_large_to_be_read_is_seen_to_change() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("large");
+        let file = fs::File::create(&path)?;
+        file.set_len(LARGEST_READ + 1)?;
+        let outside = Outside::new(Path::new("/var/lib/dkms"));
+        let state = || outside.state_of(&path, &mut |_| {});
+        let (before, modified) = (state(), file.metadata()?.modified()?);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        file.set_modified(modified)?;
+        assert_ne!(state(), before, "dated back");
+        Ok(())
+    }
+
+    #[test]
+    fn who_else_is_installed_there_does_not_count() {
+        let outside = Outside::new(Path::new("/var/lib/dkms"));
+        for dir in ["/usr/src", "/usr/share", "/var", "/var/lib", "/etc", "/usr/local", "/usr/share/doc"] {
+            assert!(is_shared(Path::new(dir)), "{dir}");
+            assert!(["directory", "nothing"].contains(&&*outside.state_of(Path::new(dir), &mut |_| {})), "{dir}");
+        }
+        assert!(!is_shared(Path::new("/usr/local/include")) && !is_shared(Path::new("/opt/sdk/include")));
+        // A path whose end is a variable's.
+        let paths = outside.paths_in(b"/usr/src/linux-headers-$(V) /var/lib/$(X) /usr/src/$(V)");
+        let states: Vec<_> = paths.map(|path| outside.state_of(&path, &mut |_| {})).collect();
+        assert_eq!(states, ["nothing", "directory", "directory"]);
+    }
+
+    #[test]
+    fn what_included_files_name_counts_too() -> io::Result<()> {
+        let dir = tempfile::tempdir_in("/tmp")?;
+        let at = |name: &str| dir.path().join(name);
+        let named = |name: &str| at(name).display().to_string();
+        fs::write(at("a.mk"), format!("include {}\n", named("b.mk")))?;
+        fs::write(at("b.mk"), format!("include {} {}\n", named("a.mk"), named("c.mk")))?;
+        let follow = |name: &str| {
+            let mut outside = Outside { places: &["/tmp/"], ..Outside::new(Path::new("/var/lib/dkms")) };
+            outside.add(named(name).as_bytes());
+            outside.digest()
+        };
+        let before = follow("a.mk");
+        fs::write(at("c.mk"), "X := 1\n")?;
+        assert_ne!(follow("a.mk"), before);
+        let before = follow("a.mk");
+        fs::write(at("unnamed.mk"), "")?;
+        assert_eq!(follow("a.mk"), before);
+        Ok(())
+    }
+}
