@@ -205,6 +205,36 @@ fn what_no_compiler_tells_of_is_seen_all_the_same() {
             "sed -i s/one/two/ /etc/included.mk",
         ),
         (
+            "asked-by-macro",
+            "#define PLACE \"/usr/src/asked/it.h\"\n#if __has_include(PLACE)\n#define I \"two\"\n#else\n#define I \"one\"\n\
+             #endif\nconst char mark[] = \"mark \" I \";\";",
+            "",
+            "mkdir /usr/src/asked",
+            "touch /usr/src/asked/it.h",
+        ),
+        (
+            "followed",
+            "const char mark[] = \"mark \" I \";\";",
+            "include /usr/src/followed/a.mk\nccflags-y += '-DI=\"$(VALUE)\"'",
+            "mkdir /usr/src/followed; echo include /usr/share/followed.mk >/usr/src/followed/a.mk; \
+             echo VALUE=one >/usr/share/followed.mk",
+            "sed -i s/one/two/ /usr/share/followed.mk",
+        ),
+        (
+            "called-otherwise",
+            "const char mark[] = \"mark \" I \";\";",
+            "include $(src)/flags.inc\nccflags-y += '-DI=\"$(VALUE)\"'",
+            "echo include /usr/share/called.mk >flags.inc; echo VALUE=one >/usr/share/called.mk",
+            "sed -i s/one/two/ /usr/share/called.mk",
+        ),
+        (
+            "empty",
+            "const char mark[] = \"mark \" I \";\";",
+            "ccflags-y += '-DI=\"$(if $(wildcard $(src)/feature),two,one)\"'",
+            "true",
+            "mkdir feature",
+        ),
+        (
             "copied",
             "#include \"copy.h\"\nconst char mark[] = \"mark \" I \";\";",
             "ccflags-y += -I$(obj)\n$(obj)/copied.o: $(obj)/copy.h\n$(obj)/copy.h:\n\tcp /opt/copied.h $@",
@@ -328,6 +358,17 @@ fn symbols_of_other_modules_count_where_they_are_named() {
     let after = root.sh(crc);
     assert!(before != after && !after.is_empty(), "{before} and {after}");
     root.says("cut -f1 /var/lib/dkms/exports/1/$K/$A/module/Module.symvers", &after);
+    // The caller names them.
+    root.sh("sed -i /SYMBOLS/d /usr/src/uses-1/Makefile");
+    let mut build = |parameter: &str| {
+        root.sh(&format!(
+            "sed -i 's/exported([a-z]* a)/exported({parameter} a)/' /usr/src/exports-1/exports.c
+             dkms unbuild exports/1 -k $K; dkms build exports/1 -k $K; dkms unbuild uses/1 -k $K
+             KBUILD_EXTRA_SYMBOLS=/var/lib/dkms/exports/1/$K/$A/module/Module.symvers dkms build uses/1 -k $K"
+        ));
+        root.sh(crc)
+    };
+    assert_eq!([build("long"), build("int")], [after, before]);
 }
 
 /// One that PRE_BUILD makes for each kernel makes another set of headers for each.
