@@ -188,7 +188,10 @@ mod tests {
             ["/usr/src/a/b.mk", "/usr/share/c", "/var/lib/d", "/usr/lib/firmware/e", "/lib/firmware/f", "/boot/g"]
                 .map(PathBuf::from)
         );
-        assert_eq!(paths("/var/lib/dkms/a/1/build /usr/src/../../var/lib/dkms/b /var/cache/c"), [PathBuf::new(); 0]);
+        assert_eq!(
+            paths("/var/lib/dkms/a/1/build /usr/src/../../var/lib/dkms/b /var/cache/c"),
+            <[PathBuf; 0]>::default()
+        );
     }
 
     #[test]
