@@ -17,6 +17,9 @@ const HEAD: &str = "dkms-rs build times 1";
 /// More builds than these are not remembered.
 const MOST: usize = 2000;
 
+/// No build takes a week: a record that says so is damaged.
+const LONGEST: u64 = 7 * 24 * 3600 * 1000;
+
 /// What is remembered, oldest first.
 #[derive(Debug, Default)]
 pub struct History {
@@ -81,7 +84,7 @@ fn parse(text: &str) -> Vec<Record> {
     let Some(lines) = text.strip_prefix(HEAD) else { return Vec::new() };
     let record = |line: &str| {
         let mut fields = line.splitn(3, ' ');
-        let milliseconds = fields.next()?.parse().ok()?;
+        let milliseconds = fields.next()?.parse().ok().filter(|time| *time <= LONGEST)?;
         let series = fields.next()?.to_owned();
         let (name, version) = fields.next()?.split_once('/')?;
         let id = Id::new(name, version);
@@ -141,6 +144,7 @@ mod tests {
             ("5 6.1 a/1\n", 0),
             ("dkms-rs build times 2\n5 6.1 a/1\n", 0),
             (&format!("{HEAD}\n5 6.1\n6.1 5 a/1\n-5 6.1 a/1\n5 6.1 a/\n5 6.1 a/../..\n7 6.1 a/1\n\0"), 1),
+            (&format!("{HEAD}\n{LONGEST} 6.1 a/1\n{} 6.1 b/1\n{} 6.1 c/1\n", LONGEST + 1, u64::MAX), 1),
             ("", 0),
         ] {
             assert_eq!(parse(text).len(), expected, "{text:?}");
