@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! A signal that ends us: builds end first, and what is half done is removed. One that stops us stops them as well.
+//! A signal that ends us: what we run ends first, and what is half done is removed. One that stops us stops them as well.
 
 use std::ffi::c_int;
 use std::fs;
@@ -49,6 +49,7 @@ pub fn watch() {
                 }
                 NEAR.store(true, Ordering::SeqCst);
                 tell(Moment::End);
+                end_others();
                 end_builds();
                 scratch::remove_all();
                 let _ = signal_hook::low_level::emulate_default_handler(number);
@@ -71,19 +72,24 @@ fn tell(moment: Moment) {
 /// wants it to go on. Guards are left running: they end the rest if we are killed meanwhile.
 fn stop() {
     tell(Moment::Stop);
+    let stopped = stop_all(|| guards().into_iter().flat_map(|guard| descendants(guard, |_| true)).collect());
+    let _ = signal_hook::low_level::emulate_default_handler(SIGTSTP);
+    signal_all(&stopped, Signal::CONT);
+    tell(Moment::GoOn);
+}
+
+/// Stops all that there are, and gives them.
+fn stop_all(processes: impl Fn() -> Vec<i32>) -> Vec<i32> {
     let mut stopped = Vec::new();
     // A process may have started another one before its turn came.
     loop {
-        let new: Vec<i32> = guards().into_iter().flat_map(descendants).filter(|it| !stopped.contains(it)).collect();
+        let new: Vec<i32> = processes().into_iter().filter(|it| !stopped.contains(it)).collect();
         if new.is_empty() {
-            break;
+            return stopped;
         }
         signal_all(&new, Signal::STOP);
         stopped.extend(new);
     }
-    let _ = signal_hook::low_level::emulate_default_handler(SIGTSTP);
-    signal_all(&stopped, Signal::CONT);
-    tell(Moment::GoOn);
 }
 
 fn signal_all(processes: &[i32], signal: Signal) {
@@ -92,12 +98,17 @@ fn signal_all(processes: &[i32], signal: Signal) {
     }
 }
 
-/// All that a process has started and these have, parents first.
-fn descendants(process: i32) -> Vec<i32> {
-    let mut all = children(&process.to_string());
+/// All that a process has started and these have, parents first; what is below one counts if `enters` says so.
+fn descendants(process: i32, enters: impl Fn(i32) -> bool) -> Vec<i32> {
+    with_descendants(children(&process.to_string()), enters)
+}
+
+fn with_descendants(mut all: Vec<i32>, enters: impl Fn(i32) -> bool) -> Vec<i32> {
     let mut next = 0;
-    while let Some(process) = all.get(next) {
-        all.extend(children(&process.to_string()));
+    while let Some(&process) = all.get(next) {
+        if enters(process) {
+            all.extend(children(&process.to_string()));
+        }
         next += 1;
     }
     all
@@ -120,6 +131,21 @@ pub fn hold() {
     }
 }
 
+/// Ends what runs outside of sandboxes, scripts and programs of root's: a terminal would tell them, who kills us does not.
+/// All are stopped before the first one ends, or its parent could go on with what comes next.
+fn end_others() {
+    let others = stop_all(others);
+    signal_all(&others, Signal::TERM);
+    signal_all(&others, Signal::CONT);
+}
+
+/// Our children but the guards, and theirs. A dkms that one of them runs ends its own.
+fn others() -> Vec<i32> {
+    let (guards, dkms) = (guards(), our_program());
+    let children = children("self").into_iter().filter(|child| !guards.contains(child)).collect();
+    with_descendants(children, |process| dkms.is_none() || program(process) != dkms)
+}
+
 /// Ends what runs in sandboxes, and waits for that.
 fn end_builds() {
     let guards = guards();
@@ -134,11 +160,18 @@ fn end_builds() {
 
 /// Our children that are nothing but ourselves: they guard a confined command, see `sandbox`.
 fn guards() -> Vec<i32> {
-    let program =
-        |process: &str| fs::metadata(format!("/proc/{process}/exe")).map(|meta| (meta.dev(), meta.ino())).ok();
-    let ours = program("self");
-    let is_ours = |child: &i32| ours.is_some() && program(&child.to_string()) == ours;
+    let dkms = our_program();
+    let is_ours = |child: &i32| dkms.is_some() && program(*child) == dkms;
     children("self").into_iter().filter(is_ours).collect()
+}
+
+/// What a process runs, by its place on a disk.
+fn program(process: i32) -> Option<(u64, u64)> {
+    fs::metadata(format!("/proc/{process}/exe")).map(|meta| (meta.dev(), meta.ino())).ok()
+}
+
+fn our_program() -> Option<(u64, u64)> {
+    program(rustix::process::getpid().as_raw_nonzero().get())
 }
 
 /// Whether a process has not ended, see proc(5).
