@@ -26,7 +26,9 @@ pub enum Error {
         action: String,
     },
     /// A name or version that would lead out of the tree.
-    #[error("{0} is no module and version: neither may be empty, . or .., or contain a slash.")]
+    #[error(
+        "{0} is no module and version: neither may be empty, begin with a dot or contain a slash,\nand a version may not be original_module or begin with kernel-."
+    )]
     BadName(String),
     /// Two options that exclude each other, or an action that does not take one.
     #[error("{text}")]
