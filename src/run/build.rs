@@ -24,6 +24,7 @@ use crate::steps::scripts::{self, Script};
 use crate::steps::sign::Signing;
 use crate::system::directories::find;
 use crate::system::files::read_foreign;
+use crate::system::interrupt;
 use crate::system::output::Block;
 use crate::system::process;
 use crate::system::sandbox::{self, Isolation, Limit};
@@ -320,6 +321,7 @@ pub fn build_environment(file: &str, say: &Block) -> Result<BTreeMap<String, Str
         .env_remove("BASH_ENV")
         .output()
         .doing(|| format!("Cannot read build_environment {file}"))?;
+    interrupt::hold();
     say.complain(&output.stderr);
     let text = String::from_utf8_lossy(&output.stdout);
     let changed = |(name, value): &(&str, &str)| std::env::var(name).as_deref() != Ok(*value);

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::error::Error;
 use crate::steps::Work;
+use crate::system::interrupt;
 use crate::system::lock;
 use crate::system::output::Block;
 use crate::system::paths::below;
@@ -125,7 +126,9 @@ pub fn run(work: &Work, script: Script) -> i32 {
 /// Runs a command whose output is our output; gives its exit code.
 pub fn inherit(command: &mut Command, say: &Block) -> i32 {
     let status = if say.is_live() {
-        command.stdin(Stdio::null()).status().map(process::code)
+        let status = command.stdin(Stdio::null()).status().map(process::code);
+        interrupt::hold();
+        status
     } else {
         process::merged(command, |output| say.print(output))
     };

@@ -57,6 +57,7 @@ pub fn filter(command: &mut Command, input: &[u8]) -> io::Result<Vec<u8>> {
         child.wait_with_output()
     })
     .and_then(|output| {
+        interrupt::hold();
         if output.status.success() {
             Ok(output.stdout)
         } else {
