@@ -151,8 +151,6 @@ fn directories_that_others_can_change_hold_no_trees() {
     ] {
         root.fails(&format!("dkms status {option} {place}"), 8, &format!("\nError! {words}"));
     }
-    root.write("/etc/dkms/framework.conf.d/a.conf", "cache_tree=/home/open/cache");
-    root.fails("dkms status", 8, &format!("\nError! {}", writable("/home/open", "777", "")));
     // In /tmp nobody takes away what is root's.
     root.write("/etc/dkms/framework.conf.d/a.conf", "cache_tree=/tmp/cache");
     root.sh("mkdir /tmp/tree && dkms build quick/1 --dkmstree /tmp/tree");
@@ -166,6 +164,37 @@ fn directories_that_others_can_change_hold_no_trees() {
         &format!("Error! {}", writable("/home/open", "777", "")),
     );
     root.sh("TMPDIR=/var/tmp dkms build quick/1");
+}
+
+#[test]
+fn caches_that_others_can_change_are_not_used() {
+    let mut root = root();
+    root.quick("quick", "AUTOINSTALL=yes");
+    root.sh("dkms install quick/1; mkdir -m 777 /home/open; mkdir /srv/prebuilt");
+    let caches = "/var/cache/dkms";
+    for (weaken, conf, words) in [
+        (format!("chown 1000 {caches}"), "", owned(caches, "")),
+        (
+            format!("chown 0 {caches}; mount -t tmpfs -o mode=1777 x {caches}"),
+            "prebuilt=file:/srv/prebuilt",
+            writable(caches, "1777", ""),
+        ),
+        ("true".into(), "cache_tree=/home/open/cache", writable("/home/open", "777", "")),
+    ] {
+        root.write("/etc/dkms/framework.conf.d/a.conf", conf);
+        root.sh(&weaken);
+        let trace = format!("find {caches} /home/open -printf '%p %s %T@\n'");
+        let before = root.sh(&trace);
+        let status = "quick/1, $K, $A: installed\n";
+        root.says("dkms status", status);
+        root.sh("dkms unbuild quick/1 -k $K && dkms build quick/1 && dkms plan");
+        root.sh("/etc/kernel/prerm.d/dkms $K && /etc/kernel/postinst.d/dkms $K");
+        root.says(
+            "script -qec 'dkms status' /dev/null | tr -d '\\r'",
+            &format!("{words}Until then nothing is cached there.\n{status}"),
+        );
+        root.unchanged(&trace, &before);
+    }
 }
 
 #[test]
@@ -308,4 +337,73 @@ fn nobody_else_reaches_what_a_build_has() {
         root.sh("rm /srv/go");
         root.says("cat /srv/out | grep -c 'done.'; ls /tmp | grep dkms; true", "1\n");
     }
+}
+
+#[test]
+fn names_and_records_of_the_trees_own_lead_root_nowhere() {
+    let mut root = root();
+    root.quick("quick", "");
+    let trace = "find /var/lib/dkms /usr/src /etc/dkms | LC_ALL=C sort";
+    let before = root.sh(trace);
+    for (name, version) in
+        [(".superseded", "1"), (".pending", "1"), (".failed", "1"), ("quick", "original_module"), ("quick", "kernel-x")]
+    {
+        let words = format!(
+            "\nError! {name}/{version} is no module and version: neither may be empty, begin with a dot or contain a slash,\nand a version may not be original_module or begin with kernel-.\n"
+        );
+        let source = format!("/usr/src/{name}-{version}");
+        root.sh(&format!(
+            "mkdir /root/w; cp -r /usr/src/quick-1 {source}; cd {source}; sed -i 's/_NAME=quick/_NAME={name}/; s/_VERSION=1/_VERSION={version}/' dkms.conf; sed -i 's/^BUILT.*/BUILT_MODULE_NAME=quick/' dkms.conf"
+        ));
+        for action in ["add", "build", "install", "remove --all"] {
+            root.fails(&format!("dkms {action} -m {name} -v {version}"), 1, &words);
+        }
+        root.sh(&format!("mv {source} /root/w/s; tar -cf /root/w/x.tar -C /root/w s"));
+        root.fails("dkms add /root/w/s", 1, &words);
+        root.fails("dkms ldtarball /root/w/x.tar", 1, &words);
+        root.sh("rm -r /root/w");
+        root.unchanged(trace, &before);
+    }
+    // Records that name something else than modules of their kernel, whoever wrote them.
+    for place in ["/etc/keepme", "/lib/modules/$K/../../../etc/keepme", "/etc/keepme.ko"] {
+        root.sh(&format!(
+            "dkms install quick/1; echo x >/etc/keepme; echo x >/etc/keepme.ko; mkdir -p /var/lib/dkms/.superseded/quick/$K; echo {place} >/var/lib/dkms/.superseded/quick/$K/$A; dkms remove quick/1 --all"
+        ));
+        root.sh("ls /etc/keepme /etc/keepme.ko && ! ls /var/lib/dkms/.superseded");
+    }
+    for place in ["/etc/cron.d/evil", "/etc/cron.d/evil.ko", "/lib/modules/$K/../../../etc/cron.d/evil.ko"] {
+        root.sh(&format!(
+            "mkdir -p /etc/cron.d; dkms install quick/1; o=/var/lib/dkms/quick/original_module/$K/$A; mkdir -p $o; cp /usr/src/quick-1/quick.ko $o; echo {place} >$o/quick.ko.origin; dkms remove quick/1 --all"
+        ));
+        root.says("ls /etc/cron.d | grep evil; true", "");
+    }
+}
+
+#[test]
+fn what_is_named_or_linked_to_is_roots_as_well() {
+    let mut root = root();
+    root.quick("quick", "PRE_BUILD=pre");
+    let conf = "/home/conf";
+    root.sh(&format!("dkms add quick/1; cp /usr/src/quick-1/dkms.conf {conf}"));
+    let refused = |root: &mut Root, command: &str, words: &str| {
+        let output = root.run(command);
+        assert!(output.code == 8 && output.text.ends_with(&format!("Error! {words}")), "{command}: {output:?}");
+    };
+    for (weaken, words) in
+        [("chown 1000", owned(conf, "")), ("chown 0 /home/conf; chmod 666", writable(conf, "666", ""))]
+    {
+        root.sh(&format!("{weaken} {conf}"));
+        for action in ["build", "install"] {
+            refused(&mut root, &format!("dkms {action} quick/1 -c {conf}"), &words);
+        }
+    }
+    root.sh("echo x >/home/x.h; chown 1000 /home/x.h; ln -s /home/x.h /usr/src/quick-1/x.h");
+    refused(&mut root, "dkms build quick/1", &owned("/home/x.h", ""));
+    // One to nowhere leads to nothing that anybody could change.
+    root.sh("ln -sf /nowhere /usr/src/quick-1/x.h; dkms build quick/1");
+    let pre = "/etc/dkms/quick/pre";
+    root.write(pre, "#!/bin/sh\ntouch ran");
+    root.sh(&format!("chmod 777 {pre}"));
+    refused(&mut root, "dkms build quick/1 --force", &writable(pre, "777", ""));
+    root.sh("test ! -e /var/lib/dkms/quick/1/build/ran");
 }

@@ -113,7 +113,7 @@ impl CompileCache {
             user,
             ccache,
             stand_in,
-            root: site.framework.cache_tree.clone(),
+            root: site.own_caches()?.to_owned(),
             namespace,
             ignored,
             places,
@@ -126,7 +126,7 @@ impl CompileCache {
 
     /// Whether it is to be used, if there is a ccache.
     pub fn is_wanted(site: &Site) -> bool {
-        site.root && site.framework.compile_cache && Isolation::available() == Isolation::Namespaces
+        site.own_caches().is_some() && site.framework.compile_cache && Isolation::available() == Isolation::Namespaces
     }
 
     /// For a command that builds a module in `build`, which it sees as `seen`; its compilers are made in `compilers`. None
@@ -232,6 +232,11 @@ impl CompileCache {
     /// Where the answers to kbuild's probes of the compiler are, which are the same for all modules of a kernel.
     pub fn probes(&self) -> PathBuf {
         self.root.join(PROBES).join(&self.probes)
+    }
+
+    /// Where all caches are.
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Answers of kernels that went long ago go, too.

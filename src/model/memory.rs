@@ -71,6 +71,11 @@ impl Memory {
         Self { caches: cache_tree.to_owned(), dir, kernels, writable: root, writer: 0, packages: Arc::default() }
     }
 
+    /// What knows nothing, and is not written.
+    pub fn nowhere() -> Self {
+        Self::new(Path::new("/nonexistent"), false)
+    }
+
     /// What a conf said when it was evaluated with this key.
     pub fn values(&self, id: &Id, key: &[u8]) -> Option<Values> {
         let known = |package: &mut Package| {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The machine we act on, as far as every action needs it.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Doing, Error, Result, cannot};
@@ -79,6 +80,8 @@ pub struct Site {
     pub framework: Framework,
     /// The registered modules.
     pub tree: Tree,
+    /// Where the caches are; nowhere if others than root could change them.
+    pub caches: Option<PathBuf>,
     /// The distribution.
     pub distribution: Distribution,
     /// What was found out before.
@@ -107,19 +110,32 @@ impl Site {
         if !errors.is_empty() {
             output.block().complain(errors);
         }
-        let site = Self::with(framework, paths, trees, output)?;
+        let mut site = Self::with(framework, paths, trees, output)?;
         // What stands there is installed, or believed, by root.
-        let Framework { dkms_tree, source_tree, install_tree, cache_tree, .. } = &site.framework;
-        for tree in [dkms_tree, source_tree, install_tree, cache_tree] {
+        let Framework { dkms_tree, source_tree, install_tree, .. } = &site.framework;
+        for tree in [dkms_tree, source_tree, install_tree] {
             trust::check(tree)?;
         }
+        site.check_caches();
         Ok(site)
+    }
+
+    /// Does without the caches where others could change them: nothing is worth less without them but time.
+    fn check_caches(&mut self) {
+        let Err(weak) = trust::check(&self.framework.cache_tree) else { return };
+        if std::io::stderr().is_terminal() {
+            self.output.block().complain(format!("{weak}\nUntil then nothing is cached there.\n"));
+        } else {
+            log::warn!("nothing is cached: {weak}");
+        }
+        self.memory = Memory::nowhere();
+        self.caches = None;
     }
 
     /// The machine as it is where nobody has set anything, to tell of it: what is in its trees may be anybody's.
     pub fn by_defaults(paths: Paths, output: Output) -> Result<Self> {
         let site = Self::with(Framework::default(), paths, Trees::default(), output)?;
-        Ok(Self { memory: Memory::new(Path::new("/nonexistent"), false), ..site })
+        Ok(Self { memory: Memory::nowhere(), caches: None, ..site })
     }
 
     fn with(mut framework: Framework, paths: Paths, trees: Trees, output: Output) -> Result<Self> {
@@ -140,7 +156,8 @@ impl Site {
         let tree = Tree::new(&framework.dkms_tree, &framework.source_tree);
         let root = rustix::process::geteuid().is_root();
         let memory = Memory::new(&framework.cache_tree, root);
-        Ok(Self { paths, framework, tree, distribution, memory, root, output })
+        let caches = Some(framework.cache_tree.clone());
+        Ok(Self { paths, framework, tree, caches, distribution, memory, root, output })
     }
 
     /// Whom builds run as: a user of their own if we are root, else the caller himself.
@@ -184,6 +201,11 @@ impl Site {
         caches.into_iter().chain(secrets.map(hide)).collect()
     }
 
+    /// The caches, for who may write there: root alone.
+    pub fn own_caches(&self) -> Option<&Path> {
+        self.caches.as_deref().filter(|_| self.root)
+    }
+
     /// Whether modules may come from elsewhere.
     pub fn fetches(&self) -> bool {
         self.root && !self.framework.prebuilt.is_empty()
@@ -198,8 +220,8 @@ impl Site {
     pub fn sweep(&self) {
         scratch::sweep(&self.framework.tmp_location, TEMPORARY);
         scratch::sweep(self.tree.root(), scratch::PREFIX);
-        if self.root {
-            scratch::sweep(&self.framework.cache_tree, scratch::PREFIX);
+        if let Some(caches) = self.own_caches() {
+            scratch::sweep(caches, scratch::PREFIX);
         }
     }
 

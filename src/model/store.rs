@@ -55,8 +55,9 @@ impl Store {
     /// known then.
     pub fn of(site: &Site) -> Option<Self> {
         let framework = &site.framework;
-        let usable = site.root && framework.result_store && Isolation::available() == Isolation::Namespaces;
-        usable.then(|| Self { root: framework.cache_tree.join("results"), limit: framework.result_store_size })
+        let usable = framework.result_store && Isolation::available() == Isolation::Namespaces;
+        let caches = site.own_caches().filter(|_| usable)?;
+        Some(Self { root: caches.join("results"), limit: framework.result_store_size })
     }
 
     /// What is kept under a key, if all of it is what it was.

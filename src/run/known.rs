@@ -87,7 +87,7 @@ impl Known {
         Ok(Self {
             store: Store::of(site),
             places: if builds { Places::of(site)? } else { None },
-            notes: Notes::new(site.root.then(|| site.framework.cache_tree.join("digests"))),
+            notes: Notes::new(site.own_caches().map(|caches| caches.join("digests"))),
             began: SystemTime::now(),
             kernels: steps.iter().map(|step| (step.kernel.target.clone(), OfKernel::default())).collect(),
             remote: site.framework.compile_cache_remote.as_ref().map(|address| Arc::new(Remote::new(address))),
@@ -326,7 +326,7 @@ impl Shared<'_> {
     /// Tells a person, once and for all, what makes builds faster, and what should have and did not.
     pub(super) fn tell_of_ccache(&self) {
         self.tell_of_remote();
-        let note = self.site.framework.cache_tree.join("told-of-ccache");
+        let Some(note) = self.site.own_caches().map(|caches| caches.join("told-of-ccache")) else { return };
         if std::io::stderr().is_terminal()
             && CompileCache::is_wanted(self.site)
             && find_program("ccache").is_none()

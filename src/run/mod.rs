@@ -99,7 +99,7 @@ pub fn run(site: &Site, request: &Request, plan: &Plan) -> Result<Vec<Outcome>> 
         }
     }
     // Who is not root uses no cache of the system.
-    let history = if site.root { History::load(&site.framework.cache_tree) } else { History::default() };
+    let history = site.own_caches().map(History::load).unwrap_or_default();
     let jobs = site.framework.parallel_jobs;
     let shared = Shared {
         site,
@@ -189,7 +189,7 @@ impl Shared<'_> {
     /// Keeps for the next time how long the builds took.
     fn remember(&self) {
         let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = if self.site.root { history.save() } else { Ok(()) } {
+        if let Err(error) = history.save() {
             log::warn!("build times: {error}");
         }
     }

@@ -80,13 +80,13 @@ impl Places {
         }
         let framework = &site.framework;
         let keyring = framework.prebuilt_signed_by.clone();
-        let place = |url: &String| Place { url: url.trim_end_matches('/').to_owned(), asked: Mutex::default() };
-        let (places, patience) = (framework.prebuilt.iter().map(place).collect(), framework.prebuilt_timeout);
+        let of_url = |url: &String| Place { url: url.trim_end_matches('/').to_owned(), asked: Mutex::default() };
+        let (places, patience) = (framework.prebuilt.iter().map(of_url).collect(), framework.prebuilt_timeout);
         // Not where temporary files are: apt's user has to get there.
-        let caches = &framework.cache_tree;
-        fs::create_dir_all(caches)
-            .and_then(|()| Scratch::new(caches))
-            .doing(cannot("write", caches))
+        let place = site.own_caches().unwrap_or(site.tree.root());
+        fs::create_dir_all(place)
+            .and_then(|()| Scratch::new(place))
+            .doing(cannot("write", place))
             .map(|scratch| Some(Self { places, keyring, patience, scratch, deadline: OnceLock::new() }))
     }
 

@@ -34,7 +34,7 @@ pub fn ask(site: &Site, kernel: &Kernel, cache: &CompileCache) -> Result<()> {
     let place = cache.probes();
     let parent = place.parent().unwrap_or(&place);
     fs::create_dir_all(parent).doing(cannot("make", parent))?;
-    let new = Scratch::new(&site.framework.cache_tree).doing(cannot("write to", &site.framework.cache_tree))?;
+    let new = Scratch::new(cache.root()).doing(cannot("write to", cache.root()))?;
     let answers = new.path().join("answers");
     // The build goes through it, to what is its own.
     fs::set_permissions(new.path(), fs::Permissions::from_mode(0o711)).doing(cannot("open", new.path()))?;
