@@ -48,3 +48,39 @@ fn a_build_stops_and_goes_on_with_the_command() {
     root.says("cat /srv/code", "0\n");
     root.says("dkms status slow", "slow/1, $K, $A: built\n");
 }
+
+#[test]
+fn what_runs_as_root_ends_with_the_command() {
+    let mut root = Root::with(Layer::Ours, &[]);
+    root.same_key();
+    root.quick("slow", "POST_INSTALL=post\nPOST_REMOVE=post");
+    for script in ["/usr/src/slow-1/post", "/etc/dkms/env", "/srv/sign"] {
+        // One child after the other, and one that nobody waits for.
+        root.write(script, "#!/bin/bash\n(sleep 1000; sleep 1000) & sleep 1000; sleep 1000");
+        root.sh(&format!("chmod 755 {script}"));
+    }
+    root.write("/srv/slow.conf", "build_environment=/etc/dkms/env");
+    root.write("/srv/sign.conf", "sign_file=/srv/sign");
+    root.write("/srv/transaction.conf", "post_transaction='sleep 1000; sleep 1000'");
+    root.write("/srv/usual.conf", "");
+    root.sh("dkms build slow/1");
+    for (conf, action) in [
+        ("usual", "install slow/1 --force"),
+        ("slow", "build slow/1 --force"),
+        ("sign", "build slow/1 --force"),
+        ("usual", "uninstall slow/1"),
+        ("transaction", "install slow/1 --force"),
+    ] {
+        root.sh(&format!("cp /srv/{conf}.conf /etc/dkms/framework.conf.d/a.conf"));
+        if conf == "transaction" {
+            root.sh("printf '#!/bin/sh\\n' >/usr/src/slow-1/post");
+        }
+        root.sh(&format!(
+            "(env --default-signal setsid dkms {action} >/srv/said 2>&1; echo $? >/srv/code) & \
+             until pid=$(pgrep -o -x dkms) && pgrep -x sleep >/dev/null; do sleep 0.05; done; kill -TERM $pid"
+        ));
+        root.wait_until("[ -s /srv/code ]");
+        root.sh("sleep 2");
+        root.fails("cat /srv/code; rm /srv/code; pgrep -x sleep", 1, "143\n");
+    }
+}
