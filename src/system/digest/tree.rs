@@ -32,6 +32,9 @@ pub struct Tree {
 /// More files and directories than the headers of a kernel have. Who points at more does not mean headers.
 const MOST_ENTRIES: usize = 200_000;
 
+/// More links than a source has. Each may lead through many others, and what all of these lead through is looked at.
+const MOST_LINKS: usize = 2000;
+
 /// More than they hold together, in bytes; and than any source does.
 const MOST_BYTES: u64 = 8 << 30;
 
@@ -72,7 +75,8 @@ impl Tree {
 
     /// Goes through all of them, and through directories that are empty, sorted by their names.
     pub(super) fn each(&self, each: &mut Each) -> io::Result<()> {
-        let mut walk = Walk { inside: Vec::new(), entries: 0, bytes: 0, stranger: self.stranger.as_deref(), each };
+        let mut walk =
+            Walk { inside: Vec::new(), entries: 0, links: 0, bytes: 0, stranger: self.stranger.as_deref(), each };
         for (name, path) in &self.top {
             walk.look_at(&Found { dir: CWD, file_name: path.as_os_str(), name: Path::new(name), path })?;
         }
@@ -229,6 +233,7 @@ struct Walk<'w, 'e> {
     /// The directories that it is in.
     inside: Vec<(u64, u64)>,
     entries: usize,
+    links: usize,
     bytes: u64,
     stranger: Option<&'w Path>,
     each: &'w mut Each<'e>,
@@ -290,7 +295,11 @@ impl Walk<'_, '_> {
     }
 
     /// What a link leads to, if that is a file or a directory that can be looked into.
-    fn behind(&self, link: &Found) -> io::Result<Option<Stat>> {
+    fn behind(&mut self, link: &Found) -> io::Result<Option<Stat>> {
+        self.links += usize::from(self.stranger.is_some());
+        if self.links > MOST_LINKS {
+            return Err(link.refused("too many links"));
+        }
         // Who may not look learns nothing either, not even whether there is something.
         if self.stranger.is_some_and(|stranger| !is_open_to_all(link.path, stranger)) {
             return Err(link.refused("a link to what is not open to all"));
@@ -551,6 +560,8 @@ mod tests {
         }
         fs::create_dir(at("40"))?;
         assert!(look().is_err());
+        let error = Tree::walk(dir.path())?.of_a_stranger().content().expect_err("each link takes long");
+        assert!(error.to_string().ends_with("too many links"), "{error}");
         fs::remove_file(at("20/a"))?;
         fs::remove_file(at("20/b"))?;
         fs::remove_file(at("10/a"))?;
