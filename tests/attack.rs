@@ -537,3 +537,95 @@ echo x >$(readlink ../source)/more.h\necho x >/var/lib/dkms/faithful/1/build/own
         "faithful/1, $K, $A: installed\ndkms.conf\nfaithful.ko\nmake.sh\n",
     );
 }
+
+/// What a build, or a source, may have of directories, links and files so that nobody comes to their end.
+const ENDLESS: &[(&str, &str)] = &[
+    (
+        "two ways on from each of 40 directories",
+        "for i in {0..39}; do mkdir $i; ln -s ../$((i + 1)) $i/a; ln -s ../$((i + 1)) $i/b; done; mkdir 40",
+    ),
+    ("more directories than a stack holds", "perl -e 'for (1..5000) { mkdir q(d); chdir q(d) }'"),
+    ("a link to what is never read to its end", "ln -s /proc/kmsg x.c"),
+    ("more than fits into memory", "truncate -s 20G x.c"),
+];
+
+#[test]
+fn what_has_no_end_keeps_root_from_nothing() {
+    let mut root = Root::with(Layer::Ours, &[]);
+    root.sh("dkms generate_mok");
+    let ended = |root: &mut Root, what: &str, command: &str| {
+        let output = root.run(&format!("ulimit -n 20000; timeout 60 {command}"));
+        // timeout(1) says 124, and 128 and more of who died by a signal.
+        assert!(output.code < 124, "{what}: {command}: {output:?}");
+    };
+    for (what, script) in ENDLESS {
+        with_make(&mut root, "endless", "MAKE=true\nPRE_BUILD=make.sh", script);
+        ended(&mut root, what, "dkms build endless/1 --force");
+        root.sh("dkms remove endless/1 --all; rm -r /usr/src/endless-1");
+        root.says("find /var/lib/dkms /tmp -mindepth 1 ! -name 'mok.*'", "");
+    }
+    // The same in a source, from which builds are made, and of which plans know.
+    for (what, script) in &ENDLESS[..3] {
+        root.quick("endless", "AUTOINSTALL=yes");
+        root.sh(&format!("cd /usr/src/endless-1 && {script}"));
+        root.run("dkms add endless/1");
+        ended(&mut root, what, "dkms plan");
+        ended(&mut root, what, "dkms build endless/1");
+        root.run("dkms remove endless/1 --all");
+        root.sh("rm -r /usr/src/endless-1");
+    }
+}
+
+#[test]
+fn a_link_that_a_build_makes_says_nothing_of_what_is_closed() {
+    let mut root = Root::with(Layer::Ours, &[]);
+    root.sh(
+        "dkms generate_mok; chmod 700 /root; echo x >/root/there; echo .incbin >/root/opaque; mkdir -m 700 /root/place",
+    );
+    root.sh("umask 077; echo x >/srv/there; echo .incbin >/srv/opaque; mkdir /srv/place");
+    root.sh("echo x >/srv/open; chmod 644 /srv/open");
+    // What a build can see of it: whether its compilers are the ones that ask the cache.
+    let script = "[ \"$1\" != pre ] || exec ln -s $(cat target) x.c\n\
+                  [ -e /usr/lib/ccache/.dkms-settings ] && echo it is shared || echo it is apart";
+    with_make(&mut root, "peeping", "PRE_BUILD='make.sh pre'", script);
+    let mut seen = |target: &str| {
+        root.sh(&format!("echo {target} >/usr/src/peeping-1/target; dkms build peeping/1 --force"));
+        root.sh("grep '^it is' /var/lib/dkms/peeping/1/$K/$A/log/make.log")
+    };
+    assert_eq!(seen("/srv/open"), "it is shared\n");
+    for place in ["/root", "/srv"] {
+        for name in ["there", "opaque", "nothing", "place", "place/nothing"] {
+            assert_eq!(seen(&format!("{place}/{name}")), "it is apart\n", "{place}/{name}");
+        }
+    }
+}
+
+#[test]
+fn a_build_keeps_no_more_in_its_cache_than_it_may() {
+    let mut root = Root::with(Layer::Ours, &[]);
+    root.write("/etc/dkms/framework.conf.d/size.conf", "compile_cache_size=5M");
+    root.sh("dkms generate_mok");
+    for code in [0, 1] {
+        let junk = format!("cd /var/cache/dkms/ccache/junk/* && head -c 60M /dev/zero >junk && exit {code}; exit 9");
+        with_make(&mut root, "junk", "", &junk);
+        let output = root.run("dkms build junk/1 --force");
+        assert_eq!(output.code, code * 10, "{output:?}");
+        root.sh("grep -q 'exit code: 9' /var/lib/dkms/junk/1/build/make.log && exit 1; [ $(du -sm /var/cache/dkms | cut -f 1) -lt 20 ]");
+    }
+}
+
+#[test]
+fn a_log_is_found_whatever_lies_beside_it() {
+    let mut root = Root::with(Layer::Ours, &[]);
+    root.sh("dkms generate_mok");
+    // No path leads to what is at the end: it would be too long.
+    let script = "echo this is why; perl -e 'my $d = q(d) x 200; for (1..40) { mkdir $d; chdir $d } system(qw(mkfifo p)) == 0 or die'; exit 1";
+    with_make(&mut root, "long", "", script);
+    let output = root.run("dkms build long/1");
+    let log = "/var/lib/dkms/long/1/build/make.log";
+    assert!(output.code == 10 && output.text.contains(log), "{output:?}");
+    root.says(
+        &format!("grep -x 'this is why' {log}; find /var/lib/dkms/long -type p -o ! -user root"),
+        "this is why\n",
+    );
+}
