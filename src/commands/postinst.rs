@@ -13,6 +13,7 @@ use crate::model::kernel::Kernel;
 use crate::model::module::{Id, Target};
 use crate::model::options::Options;
 use crate::model::site::Site;
+use crate::model::tree::State;
 use crate::plan::{Plan, Verdict};
 use crate::request::{Announced, Goal, Left, Modules, Request};
 use crate::system::directories::{list, names};
@@ -135,12 +136,14 @@ fn configure(site: &Site, arguments: &Arguments, id: &Id, options: &Options) -> 
         announced: Announced::Initial,
         options: Options { action: "build".into(), ..options.clone() },
     };
+    let mut lacking: Vec<Target> = had.into_iter().filter(|target| !releases.contains(&target.release)).collect();
+    lacking.extend(request.targets.iter().cloned());
     let ended = install(site, request);
     if !options.unattended || site.fetches() {
         return ended;
     }
     passed_over(site, &releases).iter().for_each(|release| name_package(site, release, &site.output.block()));
-    let lacking: Vec<Target> = had.into_iter().filter(|target| !releases.contains(&target.release)).collect();
+    lacking.retain(|target| site.tree.state(id, target) != State::Installed);
     ended.and(note_lacking(site, options, id, &lacking))
 }
 
