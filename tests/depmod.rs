@@ -213,6 +213,8 @@ fn a_kernel_that_comes_makes_its_initramfs_after_its_modules() {
         "#!/bin/sh\necho $1 $(cd /lib/modules/$3/updates/dkms && ls) >>/srv/initramfs; touch /boot/initrd.img-$3",
     );
     refreshes(&mut root, "apt-get -qq -y install linux-image-$OLD linux-headers-$OLD", "-c quick.ko\n");
+    // The headers' hook builds for a kernel that is still to be configured.
+    refreshes(&mut root, "apt-get -qq -y reinstall linux-headers-$OLD linux-image-$OLD", "-c quick.ko\n");
 }
 
 /// As on a disk that was full to the last: no room for a mark, nor for what depmod writes.

@@ -200,3 +200,13 @@ fn missing_headers_are_noted_when_a_package_is_configured() {
     assert!(code == "1\n" && said.contains("This machine may not boot kernel"), "{code}{said}");
     root.sh("dkms status --failed 2>&1 | grep -q foo/3");
 }
+
+#[test]
+fn without_proc_what_may_be_needed_stays_until_it_is_known() {
+    let mut root = root();
+    let removal = "mount -t tmpfs none /proc && DPKG_MAINTSCRIPT_NAME=prerm dkms remove foo/1 --all";
+    root.sh(&format!("unshare --mount sh -c '{removal}'"));
+    root.says(LOADED, "updates\n");
+    root.sh("rm -r /usr/src/foo-1; /usr/lib/dkms/settle");
+    is_as_before(&mut root);
+}

@@ -129,6 +129,12 @@ fn modules_can_be_links() {
     set(&mut root, "symlink_modules=yes");
     root.says("dkms install quick/1", INSTALLED);
     root.says(link, target);
+    // Nothing else may tell that it is ours.
+    root.sh("rm /var/lib/dkms/quick/kernel-*; dkms install quick/1");
+    root.says(
+        "dkms status; ls -d /var/lib/dkms/quick/original_module 2>/dev/null || :",
+        "quick/1, $K, $A: installed\n",
+    );
     // A copy takes its place.
     set(&mut root, "");
     root.sh("dkms install quick/1 --force");
@@ -235,4 +241,5 @@ fn modules_and_temporary_files_can_have_other_places() {
         root.sh(&format!("{command}; grep -q '^at /srv/tmp$' /var/lib/dkms/quick/1/$K/$A/log/make.log"));
         root.says("ls -A /srv/tmp; dkms unbuild quick/1 >/dev/null", "");
     }
+    root.sh("rmdir /srv/tmp; dkms build quick/1");
 }

@@ -225,9 +225,11 @@ impl Site {
         }
     }
 
-    /// A directory for nobody but us, that vanishes when dropped.
+    /// A directory for nobody but us, that vanishes when dropped. Where there is no `tmp_location` any more, in the usual
+    /// place.
     pub fn scratch(&self) -> Result<Scratch> {
-        let place: &Path = &self.framework.tmp_location;
+        let set: &Path = &self.framework.tmp_location;
+        let place = if set.is_dir() { set } else { Path::new("/tmp") };
         trust::check_shared(place)?;
         Scratch::named(place, TEMPORARY).map_err(|source| Error::Io {
             what: format!("Cannot make a temporary directory in {}", place.display()),

@@ -15,10 +15,15 @@ const OUR_TRIGGER: &str = "dkms-initramfs";
 /// Refreshes the initramfs of `release` where dpkg runs us and that kernel has one: once, at the end of dpkg's run,
 /// however many packages ask for it. Without dpkg a person decides.
 ///
+/// A kernel whose package is still to be configured in this run gets its own then.
+///
 /// initramfs-tools' own trigger serves the newest kernel alone. For another one a mark is left for our package's.
 pub fn refresh(site: &Site, release: &str) {
     let boot = site.paths.boot();
     if dpkg::maintainer_script().is_none() || !boot.join(format!("initrd.img-{release}")).exists() {
+        return;
+    }
+    if ["", "-unsigned"].iter().any(|end| dpkg::is_halfway(&format!("linux-image-{release}{end}"))) {
         return;
     }
     let newer = |other: &str| other != release && dpkg_later(other, release);

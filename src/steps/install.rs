@@ -249,8 +249,11 @@ fn announce(
         let ours = &standing.superseded;
         // What stands there counts: the kernel may have been unpacked anew. Else what was archived before an upgrade.
         // What a run that was cut off has put in place is no original either.
-        let is_ours =
-            |file: &Path| ours.iter().any(|o| o == file) || unfinished && same_content(file, &candidate.built);
+        let is_ours = |file: &Path| {
+            ours.iter().any(|o| o == file)
+                || leads_to(file, &candidate.built)
+                || unfinished && same_content(file, &candidate.built)
+        };
         let known =
             [kernel.modules.join("extra"), kernel.modules.join("updates"), dir.clone()].map(|dir| dir.join(name));
         let there = known.iter().filter(|file| file.exists()).chain(standing.named(name)).find(|file| !is_ours(file));
@@ -267,12 +270,17 @@ fn announce(
     Ok((file, archived))
 }
 
+/// Whether a file is our link to what was built, of an installation that nothing else tells of.
+fn leads_to(file: &Path, built: &Path) -> bool {
+    file.is_symlink() && fs::canonicalize(file).is_ok_and(|to| fs::canonicalize(built).is_ok_and(|built| to == built))
+}
+
 /// Whether the built module is to replace what the kernel has under its name; says why not.
 fn is_wanted(work: &Work, candidate: &Candidate, standing: &Standing) -> Result<bool> {
     let Work { kernel, say, .. } = work;
     let (built, name) = (&candidate.built, candidate.usual_name.as_str());
     let ours = &standing.superseded;
-    let there = standing.named(name).find(|file| !ours.contains(file)).cloned();
+    let there = standing.named(name).find(|file| !ours.contains(file) && !leads_to(file, built)).cloned();
     let kept = archive::kept(work, name)?.filter(|_| !ours.is_empty()).map(|(file, _)| file);
     let Some(present) = there.or(kept) else {
         return Ok(true);

@@ -23,7 +23,11 @@ pub fn is_upgrade() -> bool {
     let Some(parent) = rustix::process::getppid() else {
         return false;
     };
-    let command = std::fs::read(format!("/proc/{}/cmdline", parent.as_raw_nonzero())).unwrap_or_default();
+    // Where nothing can be known, as in a chroot without /proc, what may be needed stays: if nothing comes, it goes at the end
+    // of dpkg's run.
+    let Ok(command) = std::fs::read(format!("/proc/{}/cmdline", parent.as_raw_nonzero())) else {
+        return true;
+    };
     command.split(|byte| *byte == 0).any(|word| word == b"upgrade")
 }
 
