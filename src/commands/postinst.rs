@@ -58,8 +58,10 @@ pub fn run(site: &Site, arguments: &Arguments) -> Result<()> {
     let options = Options { action: "add".into(), unattended, ..Options::default() };
     let ended = configure(site, arguments, &id, &options);
     // Where no new version is to come for a kernel, the old one goes now.
-    let settled = lock(site).and_then(|_lock| settle::settle(site, Left::By(id.name.clone())));
-    let ended = ended.and(settled);
+    let ended = match site.tree.superseded(&id.name).as_slice() {
+        [] => ended,
+        _ => ended.and(lock(site).and_then(|_lock| settle::settle(site, Left::By(id.name.clone())))),
+    };
     policy::rescue(site, &options, ended, &Target::running(), || vec![(id, None)])
 }
 

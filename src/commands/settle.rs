@@ -15,6 +15,10 @@ use crate::{report, run};
 /// with `all`, because nobody will look after them any more, of all.
 pub fn run(site: &Site, all: bool) -> Result<()> {
     site.need_root()?;
+    // Nobody waits for nothing.
+    if site.tree.all_superseded().is_empty() && site.tree.all_failed().is_empty() {
+        return Ok(());
+    }
     let _lock = lock(site)?;
     if !all {
         register_again(site);
