@@ -32,15 +32,13 @@ const PLACES: [&str; 11] = [
 ];
 
 /// What is there is another thing at each look.
-const PASSING: [&str; 14] = [
+const PASSING: [&str; 12] = [
     "/dev",
     "/proc",
     "/run",
     "/sys",
     "/var/backups",
     "/var/cache",
-    "/var/lib/apt",
-    "/var/lib/dpkg",
     "/var/lock",
     "/var/log",
     "/var/mail",
@@ -48,6 +46,9 @@ const PASSING: [&str; 14] = [
     "/var/spool",
     "/var/tmp",
 ];
+
+/// Below /var/lib, what changes with each package that is installed.
+const OF_PACKAGES: [&str; 2] = ["apt", "dpkg"];
 
 /// Directories in which kernels and packages that are none of a module's business come and go, beside those of at most
 /// [`FEW_NAMES`]: `/usr/src/linux-$(V)` is seen without its end.
@@ -101,7 +102,9 @@ impl Outside {
 
     fn is_passing(&self, path: &Path) -> bool {
         let is_ours = self.tree.iter().any(|tree| path.starts_with(tree));
-        is_ours || PASSING.iter().any(|place| path.starts_with(place))
+        let below_lib = path.strip_prefix("/var/lib");
+        let is_of_packages = || below_lib.is_ok_and(|below| OF_PACKAGES.iter().any(|of| below.starts_with(of)));
+        is_ours || is_of_packages() || PASSING.iter().any(|place| path.starts_with(place))
     }
 
     /// The digest of what there is now, and of what the texts there name in turn.
@@ -189,7 +192,7 @@ mod tests {
                 .map(PathBuf::from)
         );
         assert_eq!(
-            paths("/var/lib/dkms/a/1/build /usr/src/../../var/lib/dkms/b /var/cache/c"),
+            paths("/var/lib/dkms/a/1/build /usr/src/../../var/lib/dkms/b /var/cache/c /var/lib/dpkg/status"),
             <[PathBuf; 0]>::default()
         );
     }
