@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use dkms_rs::commands::settle;
 use dkms_rs::entry::{self, Reader};
 use dkms_rs::model::site::Trees;
+use dkms_rs::request::Left;
 
 fn main() -> ExitCode {
-    let all = entry::words().next().as_deref() == Some("all");
-    entry::run(Trees::default(), Reader::Administrator, |site| settle::run(site, all))
+    let left = if entry::words().next().as_deref() == Some("all") { Left::All } else { Left::Abandoned };
+    entry::run(Trees::default(), Reader::Administrator, |site| settle::run(site, left))
 }

@@ -123,8 +123,8 @@ impl<'a> Commit<'a> {
         }
         let mark = site.tree.pending_mark(&id.name, &kernel.target);
         let unfinished = mark.exists();
-        self.forget_superseded_by(work, &ready)?;
-        let chosen = install::choose(work, ready, unfinished)?;
+        let given_up = self.forget_superseded_by(work, &ready)?;
+        let chosen = install::choose(work, ready, unfinished, given_up)?;
         site.tree.note(&mark, &format!("{id}\n")).doing(cannot("write", &mark))?;
         let mut placed = Placed::default();
         if let Err(error) = install::place(work, &chosen, &mut placed) {
@@ -250,18 +250,20 @@ impl<'a> Commit<'a> {
         Ok(())
     }
 
-    /// What another package's upgrade left in place under the name of one of these modules has found its successor: what
-    /// it had replaced is back, for these to replace it.
-    fn forget_superseded_by(&mut self, work: &Work, ready: &install::Ready) -> Result<()> {
+    /// What another module's upgrade left in place under the name of one of these has found its successor: what it had
+    /// replaced is back, for these to replace it. Gives its files, which stay until then.
+    fn forget_superseded_by(&mut self, work: &Work, ready: &install::Ready) -> Result<Vec<PathBuf>> {
+        let mut given_up = Vec::new();
         for (id, target, files) in superseded::of_others(work.site, work.id, &work.kernel.target)? {
             if files.iter().any(|file| ready.brings(file)) {
                 let quiet = work.site.output.errors_only_block();
                 let mut kernel = work.kernel.clone();
                 kernel.target = target;
                 self.forget_superseded(&Work { id: &id, kernel: &kernel, say: &quiet, ..*work })?;
+                given_up.extend(files);
             }
         }
-        Ok(())
+        Ok(given_up)
     }
 
     /// Forgets that this version of a module could not be installed: nobody wants it any more. Not for an upgrade, which

@@ -4,12 +4,11 @@
 
 use crate::support::{Layer, Root};
 
-/// The package foo-dkms at `version`, with maintainer scripts as dh_dkms makes them: a module of `id` that takes the place
-/// of the kernel's dummy.
+/// The package foo-dkms at `version`: a module of `id` that takes the place of the kernel's dummy.
 fn package(root: &mut Root, version: &str, id: &str, conf: &str) {
     let (name, number) = id.split_once('/').expect("NAME/VERSION");
-    let at = format!("/root/p{version}");
-    root.sh(&format!("mkdir -p {at}/DEBIAN {at}/usr/src/{name}-{number}"));
+    let at = format!("/root/{version}");
+    root.sh(&format!("mkdir -p {at}/usr/src/{name}-{number}"));
     root.write(
         &format!("{at}/usr/src/{name}-{number}/dkms.conf"),
         &format!(
@@ -18,31 +17,7 @@ fn package(root: &mut Root, version: &str, id: &str, conf: &str) {
         ),
     );
     root.sh(&format!("xz -dcf /lib/modules/$K/kernel/drivers/net/nlmon.ko* >{at}/usr/src/{name}-{number}/{name}.ko"));
-    root.write(
-        &format!("{at}/DEBIAN/control"),
-        &format!(
-            "Package: foo-dkms\nVersion: {version}\nArchitecture: all\nMaintainer: nobody\nDepends: dkms\nDescription: a module"
-        ),
-    );
-    root.write(
-        &format!("{at}/DEBIAN/postinst"),
-        &format!(
-            "#!/bin/sh\nset -e\ncase $1 in\nconfigure)\n    \
-             /usr/lib/dkms/common.postinst {name} {number} /usr/share/foo-dkms \"\" $2\nesac"
-        ),
-    );
-    root.write(
-        &format!("{at}/DEBIAN/prerm"),
-        &format!(
-            "#!/bin/sh\nset -e\ncase $1 in\nremove|upgrade|deconfigure)\n    \
-             if [ \"$(dkms status -m {name} -v {number})\" ]; then\n        dkms remove -m {name} -v {number} --all\n    fi\nesac"
-        ),
-    );
-    build(root, version);
-}
-
-fn build(root: &mut Root, version: &str) {
-    root.sh(&format!("chmod 755 /root/p{version}/DEBIAN/p*; dpkg-deb --build /root/p{version} /root/{version}.deb"));
+    root.pack(version, "foo-dkms", version, id);
 }
 
 /// A root where foo-dkms 1 is installed, which has foo/1.
@@ -95,7 +70,9 @@ fn a_version_that_fails_does_not_and_goes_with_its_package() {
     // Nor does one that cannot be registered.
     root.sh("dpkg -i /root/1.deb");
     package(&mut root, "3", "foo/3", "DEST_MODULE_LOCATION=/x");
-    root.sh("dpkg -i /root/3.deb; dpkg -P foo-dkms");
+    root.sh("dpkg -i /root/3.deb");
+    root.says(LOADED, "updates\n");
+    root.sh("dpkg -P foo-dkms");
     is_as_before(&mut root);
 }
 
@@ -123,8 +100,7 @@ fn a_module_of_another_name_takes_its_place() {
 fn a_package_that_has_none_any_more_leaves_none() {
     let mut root = root();
     package(&mut root, "2", "foo/2", "");
-    root.sh("cd /root/p2 && rm -r usr DEBIAN/postinst DEBIAN/prerm && touch DEBIAN/p");
-    root.sh("rm /root/p2/DEBIAN/p; dpkg-deb --build /root/p2 /root/2.deb; dpkg -i /root/2.deb");
+    root.sh("cd /root/2 && rm -r usr DEBIAN/p* && dpkg-deb --build /root/2 /root/2.deb && dpkg -i /root/2.deb");
     is_as_before(&mut root);
 }
 
@@ -132,8 +108,8 @@ fn a_package_that_has_none_any_more_leaves_none() {
 fn an_upgrade_that_is_given_up_leaves_the_old_module_registered() {
     let mut root = root();
     package(&mut root, "2", "foo/2", "");
-    root.write("/root/p2/DEBIAN/preinst", "#!/bin/sh\nexit 1");
-    build(&mut root, "2");
+    root.write("/root/2/DEBIAN/preinst", "#!/bin/sh\nexit 1");
+    root.sh("chmod 755 /root/2/DEBIAN/preinst; dpkg-deb --build /root/2 /root/2.deb");
     root.sh("! dpkg -i /root/2.deb");
     root.sh("dpkg --configure -a");
     root.says(LOADED, "updates\n");
@@ -148,8 +124,8 @@ fn an_upgrade_that_is_given_up_leaves_the_old_module_registered() {
 fn an_upgrade_that_was_killed_is_ended_by_the_purge() {
     let mut root = root();
     package(&mut root, "2", "foo/2", "");
-    root.write("/root/p2/DEBIAN/preinst", "#!/bin/sh\nkill -9 $PPID");
-    build(&mut root, "2");
+    root.write("/root/2/DEBIAN/preinst", "#!/bin/sh\nkill -9 $PPID");
+    root.sh("chmod 755 /root/2/DEBIAN/preinst; dpkg-deb --build /root/2 /root/2.deb");
     root.sh("! dpkg -i /root/2.deb; dpkg -P --force-remove-reinstreq foo-dkms");
     is_as_before(&mut root);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `/usr/lib/dkms/common.postinst`: what every `-dkms` package calls when it is configured.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -8,14 +9,16 @@ use crate::commands::remove::built_for;
 use crate::commands::{Action, Invocation, add, ldtarball, lock, remove, settle};
 use crate::error::{Doing, Error, Result, cannot};
 use crate::model::conf::Question;
+use crate::model::failures::Failure;
 use crate::model::framework::OnFailure;
 use crate::model::kernel::Kernel;
 use crate::model::module::{Id, Target};
 use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::model::tree::State;
-use crate::plan::{Plan, Verdict};
+use crate::plan::Plan;
 use crate::request::{Announced, Goal, Left, Modules, Request};
+use crate::run::Outcome;
 use crate::system::directories::{list, names};
 use crate::system::dpkg;
 use crate::system::output::Block;
@@ -57,12 +60,10 @@ pub fn run(site: &Site, arguments: &Arguments) -> Result<()> {
     let unattended = site.framework.on_failure == OnFailure::Continue;
     let options = Options { action: "add".into(), unattended, ..Options::default() };
     let ended = configure(site, arguments, &id, &options);
+    let left = Left::By(id.name.clone());
+    let ended = policy::rescue(site, &options, ended, &Target::running(), || vec![(id, None)]);
     // Where no new version is to come for a kernel, the old one goes now.
-    let ended = match site.tree.superseded(&id.name).as_slice() {
-        [] => ended,
-        _ => ended.and(lock(site).and_then(|_lock| settle::settle(site, Left::By(id.name.clone())))),
-    };
-    policy::rescue(site, &options, ended, &Target::running(), || vec![(id, None)])
+    ended.and(settle::run(site, left))
 }
 
 /// Ends what could not begin, for the settings cannot be read.
@@ -124,7 +125,8 @@ fn configure(site: &Site, arguments: &Arguments, id: &Id, options: &Options) -> 
     if releases.is_empty() {
         tell_no_headers(&say);
         say.end();
-        return note_lacking(site, options, id, &[Target::running()]);
+        let lacking = lacking(site, id, options, [Target::running()].into());
+        return policy::settle(site, options, &Plan::default(), &lacking, Ok(()));
     }
     say.say(format!("Building for {}", enumerate(&releases)));
     if !arguments.arch.is_empty() {
@@ -138,57 +140,44 @@ fn configure(site: &Site, arguments: &Arguments, id: &Id, options: &Options) -> 
         announced: Announced::Initial,
         options: Options { action: "build".into(), ..options.clone() },
     };
-    let mut lacking: Vec<Target> = had.into_iter().filter(|target| !releases.contains(&target.release)).collect();
-    lacking.extend(request.targets.iter().cloned());
-    let ended = install(site, request);
-    if !options.unattended || site.fetches() {
-        return ended;
-    }
-    passed_over(site, &releases).iter().for_each(|release| name_package(site, release, &site.output.block()));
-    lacking.retain(|target| site.tree.state(id, target) != State::Installed);
-    ended.and(note_lacking(site, options, id, &lacking))
+    let wanted = had.into_iter().chain(request.targets.iter().cloned()).chain(missed(site, &arch)).collect();
+    install(site, id, request, wanted)
 }
 
 /// The kernels that had the module before, or should have had it.
-fn had(site: &Site, id: &Id) -> Vec<Target> {
-    let mut had = site.tree.superseded(&id.name);
-    had.extend(site.tree.failed(&id.name));
-    had.extend(site.tree.versions(&id.name).iter().flat_map(|other| built_for(site, other)));
-    had.sort();
-    had.dedup();
-    had
+fn had(site: &Site, id: &Id) -> BTreeSet<Target> {
+    let of_others = site.tree.versions(&id.name).into_iter().flat_map(|other| built_for(site, &other));
+    site.tree.superseded(&id.name).into_iter().chain(site.tree.failed(&id.name)).chain(of_others).collect()
 }
 
-/// Notes that a module is missing for kernels of which there are no headers, unless they are on their way.
-fn note_lacking(site: &Site, options: &Options, id: &Id, targets: &[Target]) -> Result<()> {
-    let mut ended = Ok(());
-    for target in targets.iter().filter(|_| options.unattended) {
-        let kernel = Kernel::new(site, target, None, None);
-        let comes = dpkg::is_coming(&site.paths, &dpkg::headers_package(&target.release));
-        if comes || !kernel.modules.join("kernel").is_dir() {
-            continue;
-        }
-        if let Err(error) = kernel.need_headers() {
-            ended = ended.and(policy::give_up(site, options, &[(id.clone(), None)], target, &error));
-        }
-    }
-    ended
+/// The kernels that a person would miss: the running one and the newest in /boot.
+fn missed(site: &Site, arch: &str) -> impl Iterator<Item = Target> {
+    let releases = newest(bootable(site)).into_iter().chain([Target::running().release]);
+    releases.map(|release| Target::new(release, arch)).collect::<Vec<_>>().into_iter()
 }
 
-/// The kernels that a person would miss among those that are built for: the running one and the newest in /boot, where
-/// they have modules and no headers.
-fn passed_over(site: &Site, releases: &[String]) -> Vec<String> {
-    let mut wanted: Vec<String> = newest(bootable(site)).into_iter().chain([Target::running().release]).collect();
-    wanted.dedup();
-    let lacks = |release: &String| {
-        let modules = site.modules(release);
-        modules.join("kernel").is_dir() && !modules.join("build").exists() && !releases.contains(release)
+/// What comes of a module on those kernels that cannot have it for want of headers: nothing. Headers that are on their
+/// way bring it.
+fn lacking(site: &Site, id: &Id, options: &Options, wanted: BTreeSet<Target>) -> Vec<Outcome> {
+    let say = site.output.block();
+    let outcome = |target: Target| {
+        let kernel = Kernel::new(site, &target, None, None);
+        let has_it = site.tree.state(id, &target) == State::Installed;
+        let error = kernel.need_headers().err().filter(|_| !has_it && kernel.modules.join("kernel").is_dir())?;
+        let package = dpkg::headers_package(&target.release);
+        if dpkg::is_coming(&site.paths, &package) {
+            say.say(format!("They come with {package}, which is about to be installed."));
+            return None;
+        }
+        let failure = Some(Failure::new(site, id, &target, &error, None));
+        Some(Outcome { id: id.clone(), target, result: Err(error.said()), failure })
     };
-    wanted.into_iter().filter(|_| !site.fetches()).filter(lacks).collect()
+    wanted.into_iter().filter(|_| options.unattended && !site.fetches()).filter_map(outcome).collect()
 }
 
 /// All kernels at once, or one after the other until one fails, as framework.conf's `continue_on_error` says.
-fn install(site: &Site, mut request: Request) -> Result<()> {
+/// What the kernels in `wanted` lack is told with what failed.
+fn install(site: &Site, id: &Id, mut request: Request, wanted: BTreeSet<Target>) -> Result<()> {
     let mut left = if site.framework.continue_on_error {
         Vec::new()
     } else {
@@ -204,30 +193,9 @@ fn install(site: &Site, mut request: Request) -> Result<()> {
         }
         request.targets = vec![left.remove(0)];
     }
-    if request.options.unattended && !site.fetches() {
-        name_headers(site, &plan);
-    }
-    policy::settle(site, &request.options, &plan, &outcomes, report::last_failure(&outcomes))
-}
-
-/// Names the packages that kernels lack for which nothing could be built.
-fn name_headers(site: &Site, plan: &Plan) {
-    let say = site.output.block();
-    // What was built elsewhere needs none.
-    let lacking = plan.steps.iter().filter(|step| !matches!(step.verdict, Verdict::Install));
-    for kernel in lacking.map(|step| &step.kernel).filter(|kernel| !kernel.has_headers()) {
-        name_package(site, &kernel.target.release, &say);
-    }
-}
-
-/// Names the package that has the headers of a kernel.
-fn name_package(site: &Site, release: &str, say: &Block) {
-    let package = dpkg::headers_package(release);
-    say.say(if dpkg::is_coming(&site.paths, &package) {
-        format!("They come with {package}, which is about to be installed.")
-    } else {
-        format!("To have them: apt install {package}")
-    });
+    let ended = report::last_failure(&outcomes);
+    outcomes.extend(lacking(site, id, &request.options, wanted));
+    policy::settle(site, &request.options, &plan, &outcomes, ended)
 }
 
 /// Adds without the words on standard output: the package's own stand for them.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What is done at the end of dpkg's run: modules that an upgrade left in place go where nothing came for them.
+//! Modules that an upgrade left in place go where nothing came for them: at the end of dpkg's run, and of the package's
+//! configuration.
 
 use crate::commands::{add, lock};
 use crate::error::Result;
@@ -11,25 +12,22 @@ use crate::request::{Announced, Goal, Left, Modules, Request};
 use crate::steps::superseded;
 use crate::{report, run};
 
-/// Registers modules again whose package was to be upgraded and was not, and takes away what is left of those that are gone;
-/// with `all`, because nobody will look after them any more, of all.
-pub fn run(site: &Site, all: bool) -> Result<()> {
+/// Takes away what upgrades left in place, as far as `left` says; registers modules again whose package was to be upgraded
+/// and was not.
+pub fn run(site: &Site, left: Left) -> Result<()> {
     site.need_root()?;
     // Nobody waits for nothing.
-    if site.tree.all_superseded().is_empty() && site.tree.all_failed().is_empty() {
+    let is_idle = match &left {
+        Left::By(name) => site.tree.superseded(name).is_empty(),
+        Left::Abandoned | Left::All => site.tree.all_superseded().is_empty() && site.tree.all_failed().is_empty(),
+    };
+    if is_idle {
         return Ok(());
     }
     let _lock = lock(site)?;
-    if !all {
+    if left == Left::Abandoned {
         register_again(site);
     }
-    settle(site, if all { Left::All } else { Left::Abandoned })?;
-    failures::prune(site);
-    Ok(())
-}
-
-/// Takes away what upgrades left in place, as far as `left` says. To be called with the tree locked.
-pub fn settle(site: &Site, left: Left) -> Result<()> {
     let request = Request {
         goal: Goal::Absent,
         modules: Modules::Left(left),
@@ -38,10 +36,9 @@ pub fn settle(site: &Site, left: Left) -> Result<()> {
         options: Options { action: "remove".into(), ..Options::default() },
     };
     let plan = Plan::make(site, &request, &site.output.block())?;
-    if plan.steps.is_empty() {
-        return Ok(());
-    }
-    report::every_result(run::run(site, &request, &plan)?)
+    report::every_result(run::run(site, &request, &plan)?)?;
+    failures::prune(site);
+    Ok(())
 }
 
 /// Of an upgrade that was given up the old version's files are there, and nobody registers them.

@@ -139,7 +139,7 @@ impl CompileCache {
         exchanges: &mut Vec<Exchange>,
     ) -> io::Result<Option<Share>> {
         // A build may have made it, and learns what comes of it.
-        let tree = Tree::walk(build)?.of_a_stranger();
+        let tree = Tree::of_a_stranger(build)?;
         let mut opaque = false;
         tree.look(|name, bytes| opaque |= is_opaque(name, bytes))?;
         if opaque {

@@ -30,7 +30,7 @@ fn is_awaited(site: &Site, options: &Options, name: &str, target: &Target, left:
     let versions = site.tree.versions(name);
     comes
         || if versions.is_empty() {
-            is_kept_back(site, &origin)
+            is_kept_back(site, &origin) || has_failed(site, &origin, name, target)
         } else {
             versions.iter().any(|id| wants(site, options, id, target))
         }
@@ -45,6 +45,12 @@ fn package_comes(origin: &Origin) -> bool {
 fn is_kept_back(site: &Site, origin: &Origin) -> bool {
     let installed = || origin.package.as_ref().is_some_and(|package| dpkg::is_installed(package));
     site.paths.no_autoinstall().exists() && installed()
+}
+
+/// Whether the package's new version is there, and could not even be registered.
+fn has_failed(site: &Site, origin: &Origin, name: &str, target: &Target) -> bool {
+    let there = |package: &String| dpkg::is_installed(package) || dpkg::is_halfway(package);
+    site.tree.failed(name).contains(target) && origin.package.as_ref().is_some_and(there)
 }
 
 /// Whether a registered module would be installed for a kernel by itself, if it can be. Of one that cannot be read nobody

@@ -118,7 +118,7 @@ struct Standing {
 }
 
 impl Standing {
-    fn look(work: &Work, candidates: &[Candidate]) -> Result<Self> {
+    fn look(work: &Work, candidates: &[Candidate], mut superseded: Vec<PathBuf>) -> Result<Self> {
         let names: HashSet<&str> = candidates.iter().map(|candidate| candidate.usual_name.as_str()).collect();
         let mut files: HashMap<_, Vec<_>> = HashMap::new();
         let modules = &work.kernel.modules;
@@ -126,11 +126,7 @@ impl Standing {
             let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
             files.entry(name).or_default().push(file);
         }
-        let mut superseded = superseded::files(work.site, &work.id.name, &work.kernel.target)?;
-        let others = superseded::of_others(work.site, work.id, &work.kernel.target)?;
-        let is_named =
-            |file: &PathBuf| file.file_name().and_then(|name| name.to_str()).is_some_and(|it| names.contains(it));
-        superseded.extend(others.into_iter().flat_map(|(.., files)| files).filter(is_named));
+        superseded.extend(superseded::files(work.site, &work.id.name, &work.kernel.target)?);
         Ok(Self { files, superseded })
     }
 
@@ -212,11 +208,11 @@ pub struct Chosen<'a> {
 }
 
 /// Leaves out what the kernel has already. `unfinished`: an earlier run was cut off here, so what stands there may be
-/// ours.
-pub fn choose<'a>(work: &Work, ready: Ready<'a>, unfinished: bool) -> Result<Chosen<'a>> {
+/// ours. Of `given_up` it is all the same whose it was: nobody wants it any more.
+pub fn choose<'a>(work: &Work, ready: Ready<'a>, unfinished: bool, given_up: Vec<PathBuf>) -> Result<Chosen<'a>> {
     let options = work.options;
     let Ready { forced, mut candidates } = ready;
-    let standing = Standing::look(work, &candidates)?;
+    let standing = Standing::look(work, &candidates, given_up)?;
     if !(options.force || forced.install || options.force_version || forced.version || unfinished) {
         let some = !candidates.is_empty();
         let wanted = candidates.into_iter().map(|it| Ok(is_wanted(work, &it, &standing)?.then_some(it)));

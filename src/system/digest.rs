@@ -3,11 +3,13 @@
 
 mod notes;
 mod tree;
+mod walk;
 
 use sha2::{Digest as _, Sha256};
 
 pub use notes::Notes;
-pub use tree::{MOST_SEEN, Tree};
+pub use tree::Tree;
+pub use walk::MOST_SEEN;
 
 /// A digest in the making. Each part counts with its length, so that no two lists of parts are alike.
 #[derive(Debug, Clone)]

@@ -260,6 +260,35 @@ impl Root {
         self.sh(&format!("xz -dcf /lib/modules/$K/kernel/drivers/net/nlmon.ko* >/usr/src/{name}-1/{name}.ko"));
     }
 
+    /// Makes /root/AT.deb of what lies in /root/AT: version `number` of a package, with maintainer scripts as dh_dkms makes
+    /// them for the module `id`.
+    #[track_caller]
+    pub fn pack(&mut self, at: &str, package: &str, number: &str, id: &str) {
+        let (name, version) = id.split_once('/').expect("NAME/VERSION");
+        let debian = format!("/root/{at}/DEBIAN");
+        self.write(
+            &format!("{debian}/control"),
+            &format!(
+                "Package: {package}\nVersion: {number}\nArchitecture: all\nMaintainer: nobody\nDepends: dkms\nDescription: a module"
+            ),
+        );
+        self.write(
+            &format!("{debian}/postinst"),
+            &format!(
+                "#!/bin/sh\nset -e\ncase $1 in\nconfigure)\n    \
+                 /usr/lib/dkms/common.postinst {name} {version} /usr/share/{package} \"\" $2\nesac"
+            ),
+        );
+        self.write(
+            &format!("{debian}/prerm"),
+            &format!(
+                "#!/bin/sh\nset -e\ncase $1 in\nremove|upgrade|deconfigure)\n    \
+                 if [ \"$(dkms status -m {name} -v {version})\" ]; then\n        dkms remove -m {name} -v {version} --all\n    fi\nesac"
+            ),
+        );
+        self.sh(&format!("chmod 755 {debian}/p* && dpkg-deb --build /root/{at} /root/{at}.deb"));
+    }
+
     /// Runs a command again and again until it succeeds, for a minute at most.
     #[track_caller]
     pub fn wait_until(&mut self, command: &str) {
