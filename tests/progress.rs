@@ -116,12 +116,17 @@ fn a_signal_leaves_nothing_but_words() {
 fn a_stop_leaves_nothing_but_words_and_the_lines_are_back_after_it() {
     let mut root = root();
     root.sh("sed -i 's|sleep 3|until [ -e /srv/go ]; do sleep 0.1; done|' /usr/src/slow-1/dkms.conf");
-    begin(&mut root, "set -m\ndkms build slow/1 -k $K\necho \"stopped by $?\"\nfg >/dev/null\necho \"ended by $?\"");
+    begin(
+        &mut root,
+        "set -m\ndkms build slow/1 -k $K\necho \"stopped by $?\"\nuntil [ -e /srv/on ]; do sleep 0.1; done\n\
+         fg >/dev/null\necho \"ended by $?\"",
+    );
     root.wait_until("grep -q compiling /srv/out");
     root.sh("kill -TSTP $(pgrep -o -x dkms)");
     root.wait_until("grep -q 'stopped by 147' /srv/out");
     let text = shown(&mut root);
     assert!(!text.contains("compiling") && !text.contains("of 1 done"), "{text}");
+    root.sh("touch /srv/on");
     root.wait_until("sed '1,/stopped by/d' /srv/out | grep -q compiling");
     root.sh("touch /srv/go");
     root.wait_until("grep -q 'ended by 0' /srv/out");
