@@ -17,6 +17,9 @@ const FLAVOUR: &str = "linux-headers-flavour";
 /// The configuration as a header, below the build directory.
 pub const AUTOCONF: &str = "include/generated/autoconf.h";
 
+/// What defines LINUX_VERSION_CODE, below the build directory.
+const VERSION: &str = "include/generated/uapi/linux/version.h";
+
 /// Where those headers lie, below what all flavours share, of which nearly every object reads hundreds: to look into them
 /// for each takes longer than it helps.
 const CORE: [&str; 5] = ["arch", "include/asm-generic", "include/linux", "include/uapi", "include/vdso"];
@@ -133,6 +136,13 @@ impl Headers {
     pub fn settings(&self) -> String {
         let autoconf = fs::read(self.flavour.join(AUTOCONF)).unwrap_or_default();
         digest::of(settings(&String::from_utf8_lossy(&autoconf)).as_bytes())
+    }
+
+    /// What kernels have in common that were built anew without a change of their sources: of one's objects most are the
+    /// other's.
+    pub fn likeness(&self) -> String {
+        let version = fs::read(self.flavour.join(VERSION)).unwrap_or_default();
+        digest::of(&version) + &self.settings()
     }
 
     /// The names by which a compiler in a build's view may say that it read what is part of the frame: directories, and

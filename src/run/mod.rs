@@ -246,13 +246,14 @@ impl Shared<'_> {
         }
     }
 
-    /// Whether the same module is being built for the kernel that comes before or after this one: their headers are likely
-    /// to be the same, and then what one has compiled need not be compiled for the other.
+    /// Whether the same module is being built for a kernel like this one, or for the one that comes before or after it:
+    /// much of what one has compiled need not be compiled for the other then.
     fn is_beside_its_like(&self, index: usize, progress: &[Progress]) -> bool {
-        [index.wrapping_sub(1), index + 1].into_iter().any(|other| {
-            let like = self.steps.get(other).is_some_and(|step| step.id == self.steps[index].id);
-            like && matches!(progress[other], Progress::Running)
-        })
+        let like = |other: usize| {
+            let near = self.steps[other].id == self.steps[index].id && other.abs_diff(index) == 1;
+            other != index && (near || self.times.are_alike(index, other))
+        };
+        progress.iter().enumerate().any(|(other, progress)| matches!(progress, Progress::Running) && like(other))
     }
 
     fn work_on<'a>(&'a self, step: &'a Step, say: &'a Block) -> Option<Work<'a>> {

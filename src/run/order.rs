@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Which of the steps that can be built goes first: the one with the longest way behind it.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::model::headers::Headers;
 use crate::model::history::History;
+use crate::model::module::{Id, Target};
 use crate::model::site::Site;
 use crate::plan::{Step, Verdict};
+
+/// Where the objects are another build's, a build takes so much less time.
+const SPARED: u32 = 4;
 
 /// How long the steps will take.
 #[derive(Debug)]
@@ -16,6 +22,9 @@ pub struct Times {
     pub known: Vec<Option<Duration>>,
     /// Of each and all that waits for it, as far as it can be guessed.
     pub urgency: Vec<Duration>,
+    /// For each the earlier one whose objects it is likely to find in the compile cache: that of the same module for a
+    /// kernel that is all but the same, as after a respin.
+    originals: Vec<Option<usize>>,
 }
 
 impl Times {
@@ -35,7 +44,49 @@ impl Times {
             .collect();
         let waits_for: Vec<Option<usize>> =
             steps.iter().map(|step| step.after.iter().chain(&step.triggers).max().copied()).collect();
-        Self { urgency: critical_paths(&own, &waits_for), known }
+        let mut urgency = critical_paths(&own, &waits_for);
+        let originals = originals(site, steps);
+        put_first(&mut urgency, &own, &originals);
+        Self { urgency, known, originals }
+    }
+
+    /// Whether what one of two steps compiles is likely to spare the other the compiler.
+    pub fn are_alike(&self, one: usize, other: usize) -> bool {
+        let original = |index: usize| self.originals[index].unwrap_or(index);
+        original(one) == original(other)
+    }
+}
+
+/// [`Times::originals`].
+fn originals(site: &Site, steps: &[Step]) -> Vec<Option<usize>> {
+    let mut likenesses: HashMap<&Target, String> = HashMap::new();
+    let mut first: HashMap<(&Id, String), usize> = HashMap::new();
+    let builds = |step: &Step| matches!(step.verdict, Verdict::Build);
+    let several = |step: &Step| steps.iter().filter(|other| other.id == step.id && builds(other)).count() > 1;
+    steps
+        .iter()
+        .enumerate()
+        .map(|(index, step)| {
+            if !site.framework.compile_cache || !builds(step) || !several(step) {
+                return None;
+            }
+            let of = |step: &Step| {
+                Headers::of(&step.kernel.build_dir).map_or_else(|_| String::new(), |headers| headers.likeness())
+            };
+            let likeness = likenesses.entry(&step.kernel.target).or_insert_with(|| of(step)).clone();
+            let original = *first.entry((&step.id, likeness)).or_insert(index);
+            (original != index).then_some(original)
+        })
+        .collect()
+}
+
+/// What spares others the compiler goes before all that is as urgent, and these go after it.
+fn put_first(urgency: &mut [Duration], own: &[Duration], originals: &[Option<usize>]) {
+    for (index, original) in originals.iter().enumerate() {
+        if let Some(original) = *original {
+            urgency[original] += own[index] / SPARED;
+            urgency[index] = urgency[index].saturating_sub(own[index] - own[index] / SPARED);
+        }
     }
 }
 
@@ -111,6 +162,14 @@ mod tests {
             let expected: Vec<_> = expected.iter().copied().map(Duration::from_secs).collect();
             assert_eq!(critical_paths(&own, waits_for), expected, "{own:?} {waits_for:?}");
         }
+    }
+
+    #[test]
+    fn what_spares_another_the_compiler_goes_first_and_that_one_last() {
+        let seconds = |times: [u64; 5]| times.map(Duration::from_secs);
+        let mut urgency = seconds([8, 8, 8, 8, 9]);
+        put_first(&mut urgency, &seconds([8, 8, 8, 8, 9]), &[None, None, Some(1), Some(1), None]);
+        assert_eq!(urgency, seconds([8, 12, 2, 2, 9]));
     }
 
     #[test]
