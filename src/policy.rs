@@ -25,9 +25,6 @@ use crate::system::dpkg;
 use crate::system::root_fs::{self, module_name};
 use crate::system::trust;
 
-/// More failures than these are not told at once.
-const ONE_SCREEN: usize = 5;
-
 /// A module that is not installed, and the reason why the machine cannot boot without it, if there is one.
 struct Missing {
     failure: Failure,
@@ -132,7 +129,7 @@ fn end(site: &Site, options: &Options, missing: Vec<Missing>) -> Result<()> {
     let code = first.first().map(|it| it.failure.code);
     first.extend(others);
     let failures: Vec<Failure> = first.into_iter().map(|it| it.failure).collect();
-    say.complain(format!("\n{}", screen(&failures)));
+    say.complain(format!("\n{}", failures::screen(&failures)));
     match code {
         None => {
             say.complain(
@@ -146,16 +143,6 @@ fn end(site: &Site, options: &Options, missing: Vec<Missing>) -> Result<()> {
             Err(Error::Critical { code })
         }
     }
-}
-
-/// What is told of failures where there is room for so many.
-fn screen(failures: &[Failure]) -> String {
-    let (shown, rest) = failures.split_at(failures.len().min(ONE_SCREEN));
-    let more = match rest.len() {
-        0 => String::new(),
-        more => format!("  and {more} more: dkms status --failed\n"),
-    };
-    format!("{}\n{}{more}", failures::HEAD, failures::tell(shown))
 }
 
 /// What to do about modules that the machine cannot boot without. `before`: the boot loader does not know the kernel yet.

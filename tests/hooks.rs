@@ -149,6 +149,31 @@ fn a_kernel_comes_whole_with_the_modules_that_can_be_built() {
 }
 
 #[test]
+fn many_failures_take_one_screen() {
+    let mut root = root();
+    root.sh("ln -s /bin/true /usr/local/sbin/update-initramfs");
+    let failure = |number: usize| {
+        format!(
+            "  bad{number}/1 for kernel $K ($A): `false` ended with exit code 1\n    \
+             log: /var/lib/dkms/bad{number}/1/build/make.log\n    try again: dkms install bad{number}/1 -k $K\n"
+        )
+    };
+    for number in 1..=7 {
+        root.quick(&format!("bad{number}"), "MAKE=false\nAUTOINSTALL=yes");
+        root.sh(&format!("dkms add bad{number}/1"));
+    }
+    let said = root.sh("/etc/kernel/postinst.d/dkms $K");
+    let of = |numbers: std::ops::RangeInclusive<usize>| numbers.map(failure).collect::<String>();
+    let head = "dkms: modules that could not be installed:\n";
+    let screen = format!("{head}{}  and 2 more: dkms status --failed\n", of(1..=5));
+    assert!(said.contains(&root.expand(&screen)), "{said}");
+    let added: String = (1..=7).map(|number| format!("bad{number}/1: added\n")).collect();
+    root.says(&STATUS.replace(" bad", ""), &format!("{added}{screen}"));
+    root.says(MOTD, &screen.replace("and 2 more", "and more"));
+    root.says("dkms status --failed", &format!("{head}{}", of(1..=7)));
+}
+
+#[test]
 fn what_goes_is_forgotten() {
     let mut root = root();
     root.sh("ln -s /bin/true /usr/local/sbin/update-initramfs");

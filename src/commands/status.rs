@@ -32,10 +32,10 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
     if invocation.failed || std::io::stderr().is_terminal() {
         let failed = failed(site, invocation);
         let say = site.output.block();
-        match failures::tell(&failed) {
-            nothing if nothing.is_empty() => {}
-            text if invocation.failed => say.print(format!("{}\n{text}", failures::HEAD)),
-            text => say.complain(format!("{}\n{text}", failures::HEAD)),
+        if invocation.failed {
+            say.print(failures::tell(&failed));
+        } else {
+            say.complain(failures::screen(&failed));
         }
     }
     Ok(())

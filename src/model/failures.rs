@@ -26,7 +26,10 @@ use crate::system::dpkg;
 use crate::system::harmless::is_text;
 
 /// What stands above a list of them.
-pub const HEAD: &str = "dkms: modules that could not be installed:";
+const HEAD: &str = "dkms: modules that could not be installed:";
+
+/// More failures than these are not told at once.
+const ONE_SCREEN: usize = 5;
 
 /// Inputs that are remembered to have failed. apt and the boot give a build different ones, each the same every time.
 const MOST_INPUTS: usize = 8;
@@ -173,10 +176,19 @@ fn noted(tree: &Tree) -> impl Iterator<Item = (String, Target)> + '_ {
     tree.all_failed().into_iter().flat_map(targets)
 }
 
+/// What is told of failures where there is room for so many; nothing of none.
+pub fn screen(failures: &[Failure]) -> String {
+    let (shown, rest) = failures.split_at(failures.len().min(ONE_SCREEN));
+    match rest.len() {
+        0 => tell(shown),
+        more => format!("{}  and {more} more: dkms status --failed\n", tell(shown)),
+    }
+}
+
 /// Failures for a person: what, why, where more is said and how to try again. What has the same reason and the same
 /// remedy is told together.
 pub fn tell(failures: &[Failure]) -> String {
-    let mut text = String::new();
+    let mut text = if failures.is_empty() { String::new() } else { format!("{HEAD}\n") };
     let mut rest = failures;
     while let Some(first) = rest.first() {
         let same =
@@ -336,9 +348,17 @@ mod tests {
             |name| Failure { why: "no headers".into(), again: "apt install h".into(), ..failure(name, &[]) };
         assert_eq!(
             tell(&[no_headers("a"), no_headers("b"), failure("c", &[])]),
-            "  a/1, b/1 for kernel 6.1 (x86_64): no headers\n    try again: apt install h\n  \
-             c/1 for kernel 6.1 (x86_64): a.c:1: error: no\n    try again: dkms install c/1 -k 6.1\n"
+            "dkms: modules that could not be installed:\n  a/1, b/1 for kernel 6.1 (x86_64): no headers\n    \
+             try again: apt install h\n  c/1 for kernel 6.1 (x86_64): a.c:1: error: no\n    try again: dkms install c/1 -k 6.1\n"
         );
         assert_eq!(tell(&[]), "");
+    }
+
+    #[test]
+    fn a_screen_has_an_end() {
+        let failures: Vec<Failure> = (1..=7).map(|number| failure(&format!("m{number}"), &[])).collect();
+        assert_eq!(screen(&failures[..5]), tell(&failures[..5]));
+        assert_eq!(screen(&failures), tell(&failures[..5]) + "  and 2 more: dkms status --failed\n");
+        assert_eq!(screen(&[]), "");
     }
 }
