@@ -4,7 +4,8 @@ help:
 	@echo 'make demo    build the package and show it at work: a kernel, its hook, modules, a boot'
 	@echo 'make check   everything: lints, unit tests, tests in throwaway roots, a boot'
 	@echo 'make deb     build the package, into target/deb'
-	@echo 'make corpus  26 real packages on kernels of all flavours, by us and by Debian (some hours)'
+	@echo 'make corpus  26 real packages on kernels of all flavours, and all commands that are compared, by us and by'
+	@echo '             Debian (some hours)'
 	@echo 'make bench   how fast ours and Debian'"'"'s are, row by row: ROW=name for one, LIST=1 says which there are'
 	@echo 'make torture faults, power cuts, crowds, attacks and foreign bytes, for MINUTES=60: PART=name for one of them'
 	@echo 'make lint    rustfmt, clippy, rustdoc and shellcheck'
@@ -24,8 +25,7 @@ check:
 	cargo test --locked --lib --bins
 	@$(MAKE) --no-print-directory -j 2 deb layers
 	lintian --fail-on error,warning target/deb/dkms-rs*.deb
-	tests/throwaway prepare ours
-	tests/throwaway prepare bench-ours
+	tests/throwaway prepare warm
 	RUST_TEST_THREADS=4 cargo test --locked --test main
 
 # What throwaway roots stand on beside the package.
@@ -33,11 +33,11 @@ layers:
 	tests/throwaway prepare bare
 	tests/throwaway prepare newer
 	tests/throwaway prepare peer
-	tests/throwaway prepare bench-peer
 
 corpus:
 	@tests/needs build
 	@$(MAKE) --no-print-directory deb
+	WHOLE=yes cargo test --locked --test main -- differential::
 	cargo test --locked --test main -- --ignored --exact corpus::whole --nocapture
 
 bench:

@@ -16,6 +16,7 @@ fn bench(rows: &[&str]) -> Output {
         .args(rows)
         .env("BENCH_ROUNDS", "1")
         .env("BENCH_MODULES", "2")
+        .env("BENCH_LAYERS", "plain")
         .output()
         .expect("tests/bench/run should run")
 }

@@ -2,7 +2,7 @@
 
 //! Nothing is compiled twice, nothing is built twice, and nothing that changed is missed.
 
-use crate::support::{Layer, Root};
+use crate::support::Root;
 
 /// A module whose text is made of what it finds, by the ways in which a compiler finds it.
 const MARKED: &str = r#"
@@ -28,7 +28,7 @@ const COMMON: &str = "/usr/src/linux-headers-${K%-amd64}-common";
 
 /// A root whose newest kernel has headers that a test may change, and the module `marked`.
 fn marked() -> Root {
-    let mut root = Root::with(Layer::Ours, &[]);
+    let mut root = Root::cold();
     root.sh(&format!(
         "cd {COMMON} && echo '#define KERNELS \"one\"' >include/linux/mark.h
          echo '#define ASIDE \"one\"' >include/crypto/aside.h
@@ -120,7 +120,7 @@ fn whatever_a_compiler_can_find_is_seen_when_it_changes() {
 
 #[test]
 fn an_assembler_a_blob_and_a_compiler_that_change_are_seen() {
-    let mut root = Root::with(Layer::Ours, &[]);
+    let mut root = Root::cold();
     root.source("hello-0.1");
     root.sh("echo 'asm(\".section .rodata\\n.incbin \\\"blob\\\"\");' >>/usr/src/hello-0.1/hello.c");
     root.sh("sed -i '/^obj-m/a ccflags-y += -Wa,-I$(M)' /usr/src/hello-0.1/Makefile && echo blob: one >/usr/src/hello-0.1/blob");
@@ -388,9 +388,8 @@ fn caches_that_builds_are_at_do_not_go() {
 
 #[test]
 fn a_respin_of_the_kernel_compiles_what_names_it_and_nothing_else() {
-    let mut root = Root::with(Layer::Ours, &[]);
-    root.sh("apt-get -qq -y install evdi-dkms >/dev/null 2>&1; dkms remove evdi/$(ls /var/lib/dkms/evdi | grep -v kernel | head -n 1) --all; dkms add evdi/$(basename /usr/src/evdi-* | cut -d- -f2-)");
-    root.sh("rm -rf /var/cache/dkms/*");
+    let mut root = Root::cold();
+    root.sh("dpkg-deb -x /var/cache/apt/archives/evdi-dkms_*.deb / && dkms add /usr/src/evdi-*");
     let build = |root: &mut Root, kernel: &str, more: &str| {
         root.sh(&format!("dkms build evdi/$(basename /usr/src/evdi-* | cut -d- -f2-) -k {kernel} {more}"));
         root.bytes(&format!("cat /var/lib/dkms/evdi/*/{kernel}/$A/module/evdi.ko"))
@@ -509,7 +508,7 @@ Signing module /var/lib/dkms/hello/0.1/build/hello.ko
 
 /// `hello`, built once, in a system that has no make any more.
 fn kept() -> Root {
-    let mut root = Root::with(Layer::Ours, &[]);
+    let mut root = Root::cold();
     root.source("hello-0.1");
     root.sh("sed -i /CLEAN/d /usr/src/hello-0.1/dkms.conf; dkms generate_mok && dkms add hello/0.1");
     root.says("dkms build hello/0.1", BUILT);
@@ -580,7 +579,7 @@ fn what_was_kept_is_not_taken_when_anything_is_different() {
 
 #[test]
 fn what_a_script_may_look_at_counts_only_where_there_is_one() {
-    let mut root = Root::with(Layer::Ours, &[]);
+    let mut root = Root::cold();
     for (name, more) in [("plain", ""), ("looks", "PRE_BUILD=configure")] {
         root.source("hello-0.1");
         root.sh(&format!("mv /usr/src/hello-0.1 /usr/src/{name}-1; cd /usr/src/{name}-1; rm dkms.conf"));
@@ -615,12 +614,15 @@ const MAKE: &str = "mv /srv/make /usr/lib/dkms/sandbox/make";
 /// Debian's package whose configure asks for the library of iptables.
 #[test]
 fn a_library_that_is_upgraded_has_what_looked_at_it_built_again() {
-    let mut root = Root::with(Layer::Ours, &[]);
-    root.sh("apt-get -qq -y install iptables-netflow-dkms libxtables-dev pkg-config");
-    let id = root.sh("dkms status | sed -n \"s/, $K, $A: installed$//p\"").trim().to_owned();
+    let mut root = Root::cold();
+    root.sh(
+        "apt-get -qq -y install libxtables-dev pkg-config && cd /tmp && apt-get -qq download iptables-netflow-dkms \
+             && dpkg-deb -x iptables-netflow-dkms_*.deb / && dkms add /usr/src/ipt-netflow-*",
+    );
+    let id = root.sh("dkms status | sed 's/: added$//'").trim().to_owned();
     // As apt has it.
     let build = format!("PATH=/usr/sbin:/usr/bin:/sbin:/bin dkms build {id} -k $K");
-    root.sh(&format!("{NO_MAKE}; dkms unbuild {id} -k $K; {build}"));
+    root.sh(&format!("{build} && dkms unbuild {id} -k $K && {NO_MAKE} && {build}"));
     upgrade(&mut root, "libxtables-dev");
     root.fails(&format!("dkms unbuild {id} -k $K >/dev/null; {build} >/dev/null 2>&1"), 10, "");
     root.sh(&format!("{MAKE}; {build}"));
@@ -628,7 +630,7 @@ fn a_library_that_is_upgraded_has_what_looked_at_it_built_again() {
 
 #[test]
 fn a_pahole_that_is_upgraded_has_modules_with_types_built_again() {
-    let mut root = Root::with(Layer::Ours, &[]);
+    let mut root = Root::cold();
     let conf = "PACKAGE_NAME=plain\nPACKAGE_VERSION=1\nBUILT_MODULE_NAME=plain\nDEST_MODULE_LOCATION=/updates";
     root.write("/usr/src/plain-1/dkms.conf", conf);
     root.write("/usr/src/plain-1/Makefile", "obj-m := plain.o");

@@ -1,7 +1,7 @@
 #!/usr/bin/zsh -f
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# For `complete zsh`: types the command line into a zsh of its own, and then a tab.
+# For `complete zsh`: types each command line into a zsh of its own, and then a tab.
 
 zmodload zsh/zpty
 dir=$(mktemp -d)
@@ -22,15 +22,20 @@ compadd() {
 offer() {
   _main_complete 2>>$NOISE
   compstate[insert]='' compstate[list]=''
-  print -n '\a'
+  print -n '<offered>'
 }
 zle -C offer complete-word offer
 bindkey '^I' offer
 END
 zpty shell zsh -i
-zpty -w -n shell "$1"$'\t'
-zpty -r shell heard $'*\a'
+for line; do
+  : >$OFFERED
+  # What was typed before goes.
+  zpty -w -n shell $'\C-u'"$line"$'\t'
+  zpty -r shell heard '*<offered>'
+  print -r -- "# $line"
+  sed '/^$/d' $OFFERED | sort -u
+done
 zpty -d shell
-cat $OFFERED 2>/dev/null | sed '/^$/d' | sort -u
 cat $NOISE >&2
 rm -r $dir

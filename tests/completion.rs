@@ -12,12 +12,14 @@ fn root() -> Root {
     root
 }
 
-/// `offered` are words between blanks.
+/// Command lines and what is offered for each: words between blanks.
 #[track_caller]
-fn offers(root: &mut Root, line: &str, offered: &str) {
-    let offered: String = offered.split_whitespace().map(|word| format!("{word}\n")).collect();
+fn offers(root: &mut Root, lines: &[(String, &str)]) {
+    let typed: String = lines.iter().map(|(line, _)| format!(" \"{line}\"")).collect();
+    let below = |offered: &str| offered.split_whitespace().map(|word| format!("{word}\n")).collect::<String>();
+    let offered: String = lines.iter().map(|(line, offered)| format!("# {line}\n{}", below(offered))).collect();
     for shell in SHELLS {
-        root.says(&format!("mkdir -p /srv/w; cd /srv/w && /srv/tests/complete {shell} \"{line}\""), &offered);
+        root.says(&format!("mkdir -p /srv/w; cd /srv/w && /srv/tests/complete {shell}{typed}"), &offered);
     }
 }
 
@@ -38,6 +40,7 @@ fn every_shell_offers_what_the_action_can_do_something_with() {
     let all = "added/1 built/1 installed/1 new/1 two-2/1 two-2/2";
     let (registered, built) = ("added/1 built/1 installed/1 two-2/1 two-2/2", "built/1 installed/1 two-2/1 two-2/2");
     let (with_headers, any) = ("$OLD $K", "6.0-headless $OLD $K");
+    let mut lines = Vec::new();
     for (action, modules, kernels) in [
         ("add", "dir new/1", any),
         ("build", all, with_headers),
@@ -57,8 +60,7 @@ fn every_shell_offers_what_the_action_can_do_something_with() {
         ("autoinstall", "", with_headers),
         ("generate_mok", "", any),
     ] {
-        offers(&mut root, &format!("dkms {action} "), modules);
-        offers(&mut root, &format!("dkms {action} -k "), kernels);
+        lines.extend([(format!("dkms {action} "), modules), (format!("dkms {action} -k "), kernels)]);
     }
     for (line, offered) in [
         // Kernels for which the module is in that state.
@@ -96,26 +98,23 @@ fn every_shell_offers_what_the_action_can_do_something_with() {
         ("dkms build --directive ", ""),
         ("dkms install --no", "--no-depmod"),
     ] {
-        offers(&mut root, line, offered);
+        lines.push((line.to_owned(), offered));
     }
+    offers(&mut root, &lines);
 }
 
 #[test]
 fn every_shell_offers_all_actions_and_options_and_is_quiet_where_there_are_no_modules() {
     let mut root = root();
     let actions = root.sh("dkms --help | sed -nE '/^Actions/,/^Examples/s/^  ([a-z_]+) .*/\\1/p' | sort");
-    offers(&mut root, "dkms ", &actions);
     let options = options();
     assert!(actions.contains("mktarball") && options.contains("--templatekernel"), "{actions}{options}");
-    offers(&mut root, "dkms -", &options);
+    offers(&mut root, &[("dkms ".into(), &*actions), ("dkms -".into(), &*options)]);
 
     root.sh("rm -r /var/lib/dkms");
-    for action in actions.lines() {
-        offers(&mut root, &format!("dkms {action} "), "");
-    }
-    for (line, offered) in [("-m ", ""), ("-m none -v ", ""), ("uninstall -k ", ""), ("match --templatekernel ", "")] {
-        offers(&mut root, &format!("dkms {line}"), offered);
-    }
+    let others = ["-m", "-m none -v", "uninstall -k", "match --templatekernel"];
+    let lines: Vec<_> = actions.lines().chain(others).map(|words| (format!("dkms {words} "), "")).collect();
+    offers(&mut root, &lines);
 }
 
 /// The options that dkms(8) lists, sorted, a line each: --help leaves out what few ask for.

@@ -158,7 +158,8 @@ fn an_apt_repository_brings_modules_and_holds_kernels_back() {
             loads(&mut second);
             second.sh(&leave);
             assert!(!finds(&mut second, "$K"));
-            second.says("modprobe -n -S $K videodev && dpkg --verify linux-image-$K && dpkg --audit", "");
+            // But for the drivers that no root has.
+            second.says("modprobe -n -S $K videodev && dpkg --verify linux-image-$K | grep -v '^missing .*/kernel/'; dpkg --audit", "");
         });
         scope.spawn(|| {
             let said = wrong.sh(&upgrade);

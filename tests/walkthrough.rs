@@ -311,12 +311,26 @@ fn r8169_is_completed_by_bash() {
     root.source("hello-0.1");
     root.sh("dkms add r8169/2.2LK && dkms add hello/0.1");
 
-    root.says("/srv/tests/complete 'dkms build -m '", "hello\nr8169\n");
-    root.says("/srv/tests/complete 'dkms build -m r8'", "r8169\n");
-    root.says("/srv/tests/complete 'dkms -m r8169 -v '", "2.2LK\n");
-    root.says("/srv/tests/complete 'dkms build -m r8169 -v 2.'", "2.2LK\n");
-    root.says("/srv/tests/complete 'dkms build -m r8169 -v 2.2LK -k '", "$OLD\n$K\n");
-    root.says("/srv/tests/complete 'dkms unin'", "uninstall\n");
+    root.says(
+        "/srv/tests/complete bash 'dkms build -m ' 'dkms build -m r8' 'dkms -m r8169 -v ' 'dkms build -m r8169 -v 2.' \
+         'dkms build -m r8169 -v 2.2LK -k ' 'dkms unin'",
+        "\
+# dkms build -m 
+hello
+r8169
+# dkms build -m r8
+r8169
+# dkms -m r8169 -v 
+2.2LK
+# dkms build -m r8169 -v 2.
+2.2LK
+# dkms build -m r8169 -v 2.2LK -k 
+$OLD
+$K
+# dkms unin
+uninstall
+",
+    );
 }
 
 #[test]

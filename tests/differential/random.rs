@@ -62,7 +62,7 @@ fn sequences() -> impl Strategy<Value = Vec<String>> {
 
 #[test]
 fn random() {
-    let cases = std::env::var("DKMS_RANDOM_CASES").map_or(40, |cases| cases.parse().expect("a number of cases"));
+    let cases = std::env::var("DKMS_RANDOM_CASES").map_or(24, |cases| cases.parse().expect("a number of cases"));
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
     let pair = RefCell::new(Pair::new());
     let used = RefCell::new(BTreeSet::new());

@@ -26,6 +26,11 @@ const LIBRARY: &str = ". /srv/tests/differential/lib.sh";
 /// More than any write of a pipe's size.
 const LARGEST_PIECE: usize = 1 << 18;
 
+/// Whether all scenes of all scripts are to be tried, by `WHOLE`; or else every other one.
+pub fn is_whole() -> bool {
+    std::env::var_os("WHOLE").is_some()
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     Out,
@@ -71,7 +76,8 @@ impl Side {
             socket.connect(path("said")).expect("the socket is there");
             Stdio::from(OwnedFd::from(socket))
         };
-        let mut agent = support::in_root(layer, &[])
+        let sample = if is_whole() { [].as_slice() } else { &["--setenv", "SAMPLE=yes"] };
+        let mut agent = support::in_root(layer, sample)
             .args(["bash", "-c", AGENT])
             .stdin(Stdio::piped())
             .stdout(stream("out"))

@@ -49,7 +49,7 @@ pub const PACKAGES: [&str; 8] = [
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layer {
-    /// With dkms-rs.
+    /// With dkms-rs, whose caches know the kernels; see [`Root::cold`].
     Ours,
     /// With Debian's dkms.
     Peer,
@@ -71,7 +71,7 @@ impl Layer {
 
     pub fn name(self) -> &'static str {
         match self {
-            Layer::Ours => "ours",
+            Layer::Ours => "warm",
             Layer::Peer => "peer",
             Layer::Bare => "bare",
             Layer::Newer => "newer",
@@ -147,6 +147,13 @@ impl Root {
     /// With the dkms that is under test.
     pub fn new() -> Root {
         Root::with(Layer::under_test(), &[])
+    }
+
+    /// With dkms-rs that has built nothing yet.
+    pub fn cold() -> Root {
+        let mut root = Root::with(Layer::Ours, &[]);
+        root.sh("rm -r /var/cache/dkms");
+        root
     }
 
     /// `options` are those of `tests/throwaway run`.
