@@ -246,14 +246,12 @@ impl Shared<'_> {
         }
     }
 
-    /// Whether the same module is being built for a kernel like this one, or for the one that comes before or after it:
-    /// much of what one has compiled need not be compiled for the other then.
+    /// Whether a build is under way whose objects this one is likely to find in the compile cache, or the other way round.
     fn is_beside_its_like(&self, index: usize, progress: &[Progress]) -> bool {
-        let like = |other: usize| {
-            let near = self.steps[other].id == self.steps[index].id && other.abs_diff(index) == 1;
-            other != index && (near || self.times.are_alike(index, other))
+        let running = |(other, progress): (usize, &Progress)| {
+            other != index && matches!(progress, Progress::Running) && self.times.are_alike(index, other)
         };
-        progress.iter().enumerate().any(|(other, progress)| matches!(progress, Progress::Running) && like(other))
+        progress.iter().enumerate().any(running)
     }
 
     fn work_on<'a>(&'a self, step: &'a Step, say: &'a Block) -> Option<Work<'a>> {

@@ -59,25 +59,21 @@ impl Times {
 
 /// [`Times::originals`].
 fn originals(site: &Site, steps: &[Step]) -> Vec<Option<usize>> {
-    let mut likenesses: HashMap<&Target, String> = HashMap::new();
+    let builds = |step: &Step| site.framework.compile_cache && matches!(step.verdict, Verdict::Build);
+    let mut kernels: HashMap<&Id, usize> = HashMap::new();
+    steps.iter().filter(|step| builds(step)).for_each(|step| *kernels.entry(&step.id).or_default() += 1);
+    let mut likenesses: HashMap<&Target, Option<String>> = HashMap::new();
     let mut first: HashMap<(&Id, String), usize> = HashMap::new();
-    let builds = |step: &Step| matches!(step.verdict, Verdict::Build);
-    let several = |step: &Step| steps.iter().filter(|other| other.id == step.id && builds(other)).count() > 1;
-    steps
-        .iter()
-        .enumerate()
-        .map(|(index, step)| {
-            if !site.framework.compile_cache || !builds(step) || !several(step) {
-                return None;
-            }
-            let of = |step: &Step| {
-                Headers::of(&step.kernel.build_dir).map_or_else(|_| String::new(), |headers| headers.likeness())
-            };
-            let likeness = likenesses.entry(&step.kernel.target).or_insert_with(|| of(step)).clone();
-            let original = *first.entry((&step.id, likeness)).or_insert(index);
-            (original != index).then_some(original)
-        })
-        .collect()
+    let mut originals = Vec::new();
+    for (index, step) in steps.iter().enumerate() {
+        let likeness = || Headers::of(&step.kernel.build_dir).ok().map(|headers| headers.likeness());
+        let several = builds(step) && kernels[&step.id] > 1;
+        let likeness =
+            several.then(|| likenesses.entry(&step.kernel.target).or_insert_with(likeness).clone()).flatten();
+        let original = likeness.map(|likeness| *first.entry((&step.id, likeness)).or_insert(index));
+        originals.push(original.filter(|original| *original != index));
+    }
+    originals
 }
 
 /// What spares others the compiler goes before all that is as urgent, and these go after it.
