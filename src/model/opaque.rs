@@ -26,6 +26,9 @@ pub fn is_opaque(name: &Path, bytes: &[u8]) -> bool {
         || name.ends_with(AUTOCONF)
 }
 
+/// Bytes that are looked at behind such a word: all of a line, unless somebody wants it to take for ever.
+const LONGEST_LINE: usize = 4096;
+
 /// By what a text asks whether there is a file, beside their forms that go on with `_next`.
 const ASKS: [&str; 2] = ["__has_include", "__has_embed"];
 
@@ -49,7 +52,13 @@ fn is_defined_at(text: &[u8], at: usize) -> bool {
 
 /// Whether what follows such a word on its line is no question, or one with the header's name in full.
 fn asks_plainly(after: &[u8]) -> bool {
-    let line = after.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_start();
+    let seen = &after[..after.len().min(LONGEST_LINE)];
+    let line = match memchr(b'\n', seen) {
+        Some(end) => &seen[..end],
+        None if seen.len() < LONGEST_LINE => seen,
+        None => return false,
+    };
+    let line = line.trim_ascii_start();
     let Some(asked) = line.strip_prefix(b"(") else {
         // The bracket may stand behind a comment, or on the next line.
         return !line.starts_with(b"/") && !line.starts_with(b"\\");
@@ -93,6 +102,7 @@ mod tests {
             ("#if __has_embed(P)", true),
             ("#define HAS(name) __has_include(name)", true),
             ("#if __has_include(\\\n\"/opt/a.h\")", true),
+            (&"__has_include ".repeat(1000), true),
             ("#if __has_include \\\n(P)", true),
             ("#if __has_include/**/(P)", true),
             ("#if __has_include(\"/*\n", true),

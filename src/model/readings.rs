@@ -13,8 +13,11 @@ use std::time::{Duration, SystemTime};
 use crate::model::headers::Headers;
 use crate::model::search::{is_known, stays_in, without_dots};
 use crate::system::directories::find_all;
-use crate::system::files::At;
+use crate::system::files::read_foreign;
 use crate::system::process::find_program;
+
+/// Bytes of a note that are looked at: of the largest objects they are some hundred thousand.
+const LONGEST_NOTE: u64 = 16 << 20;
 
 /// Where packages have theirs.
 const PACKAGES: [&str; 2] = ["/usr/include", "/usr/lib"];
@@ -56,7 +59,9 @@ impl Places<'_> {
         let own = self.build.iter().map(|build| build.to_path_buf()).chain(self.others.iter().cloned());
         let known: Vec<PathBuf> = own.chain(self.headers.places()).chain(packages).collect();
         for note in find_all(self.build[0], &mut |name| name.starts_with('.') && name.ends_with(".cmd"))? {
-            let text = fs::read(&note).at(&note)?;
+            // The build wrote it, whatever it is.
+            let name = note.strip_prefix(self.build[0]).map_err(io::Error::other)?;
+            let text = read_foreign(self.build[0], name, LONGEST_NOTE)?;
             let text = String::from_utf8_lossy(&text);
             if let Some((compiler, args)) = command_in(&text) {
                 if !self.knows_compiler(compiler, &known) {

@@ -56,7 +56,7 @@ impl Source {
                 variables.extend(named.map(|(name, value)| (name.clone(), value.clone())));
                 outside.add(text);
             } else {
-                memmem::find_iter(text, "incbin").for_each(|at| outside.add(line_at(text, at)));
+                lines_with(text, b"incbin").for_each(|line| outside.add(line));
             }
         })?);
         let ours = site.paths.etc().join(&id.name);
@@ -67,8 +67,15 @@ impl Source {
     }
 }
 
-fn line_at(text: &[u8], at: usize) -> &[u8] {
-    text[at..].split(|byte| *byte == b'\n').next().unwrap_or_default()
+/// The lines that a word is in, from there on, each once.
+fn lines_with<'a>(text: &'a [u8], word: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let found = &rest[memmem::find(rest, word)?..];
+        let (line, behind) = found.split_at(memchr::memchr(b'\n', found).unwrap_or(found.len()));
+        rest = behind;
+        Some(line)
+    })
 }
 
 fn is_makefile(name: &Path) -> bool {
