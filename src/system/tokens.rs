@@ -111,7 +111,7 @@ impl Place {
             state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.free -= 1;
-        state.jobs.push(Job { id: self.id, pipe, fed: 0 });
+        state.jobs.push(Job { id: self.id, pipe, fed: 0, lent: 0 });
         drop(state);
         Ok(JobToken { shared, id: self.id, ends: Some(Arc::new(ends)) })
     }
@@ -270,7 +270,7 @@ impl State {
 
     /// Tokens that somebody uses.
     fn running(&self) -> usize {
-        self.jobs.iter().map(|job| 1 + job.fed - job.unread()).sum()
+        self.jobs.iter().map(|job| 1 + job.lent + job.fed - job.unread()).sum()
     }
 
     /// Withholds all of the pool's `jobs` tokens but `allowed` ones, as far as nobody uses them.
@@ -327,13 +327,13 @@ impl State {
             return false;
         }
         self.free -= usize::from(!spare);
-        job.fed += 1;
+        job.lent += 1;
         true
     }
 
     fn give_back(&mut self, id: u64) {
         if let Some(job) = self.jobs.iter_mut().find(|job| job.id == id) {
-            job.fed -= 1;
+            job.lent -= 1;
             self.free += 1;
             self.balance();
         }
@@ -342,7 +342,8 @@ impl State {
     /// All that a job held is free again.
     fn end(&mut self, id: u64) {
         if let Some(place) = self.jobs.iter().position(|job| job.id == id) {
-            self.free += 1 + self.jobs.swap_remove(place).fed;
+            let Job { fed, lent, .. } = self.jobs.swap_remove(place);
+            self.free += 1 + fed + lent;
             self.balance();
         }
     }
@@ -354,6 +355,8 @@ struct Job {
     pipe: Option<Pipe>,
     /// Tokens that were put into the pipe and not taken back.
     fed: usize,
+    /// Tokens that work of ours has on this job's behalf. No make hears of them, so none gives them back.
+    lent: usize,
 }
 
 impl Job {

@@ -218,6 +218,27 @@ fn a_make_that_drains_or_floods_starves_nobody() -> io::Result<()> {
 }
 
 #[test]
+fn a_flooded_pipe_lends_nothing_twice() -> io::Result<()> {
+    let pool = Pool::new(4, None);
+    let job = pool.start(Duration::ZERO)?;
+    let ends = job.ends.as_ref().expect("there is a limit");
+    rustix::io::write(&ends[1], &[b'+'; 1000])?;
+    let mut lent = Vec::new();
+    let once = || {
+        let first = std::cell::Cell::new(true);
+        move || first.replace(false)
+    };
+    while let Some(another) = job.another(&once()) {
+        lent.push(another);
+    }
+    assert_eq!(lent.len(), 3);
+    drop(lent);
+    drop(job);
+    assert_eq!(free(&pool), 4);
+    Ok(())
+}
+
+#[test]
 fn an_idle_token_goes_where_it_is_used() -> io::Result<()> {
     let dir = tempfile::tempdir()?;
     makefile(dir.path(), 4, "1000")?;
