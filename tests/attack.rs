@@ -549,6 +549,10 @@ const ENDLESS: &[(&str, &str)] = &[
     ("more directories than a stack holds", "perl -e 'for (1..5000) { mkdir q(d); chdir q(d) }'"),
     ("a link to what is never read to its end", "ln -s /proc/kmsg x.c"),
     ("more than fits into memory", "truncate -s 20G x.c"),
+    ("a pipe where kbuild notes what it read", "mkfifo .x.cmd"),
+    ("more than fits into memory where kbuild notes what it read", "ln -s /dev/zero .x.cmd"),
+    ("a million questions in one line", "perl -e 'print q(__has_include ) x 1100000' >x.h"),
+    ("a million blobs in one line", "perl -e 'print q(incbin ) x 2000000' >x.c"),
 ];
 
 #[test]
