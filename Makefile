@@ -2,7 +2,7 @@
 
 help:
 	@echo 'make demo    build the package and show it at work: a kernel, its hook, modules, a boot'
-	@echo 'make check   everything: lints, unit tests, tests in throwaway roots, a boot'
+	@echo 'make check   what takes no hours: lints, unit tests, tests in throwaway roots, a boot'
 	@echo 'make deb     build the package, into target/deb'
 	@echo 'make corpus  26 real packages on kernels of all flavours, and all commands that are compared, by us and by'
 	@echo '             Debian (some hours)'

@@ -31,6 +31,7 @@ fn packages_are_installed_upgraded_removed_and_purged() {
     let mut root = Root::with(Layer::Ours, &[]);
     root.sh("dkms generate_mok");
     let before = root.sh(TRACE);
+
     root.sh(&format!("apt-get -qq -y install {PACKAGES}"));
     root.says(STATUS, ALL_INSTALLED);
     let files = "find /lib/modules/*/updates -name '*.ko' | sort";

@@ -26,11 +26,11 @@ pub fn is_opaque(name: &Path, bytes: &[u8]) -> bool {
         || name.ends_with(AUTOCONF)
 }
 
-/// Bytes that are looked at behind such a word: all of a line, unless somebody wants it to take for ever.
-const LONGEST_LINE: usize = 4096;
-
 /// By what a text asks whether there is a file, beside their forms that go on with `_next`.
 const ASKS: [&str; 2] = ["__has_include", "__has_embed"];
+
+/// Bytes that are looked at behind such a word: all of a line, unless somebody wants it to take for ever.
+const LONGEST_LINE: usize = 4096;
 
 /// Whether a text asks for files of which it cannot be told here that they would be headers below a directory in which
 /// headers are looked for. Which of these there are is known; who asks for others learns what no key says.

@@ -226,16 +226,16 @@ impl Shared<'_> {
                             && !self.is_in_use(&step.id);
                     // One job at a time is one thing after the other, installations included.
                     if met && (self.site.framework.parallel_jobs != 1 || earlier_committed) {
-                        // The first of those that are equally urgent and gain nothing by waiting.
-                        let rank = (self.times.urgency[index], !self.is_beside_its_like(index, &progress));
-                        if most_urgent.is_none_or(|(most, _)| rank > most) {
-                            most_urgent = Some((rank, index));
+                        // The first of those that are equally urgent.
+                        let urgency = self.times.urgency[index];
+                        if most_urgent.is_none_or(|(most, _)| urgency > most) {
+                            most_urgent = Some((urgency, index));
                         }
                     }
                 }
                 earlier_committed &= matches!(progress[index], Progress::Committed { .. });
             }
-            if let Some(((urgency, _), index)) = most_urgent {
+            if let Some((urgency, index)) = most_urgent {
                 progress[index] = Progress::Running;
                 return Some((index, self.pool.queue(urgency)));
             }
@@ -244,14 +244,6 @@ impl Shared<'_> {
             }
             progress = self.changed.wait(progress).unwrap_or_else(PoisonError::into_inner);
         }
-    }
-
-    /// Whether a build is under way whose objects this one is likely to find in the compile cache, or the other way round.
-    fn is_beside_its_like(&self, index: usize, progress: &[Progress]) -> bool {
-        let running = |(other, progress): (usize, &Progress)| {
-            other != index && matches!(progress, Progress::Running) && self.times.are_alike(index, other)
-        };
-        progress.iter().enumerate().any(running)
     }
 
     fn work_on<'a>(&'a self, step: &'a Step, say: &'a Block) -> Option<Work<'a>> {

@@ -20,11 +20,9 @@ const SPARED: u32 = 4;
 pub struct Times {
     /// Of each as it is known from earlier builds; nothing for what builds nothing.
     pub known: Vec<Option<Duration>>,
-    /// Of each and all that waits for it, as far as it can be guessed.
+    /// Of each and all that waits for it, as far as it can be guessed; more of what spares others the compiler, and less of
+    /// these.
     pub urgency: Vec<Duration>,
-    /// For each the earlier one whose objects it is likely to find in the compile cache: that of the same module for a
-    /// kernel that is all but the same, as after a respin.
-    originals: Vec<Option<usize>>,
 }
 
 impl Times {
@@ -45,19 +43,13 @@ impl Times {
         let waits_for: Vec<Option<usize>> =
             steps.iter().map(|step| step.after.iter().chain(&step.triggers).max().copied()).collect();
         let mut urgency = critical_paths(&own, &waits_for);
-        let originals = originals(site, steps);
-        put_first(&mut urgency, &own, &originals);
-        Self { urgency, known, originals }
-    }
-
-    /// Whether what one of two steps compiles is likely to spare the other the compiler.
-    pub fn are_alike(&self, one: usize, other: usize) -> bool {
-        let original = |index: usize| self.originals[index].unwrap_or(index);
-        original(one) == original(other)
+        put_first(&mut urgency, &own, &originals(site, steps));
+        Self { urgency, known }
     }
 }
 
-/// [`Times::originals`].
+/// For each step the earlier one whose objects it is likely to find in the compile cache: that of the same module for a
+/// kernel that is all but the same, as after a respin.
 fn originals(site: &Site, steps: &[Step]) -> Vec<Option<usize>> {
     let builds = |step: &Step| site.framework.compile_cache && matches!(step.verdict, Verdict::Build);
     let mut kernels: HashMap<&Id, usize> = HashMap::new();
