@@ -102,6 +102,19 @@ Signing module /var/lib/dkms/quick/1/build/quick.ko
     );
 }
 
+/// Whoever has a token may need the turn that whoever is first in the queue for tokens waits for.
+#[test]
+fn builds_that_take_turns_get_their_tokens() {
+    let mut root = root();
+    root.quick("quick", "");
+    root.sh("echo BUILD_AS_ROOT=yes >/etc/dkms/quick.conf; dkms add quick/1");
+    // More kernels than tokens.
+    root.sh("mkdir /lib/modules/third && ln -s $(realpath /lib/modules/$K/build) /lib/modules/third/build");
+    for _ in 0..10 {
+        root.sh("timeout 120 dkms build quick/1 -k $OLD -k $K -k third -j 2 --force");
+    }
+}
+
 #[test]
 fn with_one_job_everything_happens_one_after_the_other() {
     let install = "dkms install quick/1 -k $OLD -k $K";

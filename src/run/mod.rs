@@ -262,6 +262,8 @@ impl Shared<'_> {
         }
         self.tell_signing(step, say);
         self.check_depends(&work)?;
+        // Who waits for its turn, or for others' results, keeps nobody from a token.
+        let place = Some(place).filter(|_| self.known.places.is_none() && !self.takes_turns(&step.id));
         let _turn = self.turn(&step.id);
         let environment = build_environment(&self.site.framework.build_environment, say)?;
         let default = Signing::default();
@@ -272,8 +274,6 @@ impl Shared<'_> {
         if work.options.planned.is_some() && step.triggers.is_empty() && work.options.planned != *key {
             return Err(Error::OtherJob { id: step.id.to_string(), kernel: step.kernel.target.to_string() });
         }
-        // Who fetches, or waits, keeps nobody from a token.
-        let place = Some(place).filter(|_| self.known.places.is_none());
         let had = self.had(&identity, &work)?;
         let place = place.unwrap_or_else(|| self.pool.queue(self.times.urgency[index]));
         if had.is_none() {
@@ -332,8 +332,12 @@ impl Shared<'_> {
     }
 
     /// Where builds have no view of their own, those of one module take turns at its place in the tree.
+    fn takes_turns(&self, id: &Id) -> bool {
+        self.site.isolation_of(id) != Isolation::Namespaces
+    }
+
     fn turn(&self, id: &Id) -> Option<MutexGuard<'_, ()>> {
-        let turn = self.turns.get(id).filter(|_| self.site.isolation_of(id) != Isolation::Namespaces)?;
+        let turn = self.turns.get(id).filter(|_| self.takes_turns(id))?;
         Some(turn.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
