@@ -166,6 +166,16 @@ fn a_program_that_strips_and_fails_leaves_the_module_whole() {
     root.says("ls /var/cache/dkms/results | wc -l", "2\n");
 }
 
+/// As where RLIMIT_AS or a cgroup's pids.max has none left.
+#[test]
+fn without_threads_nothing_begins_and_what_needs_none_works() {
+    let mut root = root();
+    let none = "RUST_MIN_STACK=100000000000000";
+    fail(&mut root, &[(&format!("{none} dkms build coming/1 -k $K"), 1)], "Cannot start a thread to build in: ");
+    root.says(&format!("{none} dkms status coming/1"), "coming/1: added\n");
+    root.sh(&format!("{none} dkms uninstall here/1 -k $K"));
+}
+
 #[test]
 fn a_compile_cache_that_is_closed_to_its_user_is_made_anew() {
     let mut root = root();

@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::io::IsTerminal;
-use std::panic::resume_unwind;
 use std::path::PathBuf;
 
 use crate::commands::Invocation;
@@ -19,6 +18,7 @@ use crate::model::tree::{State, looks_like_release};
 use crate::plan::question;
 use crate::steps::{Work, install};
 use crate::system::output::Block;
+use crate::system::side_by_side;
 
 /// Lines that one thread works out at a time: many enough that one bash answers for all of them.
 const TOGETHER: usize = 128;
@@ -125,16 +125,12 @@ impl List<'_> {
     fn print(&mut self) {
         let lines = std::mem::take(&mut self.lines);
         let list = &*self;
-        let words: Vec<Vec<Words>> = if lines.len() < 2 * FEW {
-            vec![list.words(&lines)]
+        let words = if lines.len() < 2 * FEW {
+            list.words(&lines)
         } else {
-            std::thread::scope(|scope| {
-                let parts = lines.chunks(lines.len().div_ceil(cores()).max(FEW));
-                let parts: Vec<_> = parts.map(|part| scope.spawn(|| list.words(part))).collect();
-                parts.into_iter().map(|part| part.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
-            })
+            side_by_side::parts(&lines, lines.len().div_ceil(cores()).max(FEW), |part| list.words(part))
         };
-        for words in words.into_iter().flatten() {
+        for words in words {
             words.say(&self.say);
         }
         self.site.memory.save();

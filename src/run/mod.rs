@@ -11,6 +11,7 @@ mod order;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 pub use known::missing;
@@ -128,9 +129,16 @@ pub fn run(site: &Site, request: &Request, plan: &Plan) -> Result<Vec<Outcome>> 
         1 => builds.min(1),
         jobs => builds.min(jobs.saturating_add(1)),
     };
-    let outcomes = std::thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| shared.work());
+    let outcomes = thread::scope(|scope| {
+        for number in 0..workers {
+            match thread::Builder::new().spawn_scoped(scope, || shared.work()) {
+                Ok(_) => {}
+                Err(source) if number == 0 => {
+                    return Err(Error::Io { what: "Cannot start a thread to build in".into(), source });
+                }
+                // Fewer do it too.
+                Err(_) => break,
+            }
         }
         shared.commit_all()
     });
@@ -297,11 +305,15 @@ impl Shared<'_> {
         let started = Instant::now();
         self.began.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(started);
         self.show_total();
-        let (build, after) = std::thread::scope(|scope| {
+        let (build, after) = thread::scope(|scope| {
             let token = token;
             if let Some(cache) = cache {
                 match self.asking(step, cache) {
-                    Asking::Beside => drop(scope.spawn(|| self.ask_probes_beside(&step.kernel, cache))),
+                    Asking::Beside => {
+                        // They are asked by kbuild where there can be no thread.
+                        let ask = || self.ask_probes_beside(&step.kernel, cache);
+                        let _ = thread::Builder::new().spawn_scoped(scope, ask);
+                    }
                     Asking::Before => self.ask_probes(&step.kernel, cache),
                     Asking::Not => {}
                 }

@@ -58,7 +58,8 @@ pub fn run(site: &Site, say: &Block, log: &Path, command: &mut Command, told: To
     let code = std::thread::scope(|scope| {
         let (ended, end) = channel::<()>();
         if !verbose {
-            scope.spawn(move || show_life(say, &end));
+            // No thread, no dots.
+            let _ = std::thread::Builder::new().spawn_scoped(scope, move || show_life(say, &end));
         }
         let mut pass = |output: &[u8]| {
             if written.is_ok() && left > 0 {

@@ -185,9 +185,9 @@ impl Output {
                     output.lock().draw();
                 }
             };
-            (end, std::thread::spawn(tick))
+            std::thread::Builder::new().spawn(tick).ok().map(|thread| (end, thread))
         });
-        Watch { output: self.clone(), ticker }
+        Watch { output: self.clone(), ticker: ticker.flatten() }
     }
 
     /// So many of the jobs are done, and so much time is left, if that is known.

@@ -53,7 +53,7 @@ pub fn filter(command: &mut Command, input: &[u8]) -> io::Result<Vec<u8>> {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let mut stdin = child.stdin.take();
     std::thread::scope(|scope| {
-        scope.spawn(move || stdin.as_mut().map(|pipe| pipe.write_all(input)));
+        std::thread::Builder::new().spawn_scoped(scope, move || stdin.as_mut().map(|pipe| pipe.write_all(input)))?;
         child.wait_with_output()
     })
     .and_then(|output| {

@@ -161,10 +161,11 @@ fn ask(all: &[Evaluation], command: &mut Command) -> io::Result<(Vec<u8>, Vec<u8
         let mut bytes = Vec::new();
         File::from(pipe).take(LARGEST_ANSWER).read_to_end(&mut bytes).map(|_| bytes)
     };
-    let (records, errors) = std::thread::scope(|scope| {
-        let errors = scope.spawn(|| read_all(errors));
-        (read_all(records), errors.join().unwrap_or_else(|_| Ok(Vec::new())))
-    });
+    let (records, errors) =
+        std::thread::scope(|scope| match std::thread::Builder::new().spawn_scoped(scope, || read_all(errors)) {
+            Ok(errors) => (read_all(records), errors.join().unwrap_or_else(|_| Ok(Vec::new()))),
+            Err(error) => (Err(error), Ok(Vec::new())),
+        });
     let status = child.wait()?;
     // What it said until then is not what the files say, and must not be kept for that.
     match status.signal() {

@@ -37,7 +37,8 @@ where
     };
     thread::scope(|scope| {
         for _ in 1..token.at_most().min(items.len()) {
-            scope.spawn(|| {
+            // Where there can be no more threads, this one does it all.
+            let _ = thread::Builder::new().spawn_scoped(scope, || {
                 // Each time anew: somebody else may need it more.
                 while let Some(_another) = token.another(&wanted) {
                     if !step() {
@@ -60,6 +61,25 @@ where
             }
         }
         Ok(())
+    })
+}
+
+/// Does `work` for `items` in parts of so many, on a thread for each part, as far as threads can be had; all results in
+/// order.
+pub fn parts<T, R>(items: &[T], size: usize, work: impl Fn(&[T]) -> Vec<R> + Sync) -> Vec<R>
+where
+    T: Sync,
+    R: Send,
+{
+    let work = &work;
+    thread::scope(|scope| {
+        let begin = |part| (part, thread::Builder::new().spawn_scoped(scope, move || work(part)));
+        let begun: Vec<_> = items.chunks(size).map(begin).collect();
+        let end = |(part, thread): (_, std::io::Result<thread::ScopedJoinHandle<'_, Vec<R>>>)| match thread {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(_) => work(part),
+        };
+        begun.into_iter().flat_map(end).collect()
     })
 }
 

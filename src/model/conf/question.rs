@@ -22,6 +22,7 @@ use crate::model::site::Site;
 use crate::system::process::plain_environment;
 use crate::system::sandbox::{Isolation, Limits, Sandbox, User};
 use crate::system::shell::{Evaluation, Values};
+use crate::system::side_by_side;
 use crate::system::trust::{self, WeakSpot};
 
 /// What the files see; the last two only where the package is known already.
@@ -280,15 +281,7 @@ fn ask_all(asked: &[Asked], user: Option<User>, cwd: &Path) -> Vec<Result<Conf>>
     if asked.len() <= share {
         return part(asked);
     }
-    let part = &part;
-    std::thread::scope(|scope| {
-        let parts: Vec<_> = asked.chunks(share).map(|asked| scope.spawn(move || part(asked))).collect();
-        let join = |part: std::thread::ScopedJoinHandle<'_, _>| match part.join() {
-            Ok(answers) => answers,
-            Err(panic) => std::panic::resume_unwind(panic),
-        };
-        parts.into_iter().flat_map(join).collect()
-    })
+    side_by_side::parts(asked, share, part)
 }
 
 /// Asks one bash, and each question alone that it could not answer.
