@@ -49,7 +49,7 @@ pub fn kernel_arrived(release: Option<String>, occasion: Occasion) -> ExitCode {
             let options = options(site, occasion);
             let target = target()?;
             let wanted = || plan::wanted(site, &options, &target);
-            watch(policy::rescue(site, &options, Err(error), &target, wanted))
+            watch(policy::rescue(site, &options, Err(error), slice::from_ref(&target), wanted))
         },
     );
     let counts = critical.get() || occasion != Occasion::KernelInstall;
@@ -74,7 +74,7 @@ fn arrived(site: &Site, target: Target, occasion: Occasion) -> Result<()> {
     }
     site.need_root()?;
     let ended = autoinstall::run(site, slice::from_ref(&target), &options);
-    policy::rescue(site, &options, ended, &target, || plan::wanted(site, &options, &target))
+    policy::rescue(site, &options, ended, slice::from_ref(&target), || plan::wanted(site, &options, &target))
 }
 
 /// Whether a kernel's headers come in the run of apt that brings the kernel.
@@ -104,7 +104,7 @@ fn without_headers(site: &Site, kernel: &Kernel, options: &Options, occasion: Oc
     match kernel.need_headers() {
         Err(error) if options.unattended && site.root && kernel.modules.is_dir() && !unwanted => {
             say.end();
-            policy::give_up(site, options, &plan::wanted(site, options, target), target, &error)
+            policy::give_up(site, options, &plan::wanted(site, options, target), slice::from_ref(target), &error)
         }
         _ => Ok(()),
     }

@@ -25,6 +25,9 @@ use crate::system::dpkg;
 use crate::system::root_fs::{self, module_name};
 use crate::system::trust;
 
+/// The code of an error that says that a module is not meant for a kernel.
+const EXCLUDED: u8 = 77;
+
 /// A module that is not installed, and the reason why the machine cannot boot without it, if there is one.
 struct Missing {
     failure: Failure,
@@ -41,14 +44,15 @@ pub fn settle(site: &Site, options: &Options, plan: &Plan, outcomes: &[Outcome],
     }
     let critical = Critical::of(site);
     let mut missing = Vec::new();
-    for failure in outcomes.iter().filter_map(|outcome| outcome.failure.clone()) {
+    for outcome in outcomes {
+        let Some(failure) = outcome.failure.clone() else { continue };
         let step = plan.steps.iter().find(|step| (&step.id, &step.kernel.target) == (&failure.id, &failure.target));
         let conf = step.and_then(|step| step.conf.as_ref());
         // What the kernel has already, as new or newer, has not failed, nor what is not meant for it; that may be needed.
-        let (passed_over, excluded) = (Error::InstallAborted.code(), 77);
-        let covered = failure.code == passed_over && critical.is_covered(conf, &failure.target);
+        let passed_over = matches!(outcome.result, Err(Error::InstallAborted));
+        let covered = passed_over && critical.is_covered(conf, &failure.target);
         let critical = critical.reason(&failure.id, conf, &failure.target).filter(|_| !covered);
-        if !(covered || failure.code == excluded) || critical.is_some() {
+        if !(covered || failure.code == EXCLUDED) || critical.is_some() {
             missing.push(Missing { failure, critical });
         }
     }
@@ -74,12 +78,12 @@ pub fn settle(site: &Site, options: &Options, plan: &Plan, outcomes: &[Outcome],
 }
 
 /// Ends an installation that may not have got as far as to [`settle`], if nobody waits for it: then none of the `wanted`
-/// modules is there.
+/// modules is there, on none of the `targets`.
 pub fn rescue(
     site: &Site,
     options: &Options,
     ended: Result<()>,
-    target: &Target,
+    targets: &[Target],
     wanted: impl FnOnce() -> Vec<(Id, Option<Conf>)>,
 ) -> Result<()> {
     match ended {
@@ -87,7 +91,7 @@ pub fn rescue(
             if !error.is_said() {
                 site.output.block().error(&error);
             }
-            give_up(site, options, &wanted(), target, &error)
+            give_up(site, options, &wanted(), targets, &error)
         }
         ended => ended,
     }
@@ -98,15 +102,17 @@ pub fn give_up(
     site: &Site,
     options: &Options,
     wanted: &[(Id, Option<Conf>)],
-    target: &Target,
+    targets: &[Target],
     error: &Error,
 ) -> Result<()> {
-    let critical = Critical::of(site);
-    let missing = wanted.iter().map(|(id, conf)| Missing {
-        failure: Failure::new(site, id, target, error, None),
-        critical: critical.reason(id, conf.as_ref(), target),
-    });
-    end(site, options, missing.collect())
+    let critical = &Critical::of(site);
+    let on = |target| {
+        wanted.iter().map(move |(id, conf)| Missing {
+            failure: Failure::new(site, id, target, error, None),
+            critical: critical.reason(id, conf.as_ref(), target),
+        })
+    };
+    end(site, options, targets.iter().flat_map(on).collect())
 }
 
 /// Notes and tells what is missing; an error if the machine cannot boot without it.
@@ -226,6 +232,7 @@ impl<'a> Critical<'a> {
         };
         let builtin = std::fs::read_to_string(modules.join("modules.builtin")).unwrap_or_default();
         builtin.lines().any(|line| called(line.rsplit('/').next().unwrap_or_default()))
-            || !find(&modules, &mut |file| called(file)).is_empty()
+            // A link may lead nowhere.
+            || find(&modules, &mut |file| called(file)).iter().any(|file| file.exists())
     }
 }

@@ -280,6 +280,15 @@ fn a_package_of_modules_is_configured_whatever_comes_of_them() {
     root.says("dkms status --failed none; dpkg --audit", "");
 }
 
+/// Makes bad-dkms 2 of what [`package`] made, with its source changed by a command.
+fn second(root: &mut Root, change: &str) {
+    root.sh(&format!(
+        "cd /root && mv bad/usr/src/bad-1 bad/usr/src/bad-2 && sed -i 's/VERSION=1$/VERSION=2/' bad/usr/src/bad-2/dkms.conf \
+         && sed -i 's/ 1$/ 2/; s/bad 1/bad 2/; s/-v 1/-v 2/; s,bad/1,bad/2,' bad/DEBIAN/* \
+         && (cd bad/usr/src/bad-2 && {change}) && dpkg-deb --build bad bad.deb"
+    ));
+}
+
 #[test]
 fn an_upgrade_that_fails_leaves_the_old_module_and_says_so() {
     let mut root = root();
@@ -290,12 +299,7 @@ fn an_upgrade_that_fails_leaves_the_old_module_and_says_so() {
     install(&mut root, &["bad"]);
     let module = "md5sum /lib/modules/$K/updates/dkms/bad.ko; modprobe -n -S $K --show-depends bad";
     let old = root.sh(module);
-    root.sh(
-        "cd /root && mv bad/usr/src/bad-1 bad/usr/src/bad-2 && sed -i 's/1$/2/' bad/DEBIAN/control bad/usr/src/bad-2/dkms.conf \
-         && sed -i 's/bad 1/bad 2/; s/-v 1/-v 2/; s,bad/1,bad/2,' bad/DEBIAN/p* \
-         && sed -i 's/_NAME=bad2$/_NAME=bad/' bad/usr/src/bad-2/dkms.conf \
-         && echo 'not in C' >>bad/usr/src/bad-2/bad.c && dpkg-deb --build bad bad.deb",
-    );
+    second(&mut root, "echo 'not in C' >>bad.c");
     let said = install(&mut root, &["bad"]);
     assert!(said.contains("\nNothing else is held up."), "{said}");
     root.says(module, &old);
@@ -305,6 +309,46 @@ fn an_upgrade_that_fails_leaves_the_old_module_and_says_so() {
     root.says(module, &old);
     root.sh("apt-get -qq -y purge bad-dkms");
     root.unchanged(trace, &before);
+}
+
+/// Also on kernels that do not run, in a chroot for one; and where what is installed are links to what was built.
+#[test]
+fn an_upgrade_that_cannot_be_registered_leaves_the_old_module_on_every_kernel() {
+    let module =
+        "for k in $OLD $K; do f=$(modinfo -k $k -n bad) && stat -Lc %s $f; modprobe -n -S $k --show-depends bad; done";
+    for before in ["true", "mv /lib/modules/$K /srv", "echo symlink_modules=yes >/etc/dkms/framework.conf.d/link.conf"]
+    {
+        let mut root = root();
+        root.sh(before);
+        package(&mut root, "bad", "");
+        install(&mut root, &["bad"]);
+        let old = root.run(module).text;
+        second(&mut root, "echo DEST_MODULE_LOCATION=/x >>dkms.conf");
+        let said = install(&mut root, &["bad"]);
+        let told = root.expand("  bad/2 for kernel $OLD ($A): Bad conf file.\n");
+        assert!(said.contains("\nError! Bad conf file.\n") && said.contains(&told), "{said}");
+        assert_eq!(root.run(module).text, old, "{before}");
+        root.says("dpkg --audit; dkms status", "");
+        // Nor does the end of the next run of dpkg take it for nobody's.
+        root.sh("dpkg-trigger --by-package=bad-dkms --no-await dkms-superseded; dpkg --configure --pending");
+        assert_eq!(root.run(module).text, old, "{before}");
+        root.sh("apt-get -qq -y purge bad-dkms");
+        root.says("ls -A /var/lib/dkms; find /lib/modules -name 'bad.ko*'", "mok.key\nmok.pub\n");
+    }
+}
+
+/// What an older version left is looked after at the end of the next run of dpkg.
+#[test]
+fn an_old_module_that_cannot_go_holds_up_no_package() {
+    let mut root = with_quick("");
+    let postinst = "/usr/lib/dkms/common.postinst quick 1 /usr/share/quick $A ''";
+    root.sh(&format!("{postinst}; echo BUILD_EXCLUSIVE_KERNEL=^$K >>/usr/src/quick-1/dkms.conf"));
+    let updates = "/lib/modules/$OLD/updates";
+    root.sh(&format!("mount --bind {updates} {updates} && mount -o remount,ro,bind {updates}"));
+    let said = root.sh(postinst);
+    assert!(said.contains("Error!") && said.contains("Read-only file system"), "{said}");
+    root.sh(&format!("dkms status quick/1 -k $K | grep ': installed'; umount {updates}; /usr/lib/dkms/settle"));
+    root.says("find /lib/modules/$OLD -name 'quick.ko*'; ls -A /var/lib/dkms", "mok.key\nmok.pub\nquick\n");
 }
 
 #[test]
@@ -571,6 +615,20 @@ fn what_the_kernel_has_as_new_is_not_missing() {
     let said = root.sh("/etc/kernel/postinst.d/dkms $K");
     assert!(!said.contains("could not be installed"), "{said}");
     root.says("dkms status --failed", "");
+}
+
+/// Whose error has the same exit code.
+#[test]
+fn a_patch_that_does_not_apply_is_a_failure_also_where_the_kernel_has_such_a_module() {
+    let mut root = with_quick("DEST_MODULE_NAME=nlmon\nPATCH=odd.patch");
+    root.write("/usr/src/quick-1/patches/odd.patch", "--- a/none\n+++ b/none\n@@ -1 +1 @@\n-a\n+b\n");
+    root.sh("dkms add quick/1");
+    let said = root.sh("/etc/kernel/postinst.d/dkms $K");
+    assert!(said.contains("Application of patch odd.patch failed.") && said.contains("  quick/1 for kernel"), "{said}");
+    root.sh(
+        "dkms status --failed | grep quick/1; echo critical_modules=nlmon >/etc/dkms/framework.conf.d/critical.conf",
+    );
+    assert_eq!(root.run("/etc/kernel/postinst.d/dkms $K").code, 1);
 }
 
 #[test]

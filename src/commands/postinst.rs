@@ -60,17 +60,32 @@ pub fn run(site: &Site, arguments: &Arguments) -> Result<()> {
     let unattended = site.framework.on_failure == OnFailure::Continue;
     let options = Options { action: "add".into(), unattended, ..Options::default() };
     let ended = configure(site, arguments, &id, &options);
-    let left = Left::By(id.name.clone());
-    let ended = policy::rescue(site, &options, ended, &Target::running(), || vec![(id, None)]);
-    // Where no new version is to come for a kernel, the old one goes now.
-    ended.and(settle::run(site, left))
+    let ended = rescue(site, &id, &options, ended);
+    // Where no new version is to come for a kernel, the old one goes now; the end of dpkg's run sees to it again.
+    let settled = settle::run(site, Left::By(id.name));
+    match settled {
+        Err(error) if unattended => {
+            if !error.is_said() {
+                site.output.block().error(&error);
+            }
+            ended
+        }
+        settled => ended.and(settled),
+    }
 }
 
 /// Ends what could not begin, for the settings cannot be read.
 pub fn give_up(site: &Site, arguments: &Arguments, error: Error) -> Result<()> {
     let id = Id::new(&arguments.name, &arguments.version);
     let options = Options { action: "add".into(), unattended: site.root && id.is_sane(), ..Options::default() };
-    policy::rescue(site, &options, Err(error), &Target::running(), || vec![(id, None)])
+    rescue(site, &id, &options, Err(error))
+}
+
+/// Ends what could not begin. That is noted for each kernel that has an older version, which stays for that reason.
+fn rescue(site: &Site, id: &Id, options: &Options, ended: Result<()>) -> Result<()> {
+    let on: BTreeSet<Target> = site.tree.superseded(&id.name).into_iter().chain([Target::running()]).collect();
+    let on: Vec<Target> = on.into_iter().collect();
+    policy::rescue(site, options, ended, &on, || vec![(id.clone(), None)])
 }
 
 fn configure(site: &Site, arguments: &Arguments, id: &Id, options: &Options) -> Result<()> {

@@ -14,7 +14,7 @@ use crate::model::site::Site;
 use crate::steps::archive::{self, Original};
 use crate::steps::{Work, depmod, superseded};
 use crate::system::directories::{find, find_all, list, names, remove_any, remove_empty_up_to};
-use crate::system::files::{is_staged, replace_link, same_content, stage_copy, stage_link, unstage};
+use crate::system::files::{is_staged, replace_link, replace_with_copy, same_content, stage_copy, stage_link, unstage};
 use crate::system::modinfo::ModInfo;
 use crate::system::paths::below;
 use crate::system::version::compare_padded;
@@ -366,6 +366,11 @@ pub fn withdraw(work: &Work, found: &[(Module, Option<PathBuf>)], unfinished: bo
         withdrawn.restored.extend(restored);
     }
     if options.supersede {
+        // What a link leads to goes with what was built.
+        for link in gone.iter().filter(|file| file.is_symlink()) {
+            let there = fs::canonicalize(link).and_then(|built| replace_with_copy(&built, link));
+            there.doing(cannot("copy to", link))?;
+        }
         superseded::record(site, id, &kernel.target, &gone)?;
     } else {
         for dir in
