@@ -251,17 +251,21 @@ impl<'a> Commit<'a> {
     }
 
     /// What another module's upgrade left in place under the name of one of these has found its successor: what it had
-    /// replaced is back, for these to replace it. Gives its files, which stay until then.
+    /// replaced is back, for these to replace it, unless that module is registered and sees to it by itself. Gives its
+    /// files, which stay until then.
     fn forget_superseded_by(&mut self, work: &Work, ready: &install::Ready) -> Result<Vec<PathBuf>> {
         let mut given_up = Vec::new();
         for (id, target, files) in superseded::of_others(work.site, work.id, &work.kernel.target)? {
-            if files.iter().any(|file| ready.brings(file)) {
+            if !files.iter().any(|file| ready.brings(file)) {
+                continue;
+            }
+            if id.name == work.id.name || work.site.tree.versions(&id.name).is_empty() {
                 let quiet = work.site.output.errors_only_block();
                 let mut kernel = work.kernel.clone();
                 kernel.target = target;
                 self.forget_superseded(&Work { id: &id, kernel: &kernel, say: &quiet, ..*work })?;
-                given_up.extend(files);
             }
+            given_up.extend(files);
         }
         Ok(given_up)
     }

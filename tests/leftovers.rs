@@ -44,6 +44,16 @@ fn is_as_before(root: &mut Root) {
     root.says("ls -A /var/lib/dkms; dkms status; ls -A /lib/modules/$K/updates 2>/dev/null || :", "mok.key\nmok.pub\n");
 }
 
+/// dpkg forgets triggers of packages that are not configured.
+#[test]
+fn what_was_left_while_this_package_was_unpacked_goes_when_it_is_configured() {
+    let mut root = root();
+    package(&mut root, "2", "foo/2", "");
+    root.sh("cd /root/2 && rm -r usr DEBIAN/p* && dpkg-deb --build /root/2 /root/2.deb");
+    root.sh("cd /var/cache/apt/archives && dpkg --unpack dkms-rs-under-test.deb /root/2.deb && dpkg --configure -a");
+    is_as_before(&mut root);
+}
+
 #[test]
 fn a_version_that_is_not_for_this_kernel_ends_what_was_there() {
     for (conf, state) in [("BUILD_EXCLUSIVE_KERNEL=^5", "foo/2: added\n"), ("AUTOINSTALL=", "foo/2: added\n")] {

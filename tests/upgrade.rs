@@ -212,6 +212,27 @@ fn a_module_that_the_new_version_has_no_more_goes_when_that_is_installed() {
 }
 
 #[test]
+fn a_module_that_moves_to_another_package_stays() {
+    let mut root = root();
+    let second = |number| format!("BUILT_MODULE_NAME[{number}]=second\nDEST_MODULE_LOCATION[{number}]=/updates");
+    let make = "MAKE='cp *.ko second.ko || :'\nAUTOINSTALL=yes";
+    root.quick("one", &format!("{}\n{make}", second(1)));
+    let before = root.sh(TRACE);
+    root.sh("dkms install one/1 -k $K");
+    // As the package of the kernel's image does; and packages of modules meanwhile.
+    root.sh("DEB_MAINT_PARAMS='upgrade 6.1.1-1 6.1.2-1' /etc/kernel/preinst.d/dkms $K /boot/vmlinuz-$K");
+    root.quick("one", "AUTOINSTALL=yes");
+    root.quick("two", &format!("{}\n{make}", second(1)));
+    root.sh("dkms add two/1; /etc/kernel/postinst.d/dkms $K /boot/vmlinuz-$K");
+    let modules = "cd /lib/modules/$K/updates/dkms && ls; ls -d /var/lib/dkms/*/original_module 2>/dev/null; true";
+    root.says(modules, "one.ko\nsecond.ko\ntwo.ko\n");
+    root.sh("modprobe -n -S $K second; dkms remove one/1 --all");
+    root.says(modules, "second.ko\ntwo.ko\n");
+    root.sh("dkms remove two/1 --all");
+    root.unchanged(TRACE, &before);
+}
+
+#[test]
 fn an_upgraded_kernel_keeps_its_modules_until_they_are_built_again() {
     let mut root = root();
     root.sh(ALWAYS_BUILD);

@@ -145,7 +145,7 @@ impl Commit<'_> {
         for (name, target, placed) in &touched.placed {
             placed.settle().unwrap_or_else(tell);
             archive::let_go(self.site, name, target, Some(&touched.back(name, target))).unwrap_or_else(tell);
-            superseded::settle(self.site, name, target, &placed.files).unwrap_or_else(tell);
+            superseded::settle(self.site, name, target, &successors).unwrap_or_else(tell);
         }
         // Of those that are left depmod may prefer another one by itself.
         let again = !preference.is_none() && !preferred.iter().all(|file| install::stands_alone(file, &modules));

@@ -57,12 +57,11 @@ pub fn is_recorded(site: &Site, name: &str, target: &Target) -> bool {
 }
 
 /// What upgrades of others, and of this module for another architecture, left in place on a kernel: whose it is and the
-/// files. Not of those that are registered, which have it replaced by themselves.
+/// files.
 pub fn of_others(site: &Site, id: &Id, target: &Target) -> Result<Vec<(Id, Target, Vec<PathBuf>)>> {
     let mut others = Vec::new();
     for name in site.tree.all_superseded() {
-        let is_free = name == id.name || site.tree.versions(&name).is_empty();
-        for on in site.tree.superseded(&name).into_iter().filter(|on| is_free && on.release == target.release) {
+        for on in site.tree.superseded(&name).into_iter().filter(|on| on.release == target.release) {
             if (&name, &on) != (&id.name, target) {
                 let files = files(site, &name, &on)?;
                 others.push((Id::new(&name, ""), on, files));
