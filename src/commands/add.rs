@@ -26,16 +26,32 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
     }
     site.need_tree()?;
     let _lock = lock(site)?;
-    add(site, invocation, &site.output.block()).map(drop)
+    add(site, invocation, &site.output.block())?.whole().map(drop)
 }
 
-/// Registers what the invocation names; gives its name.
-pub fn add(site: &Site, invocation: &Invocation, say: &Block) -> Result<Id> {
+/// A module that was registered.
+#[derive(Debug)]
+pub struct Added {
+    /// Its name.
+    pub id: Id,
+    /// How its POST_ADD ended: `add` ends so, and nobody else.
+    script: Result<()>,
+}
+
+impl Added {
+    /// Its name, or the error of its POST_ADD.
+    pub fn whole(self) -> Result<Id> {
+        self.script.map(|()| self.id)
+    }
+}
+
+/// Registers what the invocation names.
+pub fn add(site: &Site, invocation: &Invocation, say: &Block) -> Result<Added> {
     add_with(site, invocation, None, say)
 }
 
 /// The same for a module that has been built elsewhere: `built` is what becomes `TREE/M/V`, but for the source.
-pub fn add_with(site: &Site, invocation: &Invocation, built: Option<&Path>, say: &Block) -> Result<Id> {
+pub fn add_with(site: &Site, invocation: &Invocation, built: Option<&Path>, say: &Block) -> Result<Added> {
     let id = match &invocation.source {
         Some(source) => take_in(site, invocation, source, say)?,
         None => invocation.id("add")?,
@@ -56,10 +72,11 @@ pub fn add_with(site: &Site, invocation: &Invocation, built: Option<&Path>, say:
     }
     register(site, &id, &source, built, say)?;
     let work = Work { site, options: &invocation.options, id: &id, kernel: &kernel, conf: &conf, say };
-    match scripts::run(&work, Script::PostAdd) {
-        0 => Ok(id),
+    let script = match scripts::run(&work, Script::PostAdd) {
+        0 => Ok(()),
         code => Err(Error::ScriptFailed { name: Script::PostAdd.name(), code }),
-    }
+    };
+    Ok(Added { id, script })
 }
 
 /// Puts a source into the tree as that of a module; with what has been built of it, if that came too.

@@ -53,11 +53,7 @@ fn register(site: &Site, invocation: &Invocation) -> Result<Id> {
         }
     }
     let say = site.output.block();
-    // A script's exit code after registration is add's, not ours.
-    let id = match add::add(site, invocation, &say) {
-        Err(Error::ScriptFailed { .. }) if invocation.source.is_none() => invocation.id("add")?,
-        result => result?,
-    };
+    let id = add::add(site, invocation, &say)?.id;
     say.say("");
     Ok(id)
 }

@@ -87,7 +87,7 @@ pub fn load(site: &Site, invocation: &Invocation, archive: &Path, say: &Block) -
     }
     let from_dir = Invocation { source: Some(content.conf_dir.clone()), ..like(invocation) };
     let Some(modules) = &content.modules else {
-        return add::add(site, &from_dir, say);
+        return add::add(site, &from_dir, say)?.whole();
     };
     let built = prebuilt(modules, archive, staging.path())?;
     say.say(format!("\nLoading tarball for {id}"));
@@ -111,7 +111,7 @@ pub fn load(site: &Site, invocation: &Invocation, archive: &Path, say: &Block) -
         return Err(Problem::NoSource { id: id.to_string(), place }.into());
     }
     let named = Invocation { name: Some(id.name), version: Some(id.version), ..like(invocation) };
-    add::add_with(site, &named, new.then_some(&together), say)
+    add::add_with(site, &named, new.then_some(&together), say)?.whole()
 }
 
 /// An invocation with nothing named, for the same kernels and with the same options.

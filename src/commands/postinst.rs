@@ -222,7 +222,7 @@ fn register(site: &Site, id: &Id, options: &Options) -> Result<()> {
         options: options.clone(),
         ..Invocation::new(Action::Add)
     };
-    add::add(site, &invocation, &site.output.errors_only_block()).map(drop)
+    add::add(site, &invocation, &site.output.errors_only_block())?.whole().map(drop)
 }
 
 /// Whether the package's dkms.conf says anything of AUTOINSTALL; that it says `no` was never looked at, nor what an

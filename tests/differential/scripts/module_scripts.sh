@@ -47,6 +47,14 @@ for failing in post_add pre_build post_build pre_install post_install post_remov
     try dkms status
 done
 
+scene 'post_add fails, from a directory'
+scripted post_add
+mv /usr/src/hello-1.0 /root/here
+try dkms install /root/here -k $K
+try dkms status
+try dkms remove hello/1.0 --all
+try dkms add /root/here
+
 scene 'not executable'
 scripted
 chmod 644 /usr/src/hello-1.0/h.sh
