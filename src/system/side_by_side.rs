@@ -71,6 +71,9 @@ where
     T: Sync,
     R: Send,
 {
+    if items.len() <= size {
+        return work(items);
+    }
     let work = &work;
     thread::scope(|scope| {
         let begin = |part| (part, thread::Builder::new().spawn_scoped(scope, move || work(part)));

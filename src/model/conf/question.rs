@@ -53,7 +53,7 @@ const MOST_TOGETHER: usize = 64;
 /// How long bash may take to read what it was given. Some look around on the system; none compiles.
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// So many are worth another bash beside the first.
+/// So many plain ones are worth another bash beside the first.
 const WORTH_ANOTHER: usize = 8;
 
 /// What is asked of a dkms.conf.
@@ -105,7 +105,8 @@ impl Question<'_> {
         Self::answer_all(std::slice::from_ref(self)).pop().unwrap_or_else(none)
     }
 
-    /// Answers several about one machine, in their order: from memory, or in as few bashes as can be.
+    /// Answers several about one machine, in their order: from memory, or in as few bashes as can be while no module's
+    /// programs can do anything to another one's answer.
     pub fn answer_all(questions: &[Self]) -> Vec<Result<Conf>> {
         let Some(site) = questions.first().map(|question| question.site) else {
             return Vec::new();
@@ -138,6 +139,7 @@ impl Question<'_> {
                 None => other.push((Asked { question, files, key }, answer)),
             }
         }
+        other.sort_by_key(|(asked, _)| asked.question.id);
         let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
         for (asked, cwd) in [(plain, Path::new("/")), (other, &cwd)] {
             if asked.is_empty() {
@@ -272,16 +274,14 @@ fn is_environment_alike() -> bool {
     !std::env::vars_os().any(|(name, _)| meddles(name.as_encoded_bytes()))
 }
 
-/// Asks bash, as many of them side by side as there are cores.
+/// Asks bash, as many of them side by side as there are cores. What runs programs may do anything to the bash that reads
+/// it, so that it shares one with nothing but itself, for other kernels; these questions stand in a row.
 fn ask_all(asked: &[Asked], user: Option<User>, cwd: &Path) -> Vec<Result<Conf>> {
-    let share = asked.len().div_ceil(cores()).max(WORTH_ANOTHER);
-    let part = |part: &[Asked]| -> Vec<Result<Conf>> {
-        part.chunks(MOST_TOGETHER).flat_map(|asked| ask_together(asked, user, cwd)).collect()
-    };
-    if asked.len() <= share {
-        return part(asked);
-    }
-    side_by_side::parts(asked, share, part)
+    let share = asked.len().div_ceil(cores()).clamp(WORTH_ANOTHER, MOST_TOGETHER);
+    let may_share = |a: &Asked, b: &Asked| a.key.is_some() && b.key.is_some() || a.question.id == b.question.id;
+    let together = asked.chunk_by(may_share).flat_map(|some| some.chunks(share)).collect::<Vec<_>>();
+    let ask = |some: &[&[Asked]]| some.iter().flat_map(|asked| ask_together(asked, user, cwd)).collect();
+    side_by_side::parts(&together, together.len().div_ceil(cores()).max(1), ask)
 }
 
 /// Asks one bash, and each question alone that it could not answer.
