@@ -207,9 +207,9 @@ impl CompileCache {
     /// build took the last of a disk.
     pub fn limit(&self, id: &Id, overgrown: bool) {
         // ccache counts other things, and not to the byte.
-        let most = if overgrown { 0 } else { self.limit.map_or(u64::MAX, |bytes| bytes.saturating_mul(2)) };
+        let most = self.limit.map_or(u64::MAX, |bytes| bytes.saturating_mul(2));
         for shelf in by_age(&self.root.join("ccache").join(&id.name)) {
-            if most < u64::MAX && disk_usage(&shelf) > most {
+            if overgrown || most < u64::MAX && disk_usage(&shelf) > most {
                 remove_any(&shelf).unwrap_or_else(|error| log::warn!("{error}"));
             }
         }

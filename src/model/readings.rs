@@ -19,6 +19,12 @@ use crate::system::process::find_program;
 /// Bytes of a note that are looked at: of the largest objects they are some hundred thousand.
 const LONGEST_NOTE: u64 = 16 << 20;
 
+/// Notes that are looked at, all their bytes, and the files that they name. The largest packages have some two thousand
+/// objects, which name the same ten thousand headers; but a build may have written anything.
+const MOST_NOTES: usize = 1 << 14;
+const MOST_NOTED: u64 = 1 << 30;
+const MOST_READ: usize = 1 << 17;
+
 /// Where packages have theirs.
 const PACKAGES: [&str; 2] = ["/usr/include", "/usr/lib"];
 
@@ -58,10 +64,20 @@ impl Places<'_> {
         let packages = PACKAGES.iter().map(PathBuf::from).filter(|_| self.packages);
         let own = self.build.iter().map(|build| build.to_path_buf()).chain(self.others.iter().cloned());
         let known: Vec<PathBuf> = own.chain(self.headers.places()).chain(packages).collect();
-        for note in find_all(self.build[0], &mut |name| name.starts_with('.') && name.ends_with(".cmd"))? {
+        let (mut count, mut left) = (0, MOST_NOTED);
+        let notes = find_all(self.build[0], &mut |name| {
+            let is_note = name.starts_with('.') && name.ends_with(".cmd");
+            count += usize::from(is_note);
+            is_note && count <= MOST_NOTES
+        })?;
+        if count > MOST_NOTES {
+            return Ok(Some(Doubt::Elsewhere(self.build[0].to_owned())));
+        }
+        for note in notes {
             // The build wrote it, whatever it is.
             let name = note.strip_prefix(self.build[0]).map_err(io::Error::other)?;
-            let text = read_foreign(self.build[0], name, LONGEST_NOTE)?;
+            let text = read_foreign(self.build[0], name, left.min(LONGEST_NOTE))?;
+            left -= text.len() as u64;
             let text = String::from_utf8_lossy(&text);
             if let Some((compiler, args)) = command_in(&text) {
                 if !self.knows_compiler(compiler, &known) {
@@ -78,6 +94,9 @@ impl Places<'_> {
             for file in files_in(&text) {
                 if !seen.insert(file.to_owned()) {
                     continue;
+                }
+                if seen.len() > MOST_READ {
+                    return Ok(Some(Doubt::Elsewhere(note)));
                 }
                 let below = |(inside, outside): &(String, String)| {
                     let rest = file.strip_prefix(inside.as_str())?;

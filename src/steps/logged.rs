@@ -22,6 +22,9 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(3);
 /// More than this of what one command prints is read by nobody, and fills a disk.
 const LARGEST_OUTPUT: u64 = 256 << 20;
 
+/// What is said of the rest.
+const LEFT_OUT: &[u8] = b"\n# what else it prints is left out\n";
+
 /// Writes the head of a make.log.
 pub fn begin(work: &Work, log: &Path) -> Result<()> {
     let date = Command::new("date").output().map(|output| output.stdout).unwrap_or_default();
@@ -62,15 +65,19 @@ pub fn run(site: &Site, say: &Block, log: &Path, command: &mut Command, told: To
             let _ = std::thread::Builder::new().spawn_scoped(scope, move || show_life(say, &end));
         }
         let mut pass = |output: &[u8]| {
-            if written.is_ok() && left > 0 {
-                written = file.write_all(output);
-                left = left.saturating_sub(output.len() as u64);
-                if left == 0 && written.is_ok() {
-                    written = file.write_all(b"\n# what else it prints is left out\n");
-                }
+            if left == 0 {
+                return;
             }
-            if verbose {
-                say.print(output);
+            left = left.saturating_sub(output.len() as u64);
+            let rest = if left == 0 { LEFT_OUT } else { b"" };
+            for output in [output, rest] {
+                if written.is_ok() {
+                    written = file.write_all(output);
+                }
+                // Where another block is told first it is kept in memory.
+                if verbose {
+                    say.print(output);
+                }
             }
         };
         let mut renaming = Renaming::new(names);

@@ -21,6 +21,15 @@ use super::files::At;
 /// Deeper than any source has directories.
 pub const DEEPEST: usize = 64;
 
+/// More than any directory has files that we look for something in.
+pub const MOST_ENTRIES: usize = 200_000;
+
+/// So many names of a directory are held at once to be removed, whose number is anybody's.
+const SOME: usize = 1 << 14;
+
+/// Bytes that the smallest file takes where an administrator cares: inodes are a part of a disk, too.
+const SMALLEST: u64 = 4096;
+
 /// Who shall own a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
@@ -126,7 +135,8 @@ pub fn take_ownership(dir: &Path) -> io::Result<()> {
 /// By descriptors, so that it does not matter who else has one: names may change meanwhile, what was opened does not.
 fn take_over(opened: &OwnedFd, depth: usize) -> io::Result<()> {
     take_over_one(opened)?;
-    for (name, _) in entries(opened)? {
+    for entry in entries(opened)? {
+        let (name, _) = entry?;
         let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         match FileType::from_raw_mode(statat(opened, &name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode) {
             FileType::Directory if depth < DEEPEST => {
@@ -176,8 +186,8 @@ fn remove_tree(parent: impl AsFd, name: impl Arg + Copy) -> io::Result<()> {
     Ok(unlinkat(parent, name, AtFlags::REMOVEDIR)?)
 }
 
-/// How much all files below a directory take on its disk, in bytes; more than can be where they lie too deep, or cannot be
-/// looked at. No link is followed.
+/// How much all that is below a directory takes on its disk, in bytes, 4096 at least for whatever it is; more than can be
+/// where it lies too deep, or cannot be looked at. No link is followed.
 pub fn disk_usage(dir: &Path) -> u64 {
     let opened = openat(CWD, dir, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
     opened.map_err(io::Error::from).and_then(|dir| usage_below(&dir, 0)).unwrap_or(u64::MAX)
@@ -185,16 +195,18 @@ pub fn disk_usage(dir: &Path) -> u64 {
 
 fn usage_below(dir: &OwnedFd, depth: usize) -> io::Result<u64> {
     let mut sum = 0_u64;
-    for (name, is_dir) in entries(dir)? {
+    for entry in entries(dir)? {
+        let (name, is_dir) = entry?;
+        let own = statat(dir, &name, AtFlags::SYMLINK_NOFOLLOW)?.st_blocks.unsigned_abs().saturating_mul(512);
         let below = match is_dir {
-            false => statat(dir, &name, AtFlags::SYMLINK_NOFOLLOW)?.st_blocks.unsigned_abs() * 512,
+            false => 0,
             true if depth > DEEPEST => u64::MAX,
             true => {
                 let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 usage_below(&openat(dir, &name, flags, Mode::empty())?, depth + 1)?
             }
         };
-        sum = sum.saturating_add(below);
+        sum = sum.saturating_add(own.max(SMALLEST)).saturating_add(below);
     }
     Ok(sum)
 }
@@ -202,42 +214,53 @@ fn usage_below(dir: &OwnedFd, depth: usize) -> io::Result<u64> {
 /// Empties a directory; says whether something was moved to the top.
 fn remove_below(dir: &OwnedFd, top: &OwnedFd, depth: usize, moved: &mut u64) -> io::Result<bool> {
     let before = *moved;
-    for (name, is_dir) in entries(dir)? {
-        if !is_dir {
-            unlinkat(dir, &name, AtFlags::empty())?;
-        } else if depth < DEEPEST {
-            let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            remove_below(&openat(dir, &name, flags, Mode::empty())?, top, depth + 1, moved)?;
-            unlinkat(dir, &name, AtFlags::REMOVEDIR)?;
-        } else {
-            loop {
-                *moved += 1;
-                // Nothing has such a name, or it is one of ours from a removal that was cut off.
-                match renameat(dir, &name, top, format!(".removed-{moved}")) {
-                    Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => {}
-                    renamed => break renamed?,
-                }
+    loop {
+        let some = entries(dir)?.take(SOME).collect::<io::Result<Vec<_>>>()?;
+        for (name, is_dir) in &some {
+            if !is_dir {
+                unlinkat(dir, name, AtFlags::empty())?;
+            } else if depth < DEEPEST {
+                let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                remove_below(&openat(dir, name, flags, Mode::empty())?, top, depth + 1, moved)?;
+                unlinkat(dir, name, AtFlags::REMOVEDIR)?;
+            } else {
+                move_up(dir, name, top, moved)?;
             }
         }
+        if some.len() < SOME {
+            return Ok(*moved > before);
+        }
     }
-    Ok(*moved > before)
+}
+
+/// Moves a directory to the top, under a name that is free there.
+fn move_up(dir: &OwnedFd, name: &CString, top: &OwnedFd, moved: &mut u64) -> io::Result<()> {
+    loop {
+        *moved += 1;
+        // Nothing has such a name, or it is one of ours from a removal that was cut off.
+        match renameat(dir, name, top, format!(".removed-{moved}")) {
+            Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => {}
+            renamed => return Ok(renamed?),
+        }
+    }
 }
 
 /// What stands in a directory, and whether it is one itself.
-pub fn entries(dir: impl AsFd) -> io::Result<Vec<(CString, bool)>> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(&dir)? {
+pub fn entries<F: AsFd>(dir: &F) -> io::Result<impl Iterator<Item = io::Result<(CString, bool)>>> {
+    let kind_of = move |entry: &rustix::fs::DirEntry| {
+        Ok::<_, Errno>(match entry.file_type() {
+            FileType::Unknown => {
+                FileType::from_raw_mode(statat(dir, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)?.st_mode)
+            }
+            kind => kind,
+        })
+    };
+    let entries = Dir::read_from(dir)?
+        .filter(|entry| !entry.as_ref().is_ok_and(|entry| [c".", c".."].contains(&entry.file_name())));
+    Ok(entries.map(move |entry| {
         let entry = entry?;
-        let name = entry.file_name();
-        if ![c".", c".."].contains(&name) {
-            let kind = match entry.file_type() {
-                FileType::Unknown => FileType::from_raw_mode(statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode),
-                kind => kind,
-            };
-            names.push((name.to_owned(), kind == FileType::Directory));
-        }
-    }
-    Ok(names)
+        Ok((entry.file_name().to_owned(), kind_of(&entry)? == FileType::Directory))
+    }))
 }
 
 /// Removes `dir` and then its parents, up to but without `stop`, as long as they are empty, or are gone already.
@@ -285,50 +308,55 @@ pub fn by_age(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// Every file and link below `dir`, in name order, whose name `wanted` accepts; links to directories are not entered, nor is
-/// what cannot be read.
+/// what cannot be read. Of more than [`MOST_ENTRIES`] it is those that were come upon by then.
 pub fn find(dir: &Path, wanted: &mut dyn FnMut(&str) -> bool) -> Vec<PathBuf> {
-    let mut found = Vec::new();
     let passed_over = &mut |error| {
         log::info!("{error}");
         Ok(())
     };
-    let _ = find_into(&mut found, dir, wanted, passed_over, 0);
-    found
+    let mut search = Search { found: Vec::new(), left: MOST_ENTRIES, wanted, failed: passed_over };
+    let _ = search.look_into(dir, 0);
+    search.found
 }
 
 /// As [`find`], for who would take what cannot be read for a reason to do something.
 pub fn find_all(dir: &Path, wanted: &mut dyn FnMut(&str) -> bool) -> io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    find_into(&mut found, dir, wanted, &mut Err, 0)?;
-    Ok(found)
+    let mut search = Search { found: Vec::new(), left: MOST_ENTRIES, wanted, failed: &mut Err };
+    search.look_into(dir, 0).map(|()| search.found)
 }
 
-fn find_into(
-    found: &mut Vec<PathBuf>,
-    dir: &Path,
-    wanted: &mut dyn FnMut(&str) -> bool,
-    failed: &mut dyn FnMut(io::Error) -> io::Result<()>,
-    depth: usize,
-) -> io::Result<()> {
-    if depth > DEEPEST {
-        return failed(too_deep(dir));
-    }
-    let read = fs::read_dir(dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-    let mut entries = match read.at(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return failed(error),
-    };
-    entries.sort_by_key(fs::DirEntry::file_name);
-    for entry in entries {
-        match entry.file_type() {
-            Ok(kind) if kind.is_dir() => find_into(found, &entry.path(), wanted, failed, depth + 1)?,
-            Ok(_) if entry.file_name().to_str().is_some_and(&mut *wanted) => found.push(entry.path()),
-            Ok(_) => {}
-            Err(error) => failed(error)?,
+struct Search<'a> {
+    found: Vec<PathBuf>,
+    /// Entries that may be looked at yet.
+    left: usize,
+    wanted: &'a mut dyn FnMut(&str) -> bool,
+    failed: &'a mut dyn FnMut(io::Error) -> io::Result<()>,
+}
+
+impl Search<'_> {
+    fn look_into(&mut self, dir: &Path, depth: usize) -> io::Result<()> {
+        if depth > DEEPEST {
+            return (self.failed)(too_deep(dir));
         }
+        let read = fs::read_dir(dir).and_then(|entries| entries.take(self.left + 1).collect::<io::Result<Vec<_>>>());
+        let mut entries = match read.at(dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return (self.failed)(error),
+        };
+        let left = self.left.checked_sub(entries.len());
+        self.left = left.ok_or_else(|| io::Error::other(format!("{}: too many files", dir.display())))?;
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => self.look_into(&entry.path(), depth + 1)?,
+                Ok(_) if entry.file_name().to_str().is_some_and(&mut *self.wanted) => self.found.push(entry.path()),
+                Ok(_) => {}
+                Err(error) => (self.failed)(error)?,
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use sha2::Digest as _;
 
 use super::Digest;
 use super::walk::{Each, Found, MOST_SEEN, Walk, kind_of};
+use crate::system::directories::MOST_ENTRIES;
 use crate::system::files::At;
 
 /// Files below a directory, by their names relative to it. They are looked at anew for each question: of the headers of
@@ -30,7 +31,8 @@ impl Tree {
     /// for one that leads back to where it stands in.
     pub fn walk(dir: &Path) -> io::Result<Self> {
         let mut tree = Self::default();
-        for entry in fs::read_dir(dir).at(dir)? {
+        // One more than a walk goes through.
+        for entry in fs::read_dir(dir).at(dir)?.take(MOST_ENTRIES + 1) {
             let entry = entry.at(dir)?;
             tree.top.insert(entry.file_name(), entry.path());
         }

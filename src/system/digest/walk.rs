@@ -11,11 +11,8 @@ use std::path::{Component, Path};
 
 use rustix::fs::{AtFlags, FileType, FsWord, Mode, OFlags, PROC_SUPER_MAGIC, Stat, fstatfs, openat, statat};
 
-use crate::system::directories::{DEEPEST, entries};
+use crate::system::directories::{DEEPEST, MOST_ENTRIES, entries};
 use crate::system::files::At;
-
-/// More files and directories than the headers of a kernel have. Who points at more does not mean headers.
-const MOST_ENTRIES: usize = 200_000;
 
 /// More links than a source has. Each may lead through many others, and what all of these lead through is looked at.
 const MOST_LINKS: usize = 2000;
@@ -142,7 +139,8 @@ impl<'w, 'e> Walk<'w, 'e> {
             return Err(found.refused(NO_PLACE));
         }
         self.inside.push(place);
-        let mut names = entries(&dir).at(found.path)?;
+        let some = entries(&dir).and_then(|entries| entries.take(MOST_ENTRIES + 1).collect::<io::Result<Vec<_>>>());
+        let mut names = some.at(found.path)?;
         names.sort_unstable();
         if names.is_empty() {
             // Makefiles ask whether it is there. As one that is not empty it is the same behind a link.
