@@ -176,11 +176,14 @@ impl<'a> Commit<'a> {
         if goal == Goal::Uninstalled {
             return Ok(());
         }
+        let built = site.tree.built_dir(id, target);
         if site.tree.state(id, target) == State::Added {
             say.say(format!("Module {id} is not built for kernel {target}. Skipping..."));
-            return Ok(());
+            // What a build that was cut off was shown goes all the same.
+            if !site.tree.module_dir(id, target).is_dir() {
+                return Ok(());
+            }
         }
-        let built = site.tree.built_dir(id, target);
         site.tree.discard(&built, &site.tree.version_dir(id)).doing(cannot("remove", &built))
     }
 

@@ -29,7 +29,7 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
     let target = targets.first().or(invocation.targets.first()).cloned().unwrap_or_else(Target::running);
     sound_conf(site, invocation, &id, &Kernel::new(site, &target, None, None), &say)?;
     for target in &targets {
-        if !site.tree.module_dir(&id, target).is_dir() {
+        if !site.tree.is_built(&id, target) {
             return Err(Problem::NothingBuilt(target.to_string()).into());
         }
         say.say(format!("Marking modules for {target} for archiving..."));

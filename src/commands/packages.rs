@@ -95,7 +95,7 @@ impl<'a> Work<'a> {
         need_added(site, &id)?;
         site.need_tree()?;
         let targets = mktarball::chosen(site, invocation, &id);
-        if let Some(target) = targets.iter().find(|target| !site.tree.module_dir(&id, target).is_dir()) {
+        if let Some(target) = targets.iter().find(|target| !site.tree.is_built(&id, target)) {
             return Err(Problem::nothing_built(&id, target).into());
         }
         let lock = lock(site)?;

@@ -252,7 +252,7 @@ fn releases(site: &Site, id: &Id, arch: &str, upgrade: bool, say: &Block) -> Res
     let tree = &site.framework.install_tree;
     let can_be_had = |name: &String| {
         tree.join(name).join("build").exists()
-            || site.tree.module_dir(id, &Target::new(name, arch)).is_dir()
+            || site.tree.is_built(id, &Target::new(name, arch))
             || (site.fetches() && tree.join(name).join("kernel").is_dir())
     };
     let all = || -> Result<Vec<String>> {

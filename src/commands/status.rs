@@ -107,16 +107,16 @@ impl List<'_> {
             lines.push(Line::Broken(id));
             return;
         }
-        let targets: Vec<Target> =
-            site.tree.all_targets(&id).into_iter().filter(|target| pair.matches(target)).collect();
+        let targets = site.tree.all_targets(&id).into_iter().filter(|target| pair.matches(target));
+        let with_state = targets.map(|target| (site.tree.state(&id, &target), target));
+        let targets: Vec<_> = with_state.filter(|(state, _)| *state != State::Added).collect();
         if targets.is_empty() {
             lines.push(Line::Added(id));
             return;
         }
-        for target in targets {
+        for (state, target) in targets {
             let new = || Kernel::new(site, &target, options.headers.as_deref(), options.config.as_deref());
             kernels.entry(target.clone()).or_insert_with(new);
-            let state = site.tree.state(&id, &target);
             lines.push(Line::Built(id.clone(), target, state));
         }
     }

@@ -15,6 +15,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -227,9 +228,17 @@ impl Tree {
         if link.is_symlink() { !link.is_dir() } else { self.source_dir(id).is_dir() }
     }
 
+    /// Whether a module is built for a kernel. What is not whose the rest of it is was shown to a build that was cut off, and
+    /// is nobody's.
+    pub fn is_built(&self, id: &Id, target: &Target) -> bool {
+        let owner = |dir: &Path| fs::metadata(dir).ok().filter(fs::Metadata::is_dir).map(|meta| meta.uid());
+        let built = owner(&self.module_dir(id, target));
+        built.is_some() && built == owner(&self.version_dir(id))
+    }
+
     /// The state for one kernel of a module that is registered.
     pub fn state(&self, id: &Id, target: &Target) -> State {
-        if !self.module_dir(id, target).is_dir() {
+        if !self.is_built(id, target) {
             State::Added
         } else if self.is_linked(id, target) && !self.is_pending(&id.name, target) {
             State::Installed

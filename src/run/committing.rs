@@ -203,7 +203,7 @@ impl Shared<'_> {
 
     /// Makes what was built the state of things; of a build that failed, what helps to find out why.
     fn keep(&self, made: Made, work: &Work) -> Result<()> {
-        let _turn = self.turn(work.id);
+        let _turn = self.turns.get(work.id).map(|turns| turns.place.lock().unwrap_or_else(PoisonError::into_inner));
         if let Err(error) = made.build {
             if let Err(untidy) = made.workshop.leave_behind(work) {
                 work.say.warn(untidy.to_string());

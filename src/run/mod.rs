@@ -10,7 +10,7 @@ mod order;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -69,6 +69,15 @@ enum Progress {
     },
 }
 
+/// Which turns a module's builds take that have no view of their own.
+#[derive(Default)]
+struct Turns {
+    /// Those of one module, at its place in the tree; whoever puts there what came of one takes these, too.
+    place: Mutex<()>,
+    /// Those that are one user's, for he may do to the others whatever he may do to himself.
+    user: Option<Arc<Mutex<()>>>,
+}
+
 struct Shared<'a> {
     site: &'a Site,
     request: &'a Request,
@@ -85,8 +94,7 @@ struct Shared<'a> {
     history: Mutex<History>,
     progress: Mutex<Vec<Progress>>,
     changed: Condvar,
-    /// For builds without a private view of the file system: a module's builds take turns.
-    turns: HashMap<&'a Id, Mutex<()>>,
+    turns: HashMap<&'a Id, Turns>,
 }
 
 /// Runs all steps. Nothing a single step does stops the others.
@@ -116,7 +124,7 @@ pub fn run(site: &Site, request: &Request, plan: &Plan) -> Result<Vec<Outcome>> 
         history: Mutex::new(history),
         progress: Mutex::new(steps.iter().map(|_| Progress::Waiting).collect()),
         changed: Condvar::new(),
-        turns: steps.iter().map(|step| (&step.id, Mutex::new(()))).collect(),
+        turns: turns(site, steps),
     };
     let builds = steps.iter().filter(|step| matches!(step.verdict, Verdict::Build)).count();
     if builds > 0 && site.root && Isolation::available() == Isolation::None {
@@ -147,6 +155,17 @@ pub fn run(site: &Site, request: &Request, plan: &Plan) -> Result<Vec<Outcome>> 
         shared.tell_of_ccache();
     }
     outcomes
+}
+
+fn turns<'a>(site: &Site, steps: &'a [Step]) -> HashMap<&'a Id, Turns> {
+    let user = Arc::default();
+    let mut turns = HashMap::new();
+    let builds = steps.iter().filter(|step| matches!(step.verdict, Verdict::Build)).map(|step| &step.id);
+    for id in builds.filter(|id| site.isolation_of(id) != Isolation::Namespaces) {
+        let user = (site.root && !site.builds_as_root(id)).then(|| Arc::clone(&user));
+        turns.entry(id).or_insert_with(|| Turns { user, ..Turns::default() });
+    }
+    turns
 }
 
 /// Whether a step was asked for, or one has installed something for whose sake it is.
@@ -270,9 +289,6 @@ impl Shared<'_> {
         }
         self.tell_signing(step, say);
         self.check_depends(&work)?;
-        // Who waits for its turn, or for others' results, keeps nobody from a token.
-        let place = Some(place).filter(|_| self.known.places.is_none() && !self.takes_turns(&step.id));
-        let _turn = self.turn(&step.id);
         let environment = build_environment(&self.site.framework.build_environment, say)?;
         let default = Signing::default();
         let signing = self.signing.get(&step.kernel.target).unwrap_or(&default);
@@ -282,8 +298,9 @@ impl Shared<'_> {
         if work.options.planned.is_some() && step.triggers.is_empty() && work.options.planned != *key {
             return Err(Error::OtherJob { id: step.id.to_string(), kernel: step.kernel.target.to_string() });
         }
+        // Who waits for others' results, or for its turn, keeps nobody from a token.
+        let place = Some(place).filter(|_| self.known.places.is_none() && !self.turns.contains_key(&step.id));
         let had = self.had(&identity, &work)?;
-        let place = place.unwrap_or_else(|| self.pool.queue(self.times.urgency[index]));
         if had.is_none() {
             step.kernel.need_headers()?;
             if let Some(failure) = self.known_to_fail(key.as_deref(), &work) {
@@ -292,6 +309,8 @@ impl Shared<'_> {
                 return Err(error);
             }
         }
+        let _turn = self.turn(&step.id);
+        let place = place.unwrap_or_else(|| self.pool.queue(self.times.urgency[index]));
         let mut workshop = Workshop::set_up(&work)?;
         if let Some(made) = had {
             let build = finish::again(&work, &workshop, &made, signing, &self.start(place)?);
@@ -343,19 +362,16 @@ impl Shared<'_> {
         place.start().map_err(|source| Error::Io { what: "Cannot get a job token".into(), source })
     }
 
-    /// Where builds have no view of their own, those of one module take turns at its place in the tree.
-    fn takes_turns(&self, id: &Id) -> bool {
-        self.site.isolation_of(id) != Isolation::Namespaces
-    }
-
-    fn turn(&self, id: &Id) -> Option<MutexGuard<'_, ()>> {
-        let turn = self.turns.get(id).filter(|_| self.takes_turns(id))?;
-        Some(turn.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Waits for a build's turn, which lasts as long as what this gives.
+    fn turn(&self, id: &Id) -> Option<(Option<MutexGuard<'_, ()>>, MutexGuard<'_, ()>)> {
+        let lock = |turns| Mutex::lock(turns).unwrap_or_else(PoisonError::into_inner);
+        self.turns.get(id).map(|turns| (turns.user.as_deref().map(lock), lock(&turns.place)))
     }
 
     /// Whether it is another build's turn now.
     fn is_in_use(&self, id: &Id) -> bool {
-        self.turns.get(id).is_some_and(|turn| matches!(turn.try_lock(), Err(TryLockError::WouldBlock)))
+        let is_taken = |turns: &Mutex<()>| matches!(turns.try_lock(), Err(TryLockError::WouldBlock));
+        self.turns.get(id).is_some_and(|turns| is_taken(&turns.place) || turns.user.as_deref().is_some_and(is_taken))
     }
 
     /// BUILD_DEPENDS, names or patterns of them, must be installed for this kernel.

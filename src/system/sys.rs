@@ -271,8 +271,15 @@ const SOCKETCALL: libc::c_long = libc::SYS_socketcall;
 #[cfg(not(any(target_arch = "x86", target_arch = "s390x", target_arch = "powerpc64")))]
 const SOCKETCALL: libc::c_long = libc::SYS_socket;
 
-/// Nothing this process executes can make a socket again (but for socketpair(2)), or go around that: seccomp(2) answers
-/// with "permission denied". System calls of another architecture are refused altogether. It needs "no new privileges".
+/// ipc(2), where there is one: it makes shared memory, too.
+#[cfg(any(target_arch = "x86", target_arch = "s390x", target_arch = "powerpc64"))]
+const IPC: libc::c_long = libc::SYS_ipc;
+#[cfg(not(any(target_arch = "x86", target_arch = "s390x", target_arch = "powerpc64")))]
+const IPC: libc::c_long = libc::SYS_shmget;
+
+/// Nothing this process executes can make a socket again (but for socketpair(2)), or what System V or POSIX have of memory,
+/// semaphores and queues that outlive who made them, or go around that: seccomp(2) answers with "permission denied". System
+/// calls of another architecture are refused altogether. It needs "no new privileges".
 pub fn refuse_sockets() -> io::Result<()> {
     let Some(arch) = ARCH else { return Err(io::ErrorKind::Unsupported.into()) };
     let step = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
@@ -281,17 +288,21 @@ pub fn refuse_sockets() -> io::Result<()> {
     let end = |k| step(libc::BPF_RET | libc::BPF_K, 0, 0, k);
     // struct seccomp_data: the number of the call, then the architecture. Jumps are relative; refused is what gets to
     // the end. From 1 << 30 on are calls of x32.
-    let mut code = [
-        load(4),
-        jump(libc::BPF_JEQ, arch, 0, 6),
-        load(0),
-        jump(libc::BPF_JGE, 1 << 30, 4, 0),
-        jump(libc::BPF_JEQ, libc::SYS_socket as u32, 3, 0),
-        jump(libc::BPF_JEQ, SOCKETCALL as u32, 2, 0),
-        jump(libc::BPF_JEQ, libc::SYS_io_uring_setup as u32, 1, 0),
-        end(libc::SECCOMP_RET_ALLOW),
-        end(libc::SECCOMP_RET_ERRNO | libc::EACCES as u32),
+    const REFUSED: [libc::c_long; 8] = [
+        libc::SYS_socket,
+        SOCKETCALL,
+        libc::SYS_io_uring_setup,
+        libc::SYS_shmget,
+        libc::SYS_semget,
+        libc::SYS_msgget,
+        libc::SYS_mq_open,
+        IPC,
     ];
+    let last = REFUSED.len() as u8;
+    let mut code =
+        vec![load(4), jump(libc::BPF_JEQ, arch, 0, last + 3), load(0), jump(libc::BPF_JGE, 1 << 30, last + 1, 0)];
+    code.extend((1..=last).rev().zip(REFUSED).map(|(left, call)| jump(libc::BPF_JEQ, call as u32, left, 0)));
+    code.extend([end(libc::SECCOMP_RET_ALLOW), end(libc::SECCOMP_RET_ERRNO | libc::EACCES as u32)]);
     let program = libc::sock_fprog { len: code.len() as u16, filter: code.as_mut_ptr() };
     // SAFETY: the program and its steps live through the call, which copies them.
     match unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program) } {
