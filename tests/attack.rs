@@ -388,6 +388,7 @@ fn a_build_takes_no_more_of_the_machine_than_it_may() {
     // What it prints is cut off, and does not stop it.
     with_make(&mut root, "greedy", "", "head -c 300M /dev/zero; exit 0");
     root.sh("dkms build greedy/1 --force");
+    root.sh("[ $(dkms build greedy/1 --force --verbose | wc -c) -lt $((260 << 20)) ]");
     root.sh("[ $(stat -c %s /var/lib/dkms/greedy/1/$K/$A/log/make.log) -lt $((260 << 20)) ] && grep -qa 'is left out' /var/lib/dkms/greedy/1/$K/$A/log/make.log");
 }
 
@@ -488,7 +489,9 @@ fn a_patch_writes_to_its_build_only_and_shows_nothing() {
         root.sh(&format!("cd /usr/src/{name}-1; {more}"));
         let said = root.sh(&format!("dkms build {name}/1 2>&1; cat /var/lib/dkms/{name}/1/build/make.log 2>&1; true"));
         // What leads to a place of others is not even tried.
-        let refused = more.contains("/srv/open") && said.contains("/srv/open can be changed by others than root");
+        let refused = more.contains("/srv/open") && said.contains("/srv/open can be changed by others than root")
+            || more.contains("/root/secret")
+                && said.contains("Patch it.patch as specified in dkms.conf cannot be\nfound");
         assert!(refused || said.contains("Applying patch it.patch...(bad exit status"), "{said}");
         assert!(!said.contains("what only root reads"), "{said}");
         root.says(
@@ -516,8 +519,11 @@ touch /tmp/started; for i in {1..20}; do kill -9 $(pgrep -f sleep) -1 2>/dev/nul
         );
     }
     root.sh("for m in evil good1 good2 good3; do dkms add $m/1; done");
-    root.run("dkms autoinstall -j 3");
-    root.says("dkms status 'good*' | grep -c installed", "3\n");
+    for alone in ["", "/tmp/no-namespaces "] {
+        root.run(&format!("{alone}dkms autoinstall -j 3"));
+        root.says("dkms status 'good*' | grep -c installed; rm -rf /var/cache/dkms/results", "3\n");
+        root.sh("for n in 1 2 3; do dkms unbuild good$n/1 --all; done");
+    }
 }
 
 #[test]
@@ -551,6 +557,11 @@ const ENDLESS: &[(&str, &str)] = &[
     ("more than fits into memory", "truncate -s 20G x.c"),
     ("a pipe where kbuild notes what it read", "mkfifo .x.cmd"),
     ("more than fits into memory where kbuild notes what it read", "ln -s /dev/zero .x.cmd"),
+    (
+        "more notes of kbuild's than anybody reads, under names that are longer than paths should be",
+        "perl -e 'my $d = q(d) x 250; for (1..15) { mkdir $d; chdir $d } open my $f, q(>), q(f); \
+         for (1..100000) { $_ % 60000 or do { unlink q(f); open $f, q(>), q(f) }; link q(f), qq(.$_.cmd) }'",
+    ),
     ("a million questions in one line", "perl -e 'print q(__has_include ) x 1100000' >x.h"),
     ("a million blobs in one line", "perl -e 'print q(incbin ) x 2000000' >x.c"),
 ];
@@ -606,11 +617,79 @@ fn a_link_that_a_build_makes_says_nothing_of_what_is_closed() {
     }
 }
 
+/// Nor does a script or a patch that is one.
+#[test]
+fn a_script_or_a_patch_that_a_build_makes_a_link_says_nothing_of_what_is_closed() {
+    let mut root = Root::with(Layer::Ours, &[]);
+    root.sh("dkms generate_mok; chmod 700 /root; printf '#!/bin/sh\\n' >/root/there; chmod 755 /root/there");
+    for conf in ["POST_BUILD=post", "PATCH=it.patch"] {
+        with_make(&mut root, "peeping", conf, "ln -sf $(cat target) post");
+        root.sh("cd /usr/src/peeping-1; touch post; mkdir -p patches; dkms status | grep -q . || dkms add peeping/1");
+        let mut said = |target: &str| {
+            root.sh(&format!("cd /usr/src/peeping-1; echo {target} >target; ln -sfn {target} patches/it.patch"));
+            let output = root.run("dkms build peeping/1 --force");
+            (output.code, output.text)
+        };
+        assert_eq!(said("/root/there"), said("/root/nothing"), "{conf}");
+    }
+}
+
+/// A module's conf is not read by the bash that reads another's: it could answer for that.
+#[test]
+fn one_conf_does_not_answer_for_another() {
+    let mut root = Root::with(Layer::Ours, &[]);
+    root.sh("dkms generate_mok");
+    for name in ["evil", "good"] {
+        root.quick(name, "AUTOINSTALL=yes\nPACKAGE_MAINTAINER=$(echo one)");
+        root.sh(&format!("dkms add {name}/1"));
+    }
+    // The end of its own answer, and what is the answer to the next question: to the pipe of all answers.
+    root.write(
+        "/usr/src/evil-1/forge",
+        r#"printf '\0000\0\0'
+for it in PACKAGE_NAME=good PACKAGE_VERSION=1 BUILT_MODULE_NAME=good DEST_MODULE_LOCATION=/updates AUTOINSTALL=yes 'MAKE=echo forged'; do
+    printf '%s\0000\0%s\0' ${it%%=*} "${it#*=}"
+done
+printf '\0001\0\0'"#,
+    );
+    root.sh("echo \"CLEAN='\\$(bash /usr/src/evil-1/forge >&3)'\" >>/usr/src/evil-1/dkms.conf");
+    root.run("dkms autoinstall -k $K");
+    root.says(
+        "dkms status good; grep -h '^# command' /var/lib/dkms/good/1/$K/$A/log/make.log",
+        "good/1, $K, $A: installed\n# command: true\n",
+    );
+}
+
+/// What its last script was shown stands in the tree where it has no view of its own.
+#[test]
+fn what_a_build_that_was_cut_off_left_in_the_tree_is_not_installed() {
+    let mut root = Root::with(Layer::Ours, &[]);
+    root.sh("dkms generate_mok; gcc -o /tmp/no-namespaces /srv/tests/no-namespaces.c; echo secret >/root/secret");
+    let post = "[ \"$1\" = post ] || exit 0\n[ -e /srv/go ] && exit\ncd /var/lib/dkms/evil/1/*/*/module && ln -sf /root/secret evil.ko* && touch /tmp/ready; sleep 60";
+    with_make(&mut root, "evil", "AUTOINSTALL=yes\nPOST_BUILD='make.sh post'", post);
+    root.sh("dkms add evil/1; /tmp/no-namespaces dkms build evil/1 -k $K >/srv/said 2>&1 & echo $! >/srv/pid");
+    root.wait_until("[ -L /var/lib/dkms/evil/1/$K/$A/module/evil.ko ]");
+    root.sh("kill $(cat /srv/pid); tail --pid=$(cat /srv/pid) -f /dev/null; touch /srv/go");
+    root.says("dkms status evil", "evil/1: added\n");
+    root.says(
+        "cp -a /var/lib/dkms/evil /srv; dkms unbuild evil/1 -k $K >/dev/null; ls /var/lib/dkms/evil/1",
+        "build\nsource\n",
+    );
+    root.sh("rm -r /var/lib/dkms/evil; cp -a /srv/evil /var/lib/dkms; dkms autoinstall -k $K");
+    root.says(
+        "dkms status evil; stat -c %F /lib/modules/$K/updates/dkms/evil.ko*",
+        "evil/1, $K, $A: installed\nregular file\n",
+    );
+}
+
 #[test]
 fn a_build_keeps_no_more_in_its_cache_than_it_may() {
     let mut root = Root::with(Layer::Ours, &[]);
     root.write("/etc/dkms/framework.conf.d/size.conf", "compile_cache_size=5M");
     root.sh("dkms generate_mok");
+    // Inodes are a part of a disk, too.
+    with_make(&mut root, "junk", "", "cd /var/cache/dkms/ccache/junk/* && for i in {1..4000}; do : >$i; done");
+    root.sh("dkms build junk/1 --force; [ $(find /var/cache/dkms | wc -l) -lt 2000 ]");
     for code in [0, 1] {
         let junk = format!("cd /var/cache/dkms/ccache/junk/* && head -c 60M /dev/zero >junk && exit {code}; exit 9");
         with_make(&mut root, "junk", "", &junk);

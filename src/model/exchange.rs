@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::system::files::{At, read_foreign};
+use crate::system::files::{At, open_foreign, read_foreign};
 use crate::system::remote::{LARGEST, Off, PATIENCE, Remote};
 use crate::system::scratch::Scratch;
 
@@ -250,13 +250,14 @@ fn is_manifest(name: &str) -> bool {
     name.ends_with('M')
 }
 
-/// Whether a cache has an object. The larger it is the more levels it has, of a letter each: `a/b/cdef`.
+/// Whether a cache has an object. The larger it is the more levels it has, of a letter each: `a/b/cdef`. A link, which a
+/// build may have put there, is none, wherever it leads to.
 fn has(shelf: &Path, name: &str) -> bool {
     let place = |levels: usize| {
         let (dirs, file) = name.split_at(levels);
-        dirs.chars().fold(shelf.to_owned(), |dir, letter| dir.join(letter.to_string())).join(file)
+        dirs.chars().fold(PathBuf::new(), |dir, letter| dir.join(letter.to_string())).join(file)
     };
-    (1..=4).any(|levels| place(levels).exists())
+    (1..=4).any(|levels| open_foreign(shelf, &place(levels)).is_ok())
 }
 
 /// The objects of a cache that were written or read since then, in this order, and where they are in it. A build may have

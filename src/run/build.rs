@@ -234,7 +234,9 @@ impl<'a> Build<'a> {
 
     fn script(&self, script: Script, result: Option<&Path>) -> Result<()> {
         let build_dir = self.work.site.tree.build_dir(self.work.id);
-        let Some(found) = scripts::find(&self.work, script, &self.workshop.build, &build_dir) else {
+        let Some(found) =
+            scripts::find(&self.work, script, &self.workshop.build, &build_dir, |file| self.workshop.shows(file))
+        else {
             return Ok(());
         };
         if found.dir == self.work.site.paths.etc().join(&self.work.id.name) {
@@ -258,8 +260,8 @@ impl<'a> Build<'a> {
             if Path::new(patch).components().any(|c| c == std::path::Component::ParentDir) {
                 return Err(Error::PatchOutside(patch.to_owned()));
             }
-            let relative = Path::new(patch).is_relative();
-            if !relative || !self.workshop.build.join("patches").join(patch).is_file() {
+            let file = self.workshop.build.join("patches").join(patch);
+            if !(Path::new(patch).is_relative() && self.workshop.shows(&file) && file.is_file()) {
                 let dir = self.work.site.tree.build_dir(self.work.id).join("patches");
                 return Err(Error::NoPatch { patch: patch.to_owned(), dir });
             }

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Doing, Error, Result, cannot};
+use crate::model::closed::is_open;
 use crate::model::headers::Headers;
 use crate::steps::Work;
 use crate::system::directories::{Owner, copy_tree, remove_any, take_ownership};
@@ -237,6 +238,15 @@ impl Workshop {
             self.build = aside;
         }
         Ok(())
+    }
+
+    /// Whether a build may learn what is at a path in its directory. It may have made a link there, and where that leads out
+    /// it learns of nothing but what is open to all.
+    pub fn shows(&self, path: &Path) -> bool {
+        let own = fs::canonicalize(&self.build).ok();
+        let leads_to = fs::canonicalize(path).ok();
+        let stays = |real: &Path| own.is_some_and(|own| real.starts_with(own));
+        self.user.is_none() || leads_to.is_some_and(|real| stays(&real) || is_open(&real))
     }
 
     /// What the build made took the last of a disk: it is not to be kept.

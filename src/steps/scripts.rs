@@ -78,8 +78,8 @@ impl Found {
 }
 
 /// Looks a script up in the package's directory, which is at `real` and told of as `told`, and before that in
-/// /etc/dkms, where the administrator may have his own. Says so if it cannot be run.
-pub fn find(work: &Work, script: Script, real: &Path, told: &Path) -> Option<Found> {
+/// /etc/dkms, where the administrator may have his own. Says so if it cannot be run, or is none to be `shown`.
+pub fn find(work: &Work, script: Script, real: &Path, told: &Path, shown: impl FnOnce(&Path) -> bool) -> Option<Found> {
     let mut words = work.conf.get(script.directive()).split_whitespace().map(str::to_owned);
     let name = words.next()?;
     let arguments = words.collect();
@@ -87,7 +87,8 @@ pub fn find(work: &Work, script: Script, real: &Path, told: &Path) -> Option<Fou
     if is_executable(&below(&theirs, &name)) {
         return Some(Found { file: below(&theirs, &name), dir: theirs, arguments });
     }
-    if !is_executable(&below(real, &name)) {
+    let file = below(real, &name);
+    if !(shown(&file) && is_executable(&file)) {
         work.say.say("");
         work.say.warn(format!("The {} script is not executable.", script.name()));
         return None;
@@ -98,7 +99,7 @@ pub fn find(work: &Work, script: Script, real: &Path, told: &Path) -> Option<Fou
 /// Runs one of the four scripts that act on the system, as root; gives its exit code, 0 if there is none.
 pub fn run(work: &Work, script: Script) -> i32 {
     let source = work.site.tree.source_link(work.id);
-    let Some(found) = find(work, script, &source, &source) else {
+    let Some(found) = find(work, script, &source, &source, |_| true) else {
         return 0;
     };
     if let Err(error) = trust::check(&found.file).map_err(Error::from) {
