@@ -242,6 +242,29 @@ fn what_no_compiler_tells_of_is_seen_all_the_same() {
             "sed -i s/one/two/ /opt/copied.h",
         ),
         (
+            "packaged",
+            "#include \"copy.h\"\nconst char mark[] = \"mark \" I \";\";",
+            "ccflags-y += -I$(obj)\n$(obj)/packaged.o: $(obj)/copy.h\n$(obj)/copy.h:\n\tcp /usr/include/packaged.h $@",
+            "echo '#define I \"one\"' >/usr/include/packaged.h",
+            "sed -i s/one/two/ /usr/include/packaged.h",
+        ),
+        (
+            "told",
+            "const char mark[] = \"mark \" I \";\";",
+            "include $(MORE)\nccflags-y += '-DI=\"$(VALUE)\"'",
+            "echo 'MAKE=\"make -C $kernel_source_dir M=$dkms_tree/told/1/build MORE=/opt/told\"' >/etc/dkms/told.conf; \
+             echo VALUE=one >/opt/told",
+            "sed -i s/one/two/ /opt/told",
+        ),
+        (
+            "patched",
+            "const char mark[] = \"mark \" I \";\";",
+            "ccflags-y += '-DI=\"$(VALUE)\"'",
+            "mkdir patches; printf '%s\\n' '--- a/Makefile' '+++ b/Makefile' '@@ -1 +1,2 @@' ' obj-m := patched.o' '+include /srv/patched' \
+             >patches/it.patch; echo PATCH=it.patch >/etc/dkms/patched.conf; echo VALUE=one >/srv/patched",
+            "sed -i s/one/two/ /srv/patched",
+        ),
+        (
             "made-before",
             "#include \"impl.h\"\nconst char mark[] = \"mark \" I \";\";",
             "ccflags-y += -I$(src)/a -I$(src)/b\n$(shell [ ! -e /opt/first ] || { mkdir -p $(src)/a; echo '#define I \"two\"' \

@@ -11,6 +11,7 @@ use crate::model::headers::{Headers, Seen};
 use crate::model::kernel::Kernel;
 use crate::model::module::{Id, Target};
 use crate::model::options::Options;
+use crate::model::outside::Outside;
 use crate::model::site::Site;
 use crate::model::source::{Source, takes_symbols_by};
 use crate::model::tools;
@@ -55,7 +56,7 @@ impl Inputs {
     pub fn key(&self, recipe: &Recipe, source: &Source) -> io::Result<String> {
         let Recipe { site, options, id, kernel, conf, environment } = recipe;
         let Target { release, arch } = &kernel.target;
-        let mut key = Digest::new("result 3");
+        let mut key = Digest::new("result 4");
         key.add(crate::VERSION).add(&self.headers).add(&self.tools);
         key.add(&id.name).add(&id.version).add(release).add(arch);
         for path in [&kernel.build_dir, &kernel.config, site.tree.root(), &site.framework.source_tree] {
@@ -64,8 +65,10 @@ impl Inputs {
         if let Some(config) = &options.config {
             key.add(digest::of(&fs::read(config)?));
         }
+        let mut outside = Outside::new(site.tree.root());
         for (name, index, value) in conf.values() {
             key.add(name).add(index.to_string()).add(value);
+            outside.add(value.as_bytes());
         }
         for (name, value) in kernel.toolchain().variables() {
             key.add(name).add(value);
@@ -86,14 +89,16 @@ impl Inputs {
         for (name, value) in set {
             key.add(name);
             if name == "PATH" {
-                key.add(caller::programs(value))
+                key.add(caller::programs(value));
             } else {
-                key.add(value)
-            };
+                key.add(value);
+                outside.add(value.as_bytes());
+            }
         }
         for (name, value) in options.directive_variables() {
             key.add(name).add(value);
         }
+        key.add(outside.digest());
         if around {
             add_surroundings(&mut key);
         }

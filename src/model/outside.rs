@@ -16,24 +16,29 @@ use crate::system::digest::{self, Digest};
 use crate::system::directories::names;
 use crate::system::files::read_foreign;
 
-/// Where there are files that a build may read; what is in other places counts by the versions of packages.
-const PLACES: [&str; 11] = [
+/// Where there are files that a build may read; programs, which it runs, count by the versions of packages.
+const PLACES: [&str; 14] = [
     "/etc/",
     "/home/",
     "/opt/",
     "/srv/",
+    "/mnt/",
+    "/media/",
+    "/usr/include/",
+    "/usr/lib/",
     "/usr/local/",
     "/usr/src/",
     "/usr/share/",
-    "/lib/firmware/",
-    "/usr/lib/firmware/",
+    "/lib/",
     "/var/",
     "/boot/",
 ];
 
-/// What is there is another thing at each look.
-const PASSING: [&str; 12] = [
+/// What is there is another thing at each look; or is a kernel's, which counts by its headers.
+const PASSING: [&str; 14] = [
     "/dev",
+    "/lib/modules",
+    "/usr/lib/modules",
     "/proc",
     "/run",
     "/sys",
@@ -52,8 +57,7 @@ const OF_PACKAGES: [&str; 2] = ["apt", "dpkg"];
 
 /// Directories in which kernels and packages that are none of a module's business come and go, beside those of at most
 /// [`FEW_NAMES`]: `/usr/src/linux-$(V)` is seen without its end.
-const SHARED: [&str; 5] =
-    ["/usr/lib/firmware", "/usr/lib/modules", "/usr/share/doc", "/usr/share/man", "/usr/src/kernels"];
+const SHARED: [&str; 4] = ["/usr/lib/firmware", "/usr/share/doc", "/usr/share/man", "/usr/src/kernels"];
 
 const FEW_NAMES: usize = 2;
 
@@ -190,6 +194,10 @@ mod tests {
             paths("/usr/src/a/b.mk:/usr/share/c /var/lib/d \"/usr/lib/firmware/e\" .incbin /lib/firmware/f /boot/g"),
             ["/usr/src/a/b.mk", "/usr/share/c", "/var/lib/d", "/usr/lib/firmware/e", "/lib/firmware/f", "/boot/g"]
                 .map(PathBuf::from)
+        );
+        assert_eq!(
+            paths("\tcp /usr/include/a.h /mnt/b /media/c .\ninclude /usr/lib/d.mk /lib/modules/$(V)/build"),
+            ["/usr/include/a.h", "/mnt/b", "/media/c", "/usr/lib/d.mk"].map(PathBuf::from)
         );
         assert_eq!(
             paths("/var/lib/dkms/a/1/build /usr/src/../../var/lib/dkms/b /var/cache/c /var/lib/dpkg/status"),

@@ -40,9 +40,7 @@ impl Source {
         let mut outside = Outside::new(site.tree.root());
         let mut callers = caller::variables();
         callers.retain(|name, _| caller::is_seen(name));
-        let source = Tree::walk(&fs::canonicalize(site.tree.source_link(id))?)?;
-        let mut content = Digest::new("source");
-        content.add(source.content_seen(|name, text| {
+        let mut look = |name: &Path, text: &[u8]| {
             if asks.is_none() && asks_elsewhere(text) {
                 asks = Some(name.to_owned());
             }
@@ -51,17 +49,20 @@ impl Source {
             let makes = makes || is_included(name, text);
             let is_script = text.starts_with(b"#!");
             takes_symbols |= (makes || is_script) && takes_symbols_by(text);
-            if makes || is_script || name == Path::new("dkms.conf") {
+            if makes || is_script || is_patch(name) || name == Path::new("dkms.conf") {
                 let named = callers.iter().filter(|(name, _)| names_variable(text, name));
                 variables.extend(named.map(|(name, value)| (name.clone(), value.clone())));
                 outside.add(text);
             } else {
                 lines_with(text, b"incbin").for_each(|line| outside.add(line));
             }
-        })?);
+        };
+        let source = Tree::walk(&fs::canonicalize(site.tree.source_link(id))?)?;
+        let mut content = Digest::new("source");
+        content.add(source.content_seen(&mut look)?);
         let ours = site.paths.etc().join(&id.name);
         if ours.is_dir() {
-            content.add(Tree::walk(&ours)?.content()?);
+            content.add(Tree::walk(&ours)?.content_seen(&mut look)?);
         }
         Ok(Self { content: content.finish(), outside: outside.digest(), runs_programs, takes_symbols, variables, asks })
     }
@@ -81,6 +82,11 @@ fn lines_with<'a>(text: &'a [u8], word: &'a [u8]) -> impl Iterator<Item = &'a [u
 fn is_makefile(name: &Path) -> bool {
     let name = name.file_name().unwrap_or_default().to_string_lossy();
     name.contains("akefile") || name.starts_with("Kbuild") || name.ends_with(".mk") || name.ends_with(".mak")
+}
+
+/// Whether it may make a makefile name something else.
+fn is_patch(name: &Path) -> bool {
+    name.extension().is_some_and(|end| end == "patch" || end == "diff")
 }
 
 /// How lines begin that only makefiles have.
