@@ -18,6 +18,7 @@ use crate::model::tree::{State, looks_like_release};
 use crate::plan::question;
 use crate::steps::{Work, install};
 use crate::system::output::Block;
+use crate::system::pattern::Shell;
 use crate::system::side_by_side;
 
 /// Lines that one thread works out at a time: many enough that one bash answers for all of them.
@@ -232,15 +233,15 @@ impl Words {
 }
 
 /// A shell pattern; an empty one matches everything.
-struct Pattern(Option<glob::Pattern>, String);
+struct Pattern(Shell, String);
 
 impl Pattern {
     fn new(text: &str) -> Self {
-        Self(glob::Pattern::new(text).ok(), text.to_owned())
+        Self(Shell::new(text), text.to_owned())
     }
 
     fn matches(&self, text: &str) -> bool {
-        self.1.is_empty() || self.1 == text || self.0.as_ref().is_some_and(|pattern| pattern.matches(text))
+        self.1.is_empty() || self.1 == text || self.0.matches(text)
     }
 }
 

@@ -22,6 +22,7 @@ use std::sync::{Arc, OnceLock};
 use crate::model::module::{INSTALLED_LINK, Id, ORIGINALS, Target};
 use crate::system::directories::{names, remove_any, remove_empty_up_to};
 use crate::system::files::{At, is_staged, read_if_there, replace_with_text};
+use crate::system::pattern::Shell;
 use crate::system::scratch;
 
 /// Where things are, and what state they say a module is in.
@@ -286,8 +287,8 @@ impl Tree {
 
     /// [`Tree::versions`] of all modules of a name, which may be a pattern.
     pub fn called(&self, name: &str) -> Vec<Id> {
-        let pattern = glob::Pattern::new(name).ok();
-        let meant = |module: &&String| *module == name || pattern.as_ref().is_some_and(|it| it.matches(module));
+        let pattern = Shell::new(name);
+        let meant = |module: &&String| *module == name || pattern.matches(module);
         self.modules().iter().filter(meant).flat_map(|module| self.versions(module)).collect()
     }
 

@@ -15,6 +15,7 @@ pub mod memory;
 pub mod modinfo;
 pub mod output;
 pub mod paths;
+pub mod pattern;
 pub mod process;
 pub mod regex;
 pub mod remote;

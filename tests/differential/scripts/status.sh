@@ -17,6 +17,11 @@ try dkms status
 for name in hello hello/1.10 'h*' '*' '?oo' '[ht]*' '*/1.9' 'hello/1.*' 'hello/1.1*' hello/ /1.10 hel nosuch/1; do
     try dkms status "$name"
 done
+for name in 'h[^x]*' 'h[!e]*' 'hello**' '[[:alpha:]]*' 'hell\o' 'h[e' '[]h]ello'; do
+    try dkms status "$name"
+done
+try dkms status -k '6.[^0]*'
+try dkms status -k '[[:digit:]]*'
 try dkms status -m hello
 try dkms status -m nosuch
 try dkms status -m hello -v 1.10
