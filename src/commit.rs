@@ -159,10 +159,15 @@ impl<'a> Commit<'a> {
         let Work { site, id, kernel, say, .. } = work;
         let target = &kernel.target;
         self.forget_failure_of(id, target);
-        if site.tree.state(id, target) == State::Installed || site.tree.is_unfinished(id, target) {
+        // Also what another version was to take the place of, and did not.
+        let linked = site.tree.state(id, target) != State::Added && site.tree.is_linked(id, target);
+        if linked || site.tree.is_unfinished(id, target) {
             self.uninstall(work)?;
         } else {
-            if !work.options.supersede {
+            // What an upgrade of another version left in place waits for that one.
+            let waits = || site.tree.versions(&id.name).iter().any(|other| other != *id);
+            let own = || superseded::origin(site, &id.name, target).id.as_ref() == Some(*id);
+            if !work.options.supersede && (own() || !waits()) {
                 self.forget_superseded(work)?;
             }
             if !work.conf.is_exclusive() {

@@ -471,6 +471,21 @@ fn a_second_run_waits_and_says_for_whom() {
     }
 }
 
+/// Both find it there, and one of them comes to it first.
+#[test]
+fn two_that_remove_the_same_version_leave_the_other_one() {
+    let mut root = root();
+    root.quick("quick", "");
+    root.sh("cp -r /usr/src/quick-1 /usr/src/quick-2; sed -i s/VERSION=1/VERSION=2/ /usr/src/quick-2/dkms.conf");
+    root.sh("dkms add quick/1; dkms add quick/2");
+    root.sh("lock=$(echo /run/dkms-*.lock); (flock $lock sh -c 'until [ -e /srv/go ]; do sleep 0.02; done') & until ! flock -n $lock true; do :; done");
+    root.sh("for n in 1 2; do (dkms remove quick/1 --all >/srv/said$n 2>&1; echo $? >/srv/code$n) & done");
+    root.wait_until("grep -q waiting /srv/said1 && grep -q waiting /srv/said2");
+    root.sh("touch /srv/go");
+    root.wait_until("[ -s /srv/code1 ] && [ -s /srv/code2 ]");
+    root.says("sort -n /srv/code1 /srv/code2; dkms status", "0\n3\nquick/2: added\n");
+}
+
 #[test]
 fn names_do_not_lead_out_of_the_tree() {
     let mut root = root();

@@ -86,6 +86,34 @@ fn a_version_that_fails_does_not_and_goes_with_its_package() {
     is_as_before(&mut root);
 }
 
+/// What was left waits for its own successor, whichever other version is registered and goes.
+#[test]
+fn another_version_that_goes_takes_nothing_along() {
+    for removal in ["remove", "remove --all", "unbuild", "uninstall"] {
+        let mut root = root();
+        root.sh("cp -r /usr/src/foo-1 /usr/src/foo-0; sed -i s/VERSION=1/VERSION=0/ /usr/src/foo-0/dkms.conf; dkms build foo/0");
+        package(&mut root, "2", "foo/2", "MAKE=false");
+        root.sh("dpkg -i /root/2.deb");
+        root.says(LOADED, "updates\n");
+        root.sh(&format!("dkms {removal} foo/0"));
+        root.says(LOADED, "updates\n");
+        root.sh("dkms remove foo/0 --all; dpkg -P foo-dkms");
+        is_as_before(&mut root);
+    }
+}
+
+/// One that was to take the place of another version, and did not get that far.
+#[test]
+fn an_installation_that_was_cut_off_leaves_the_other_version_to_be_removed() {
+    let mut root = root();
+    root.sh(
+        "cp -r /usr/src/foo-1 /usr/src/foo-2; sed -i s/VERSION=1/VERSION=2/ /usr/src/foo-2/dkms.conf; dkms build foo/2",
+    );
+    root.sh("mkdir -p /var/lib/dkms/.pending/foo/$K; echo foo/2 >/var/lib/dkms/.pending/foo/$K/$A");
+    root.sh("dkms remove foo/1 --all; dkms remove foo/2 --all");
+    is_as_before(&mut root);
+}
+
 #[test]
 fn a_module_of_another_name_takes_its_place() {
     let mut root = root();

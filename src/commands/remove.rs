@@ -26,7 +26,8 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
         _ => site.need_tree()?,
     }
     let _lock = lock(site)?;
-    // Looked up with the lock held: another run may just have built.
+    // Looked up with the lock held: another run may just have built, or removed.
+    need_added(site, &id)?;
     let targets = if invocation.all { built_for(site, &id) } else { invocation.targets.clone() };
     let last = targets.last().cloned();
     if invocation.action == Action::Remove {

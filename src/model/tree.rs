@@ -181,6 +181,9 @@ impl Tree {
 
     /// Removes `path` in one step, and with it the directories above it, below `stop`, that hold nothing else.
     pub fn discard(&self, path: &Path, stop: &Path) -> io::Result<()> {
+        if fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            return Ok(());
+        }
         let only = |dir: &&Path| *dir != stop && fs::read_dir(dir).is_ok_and(|entries| entries.count() == 1);
         let above = path.ancestors().skip(1).take_while(only).last();
         scratch::discard(&self.root, above.unwrap_or(path))?;
@@ -248,7 +251,9 @@ impl Tree {
         }
     }
 
-    fn is_linked(&self, id: &Id, target: &Target) -> bool {
+    /// Whether the link by which a module counts as installed leads to this version, as it does until a change of it is at its
+    /// end.
+    pub fn is_linked(&self, id: &Id, target: &Target) -> bool {
         let link = self.link(&id.name, target);
         let Ok(says) = fs::read_link(&link) else {
             return false;
