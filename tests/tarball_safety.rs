@@ -201,7 +201,7 @@ Warning: /usr/src/hello-1/link leads out of the source: dkms-rs will not load a 
 fn a_load_that_cannot_end_leaves_nothing() {
     let mut root = prepared();
     // What a kill leaves is seen by nobody and goes with the next one.
-    root.sh("mkdir -p /var/lib/dkms/.dkms-killed/dkms_main_tree");
+    root.sh("mkdir -p /var/lib/dkms/.dkms-work-killed/dkms_main_tree");
     root.says("dkms status", "");
     for full in ["/var/lib/dkms", "/usr/src"] {
         root.sh(&format!("mkdir -p /var/lib/dkms && mount -t tmpfs -o mode=755,size=8k full {full}"));

@@ -18,7 +18,10 @@ use crate::system::directories::remove_any;
 use crate::system::files::At;
 
 /// How the name of such a directory begins, where it stands among what is not ours to tidy.
-pub const PREFIX: &str = ".dkms-";
+pub const PREFIX: &str = ".dkms-work-";
+
+/// So many letters and digits end it, at random.
+const RANDOM: usize = 6;
 
 /// Those that there are, and whether the directory that one is in goes with it.
 static ALL: Mutex<BTreeMap<PathBuf, bool>> = Mutex::new(BTreeMap::new());
@@ -67,8 +70,12 @@ impl Scratch {
     pub fn named(parent: &Path, prefix: &str) -> io::Result<Self> {
         let private = fs::Permissions::from_mode(0o700);
         loop {
-            let dir =
-                tempfile::Builder::new().prefix(prefix).permissions(private.clone()).tempdir_in(parent).at(parent)?;
+            let dir = tempfile::Builder::new()
+                .prefix(prefix)
+                .rand_bytes(RANDOM)
+                .permissions(private.clone())
+                .tempdir_in(parent)
+                .at(parent)?;
             // Between its making and its locking somebody may have taken it for one that nobody uses.
             if let Some(in_use) = lock(dir.path())? {
                 all().insert(dir.path().to_owned(), false);
@@ -102,7 +109,11 @@ pub fn discard(parent: &Path, path: &Path) -> io::Result<()> {
 /// Removes the directories in `parent` that are ours, are called like this, and are not in use; whether there were any.
 /// What cannot be removed stays.
 pub fn sweep(parent: &Path, prefix: &str) -> bool {
-    let named = |entry: &fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes());
+    let named = |entry: &fs::DirEntry| {
+        let name = entry.file_name();
+        let random = name.as_encoded_bytes().strip_prefix(prefix.as_bytes());
+        random.is_some_and(|random| random.len() == RANDOM && random.iter().all(u8::is_ascii_alphanumeric))
+    };
     let found: Vec<PathBuf> =
         fs::read_dir(parent).into_iter().flatten().flatten().filter(named).map(|entry| entry.path()).collect();
     let mut swept = false;
@@ -160,15 +171,17 @@ mod tests {
         let dir = tempfile::tempdir()?;
         let at = |name: &str| dir.path().join(name);
         let used = Scratch::new(dir.path())?;
-        fs::create_dir_all(at(".dkms-left/below"))?;
-        fs::create_dir(at("other"))?;
-        fs::write(at(".dkms-file"), "")?;
-        symlink("other", at(".dkms-link"))?;
+        fs::create_dir_all(at(".dkms-work-aB3dE6/below"))?;
+        let others = ["other", ".dkms-backup", ".dkms-work-of-mine"];
+        others.iter().try_for_each(|name| fs::create_dir(at(name)))?;
+        fs::write(at(".dkms-work-aaaaaa"), "")?;
+        symlink("other", at(".dkms-work-bbbbbb"))?;
         let another = Scratch::new(dir.path())?;
         assert!(sweep(dir.path(), PREFIX) && !sweep(dir.path(), PREFIX));
-        assert!(!at(".dkms-left").exists());
+        assert!(!at(".dkms-work-aB3dE6").exists());
         assert!(used.path().is_dir() && another.path().is_dir());
-        assert!(at("other").is_dir() && at(".dkms-file").exists() && at(".dkms-link").exists());
+        assert!(others.iter().all(|name| at(name).is_dir()));
+        assert!(at(".dkms-work-aaaaaa").exists() && at(".dkms-work-bbbbbb").exists());
         let place = used.path().to_owned();
         drop(used);
         assert!(!place.exists());
