@@ -18,7 +18,7 @@ use crate::model::site::Site;
 use crate::model::store::{Made, Store};
 use crate::steps::object;
 use crate::steps::sign::Signing;
-use crate::system::directories::find;
+use crate::system::directories::{find, find_all};
 use crate::system::files::{At, replace_with_text};
 use crate::system::lock::Lock;
 use crate::system::output::{Block, Words};
@@ -221,7 +221,7 @@ impl Export<'_> {
     /// Removes the objects that no list names any more. Whoever has read an older list may still come for them, for a day.
     fn tidy(&self) -> io::Result<()> {
         let mut named = BTreeSet::new();
-        for list in find(&self.dir, &mut |name| name == manifest::LIST) {
+        for list in find_all(&self.dir, &mut |name| name == manifest::LIST)? {
             let text = fs::read_to_string(&list).at(&list)?;
             named.extend(text.lines().filter_map(|line| Some(line.strip_prefix("SHA256: ")?.to_owned())));
         }

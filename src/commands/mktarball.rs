@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::commands::{Invocation, need_added, remove};
+use crate::commands::{Invocation, lock, need_added, remove};
 use crate::error::tarball::Problem;
 use crate::error::{Error, Result};
 use crate::model::conf::Conf;
@@ -22,6 +22,8 @@ const LONGEST_LIST: usize = 200;
 /// `mktarball`
 pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
     let id = invocation.id("mktarball")?;
+    // Anybody may make one, and only root keep root waiting.
+    let _lock = site.root.then(|| lock(site)).transpose()?;
     need_added(site, &id)?;
     let say = site.output.block();
     let content = invocation.content;

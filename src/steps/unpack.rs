@@ -137,7 +137,11 @@ impl Unpacking<'_> {
     fn entry(&mut self, mut entry: Entry<impl Read>) -> std::result::Result<(), Trouble> {
         let bytes = entry.path_bytes().into_owned();
         let name = shown(&bytes);
-        let kind = entry.header().entry_type();
+        // Old formats tell a directory by its name alone.
+        let kind = match entry.header().entry_type() {
+            EntryType::Regular if bytes.ends_with(b"/") => EntryType::Directory,
+            kind => kind,
+        };
         if matches!(kind, EntryType::XGlobalHeader) {
             // What git adds: its commit.
             return Ok(());
@@ -376,6 +380,28 @@ mod tests {
         }
         assert!(place(&[b'x'; 201]).is_err() && place("x/".repeat(2000).as_bytes()).is_err());
         assert!(place("x/".repeat(64).as_bytes()).is_ok() && place("x/".repeat(65).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn old_formats_have_directories() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let mut builder = tar::Builder::new(Vec::new());
+        for name in ["a/", "a/file"] {
+            let mut header = tar::Header::new_old();
+            header.set_entry_type(EntryType::Regular);
+            header.set_size(0);
+            header.set_mode(0o755);
+            header.set_path(name)?;
+            header.set_cksum();
+            builder.append(&header, io::empty())?;
+        }
+        let bytes = builder.into_inner()?;
+        let mut unpacking = Unpacking { into: dir.path(), total: 0, links: Vec::new() };
+        for entry in Archive::new(bytes.as_slice()).entries()? {
+            assert!(unpacking.entry(entry?).is_ok());
+        }
+        assert!(dir.path().join("a/file").is_file());
+        Ok(())
     }
 
     #[test]
