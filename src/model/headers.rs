@@ -135,7 +135,11 @@ impl Headers {
     /// The kernel's configuration without what names its version, as a digest.
     pub fn settings(&self) -> String {
         let autoconf = fs::read(self.flavour.join(AUTOCONF)).unwrap_or_default();
-        digest::of(settings(&String::from_utf8_lossy(&autoconf)).as_bytes())
+        let mut digest = Digest::new("settings");
+        for line in settings(&autoconf) {
+            digest.add(line);
+        }
+        digest.finish()
     }
 
     /// What kernels have in common that were built anew without a change of their sources: of one's objects most are the
@@ -180,10 +184,10 @@ pub fn included(makefile: &str) -> Option<&str> {
 
 /// autoconf.h without its title, which names the version, and without the salt, which does so too and is used by the
 /// generated `.mod.c` alone; a module that names it is compiled without the cache.
-pub fn settings(autoconf: &str) -> String {
-    let title = autoconf.strip_prefix("/*").and_then(|text| text.split_once("*/\n"));
-    let settings = title.map_or(autoconf, |(_, settings)| settings);
-    settings.split_inclusive('\n').filter(|line| !line.starts_with("#define CONFIG_BUILD_SALT ")).collect()
+pub fn settings(autoconf: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let end = autoconf.windows(3).position(|it| it == b"*/\n").filter(|_| autoconf.starts_with(b"/*"));
+    let settings = &autoconf[end.map_or(0, |end| end + 3)..];
+    settings.split_inclusive(|byte| *byte == b'\n').filter(|line| !line.starts_with(b"#define CONFIG_BUILD_SALT "))
 }
 
 #[cfg(test)]
@@ -216,8 +220,10 @@ mod tests {
                 "/*\n * Linux/x86 {version} Kernel Configuration\n */\n#define CONFIG_BUILD_SALT \"{version}\"\n#define CONFIG_HZ {value}\n"
             )
         };
-        assert_eq!(settings(&text("6.1.1", "250")), "#define CONFIG_HZ 250\n");
-        assert_ne!(settings(&text("6.1.1", "250")), settings(&text("6.1.1", "1000")));
+        let lines = |text: &str| settings(text.as_bytes()).map(<[u8]>::to_vec).collect::<Vec<_>>();
+        assert_eq!(lines(&text("6.1.1", "250")), [b"#define CONFIG_HZ 250\n"]);
+        assert_ne!(lines(&text("6.1.1", "250")), lines(&text("6.1.1", "1000")));
+        assert_eq!(lines("#define CONFIG_A 1"), [b"#define CONFIG_A 1"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::string::FromUtf8Error;
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Doing, Error, Result, cannot};
@@ -101,7 +102,10 @@ impl Kernel {
 
     fn read_config(&self) -> &io::Result<Option<String>> {
         self.config_text.get_or_init(|| match fs::read(&self.config) {
-            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+            Ok(bytes) => {
+                let lossy = |error: FromUtf8Error| String::from_utf8_lossy(error.as_bytes()).into_owned();
+                Ok(Some(String::from_utf8(bytes).unwrap_or_else(lossy)))
+            }
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
             Err(error) => Err(error),
         })
