@@ -122,6 +122,16 @@ fn links_that_lead_nowhere_are_not_replaced() {
 }
 
 #[test]
+fn a_key_that_is_a_pipe_is_not_waited_for() {
+    let mut root = root(Layer::Ours, &[]);
+    for (pipe, file) in [("mok.key", "mok.pub"), ("mok.pub", "mok.key")] {
+        root.sh(&format!("cd /var/lib/dkms; rm -f mok.*; mkfifo {pipe}; echo it >{file}"));
+        let words = format!("$SIGNING\n/var/lib/dkms/{pipe} is not a regular file, modules won't be signed\n$BUILT\n");
+        build(&mut root, "", "", &words);
+    }
+}
+
+#[test]
 fn where_no_key_can_be_had_nothing_is_signed() {
     let mut root = root(Layer::under_test(), &[]);
     root.sh("mv /usr/bin/openssl /root");

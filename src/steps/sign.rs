@@ -206,6 +206,12 @@ pub fn keys(
             say(format!("Key file {key} can be changed by others than root, modules won't be signed\n{spot}"));
             return Err(None);
         }
+        // What waits for a pipe's other end waits for ever.
+        let odd = |file: &&String| fs::metadata(file).is_ok_and(|meta| !meta.is_file());
+        if let Some(file) = [&key, &certificate].into_iter().find(odd) {
+            say(format!("{file} is not a regular file, modules won't be signed"));
+            return Err(None);
+        }
         // An earlier run may have been cut off.
         if let Err(error) = put_in_place(Path::new(&key), Path::new(&certificate)) {
             log::warn!("{error}");
