@@ -189,10 +189,6 @@ impl Plan {
             .into_iter()
             .map(|(id, reading)| (id, reading.conf.as_ref().map(Conf::depends).unwrap_or_default(), reading))
             .collect();
-        if !waiting.is_empty() && !site.fetches() {
-            Kernel::new(site, target, request.options.headers.as_deref(), request.options.config.as_deref())
-                .need_headers()?;
-        }
         // Rounds: whoever waits for nobody goes, until nobody can.
         let first = self.steps.len();
         loop {
@@ -213,6 +209,10 @@ impl Plan {
             if !progress {
                 break;
             }
+        }
+        // What waits for others waits for no headers.
+        if let Some(step) = self.steps.get(first).filter(|_| !site.fetches()) {
+            step.kernel.need_headers()?;
         }
         for (id, depends, reading) in waiting {
             let placed = |name: &String| self.steps[first..].iter().any(|step| step.id.name == *name);

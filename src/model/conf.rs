@@ -142,6 +142,8 @@ impl Conf {
                 name if name.is_empty() => built_name.clone(),
                 name => name,
             };
+            // It names a file, and some write so where that lies.
+            let dest_name = dest_name.trim_start_matches("./").to_owned();
             let original_location = value("DEST_MODULE_LOCATION");
             let dest_location = destination.map_or_else(|| original_location.clone(), str::to_owned);
             modules.push(Module {

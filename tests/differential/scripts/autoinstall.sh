@@ -169,3 +169,10 @@ added hello 1.0
 ready /lib/modules/$K/kernel/drivers/misc/hello.ko hello 2.0
 try dkms autoinstall -k $K
 try dkms status
+
+scene 'who waits, without headers'
+added foo 1.0 'BUILD_DEPENDS[0]="nosuch"'
+mv /lib/modules/$K/build /root
+try dkms autoinstall -k $K
+added hello 1.0
+try dkms autoinstall -k $K

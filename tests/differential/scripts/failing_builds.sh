@@ -72,6 +72,13 @@ try dkms build hello/1.0 -k $K
 try dkms unbuild hello/1.0 -k $K
 try dkms build hello/1.0 -k $K --verbose
 
+scene 'patches, with a number left out'
+module hello 1.0 'PATCH[0]="a.patch"' 'PATCH[2]="b.patch"'
+mkdir /usr/src/hello-1.0/patches
+printf -- '--- /dev/null\n+++ b/a\n@@ -0,0 +1 @@\n+a\n' >/usr/src/hello-1.0/patches/a.patch
+printf -- '--- a/a\n+++ b/a\n@@ -1 +1,2 @@\n a\n+b\n' >/usr/src/hello-1.0/patches/b.patch
+try dkms build hello/1.0 -k $K
+
 scene 'patches of the administrator'
 module hello 1.0 'PATCH[0]="a.patch"'
 mkdir -p /etc/dkms/hello/patches

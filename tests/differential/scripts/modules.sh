@@ -32,3 +32,11 @@ echo 'obj-m := two.o' >/usr/src/hello-1.0/sub/Makefile
 try dkms install hello/1.0 -k $K -j 1
 try dkms status
 try dkms remove hello/1.0 --all
+
+for line in 'BUILT_MODULE_NAME=./hello' 'DEST_MODULE_NAME=././hello'; do
+    scene "a name that says that the module lies here, $line"
+    module hello 1.0 "$line"
+    try dkms install hello/1.0 -k $K
+    try dkms status
+    try dkms remove hello/1.0 --all
+done
