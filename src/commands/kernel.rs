@@ -35,10 +35,11 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
     };
     let plan = Plan::make(site, &request, &site.output.block())?;
     let outcomes = run::run(site, &request, &plan)?;
-    for target in invocation.targets.iter().filter(|_| !replaced) {
+    for target in &invocation.targets {
         let commit = Commit::new(site, &request.options);
-        for name in site.tree.all_failed() {
-            commit.forget_failure(&name, target);
+        // What fails for a kernel fails for another build of it, as long as nothing else changes.
+        for name in site.tree.all_failed().iter().filter(|_| !replaced) {
+            commit.forget_failure(name, target);
         }
         remove_empty_below(&site.modules(&target.release));
     }

@@ -71,3 +71,11 @@ ready /lib/modules/$K/kernel/drivers/misc/hello.ko hello 0.9
 quietly dkms install hello/1.0 -k $K
 try dkms kernel_prerm -k $K
 try dkms status
+
+for action in kernel_prerm kernel_preinst; do
+    scene "directories that are left empty, with a module, $action"
+    module hello 1.0
+    quietly dkms install hello/1.0 -k $K
+    mkdir -p /lib/modules/$K/a/b/c /lib/modules/$K/updates/x/y
+    try dkms $action -k $K
+done

@@ -117,3 +117,14 @@ try dkms install hello/2.0 -k $K
 try dkms status
 try dkms uninstall hello/2.0 -k $K
 try dkms status
+
+scene 'an original that came back'
+module hello 1.0
+ready $misc/hello.ko hello 0.9
+try dkms install hello/1.0 -k $K
+ready $misc/hello.ko hello 0.9 FEDCBA9876543210
+try dkms status
+try dkms install hello/1.0 -k $K --force
+try dkms status
+try dkms uninstall hello/1.0 -k $K
+try dkms status
