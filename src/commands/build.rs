@@ -42,7 +42,7 @@ pub fn run(site: &Site, invocation: &Invocation, goal: Goal) -> Result<()> {
 fn register(site: &Site, invocation: &Invocation) -> Result<Id> {
     if let Some(archive) = invocation.archive.as_ref().filter(|_| invocation.names_archive()) {
         let say = site.output.block();
-        let id = ldtarball::load(site, invocation, archive, &say)?;
+        let id = ldtarball::load(site, invocation, archive, &say)?.id;
         say.say("");
         return Ok(id);
     }

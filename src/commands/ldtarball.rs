@@ -4,13 +4,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::commands::add::Added;
 use crate::commands::{Invocation, add, autoinstall, lock};
 use crate::commit::Commit;
 use crate::error::tarball::Problem;
 use crate::error::{Doing, Error, Result, cannot};
 use crate::model::conf::{Conf, Question};
 use crate::model::kernel::Kernel;
-use crate::model::module::{Id, Target};
+use crate::model::module::Target;
 use crate::model::site::Site;
 use crate::model::tree::NOT_KERNELS;
 use crate::plan::remarks_on;
@@ -27,7 +28,7 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
         return install_rpm(site, invocation, &archive);
     }
     let _lock = lock(site)?;
-    load(site, invocation, &archive, &site.output.block()).map(drop)
+    load(site, invocation, &archive, &site.output.block())?.whole().map(drop)
 }
 
 /// The tarball that was named, if it is there and we may load it.
@@ -59,8 +60,8 @@ pub fn install_rpm(site: &Site, invocation: &Invocation, package: &Path) -> Resu
     autoinstall::run(site, &invocation.targets, &invocation.options)
 }
 
-/// Registers what is in `archive`; gives its name.
-pub fn load(site: &Site, invocation: &Invocation, archive: &Path, say: &Block) -> Result<Id> {
+/// Registers what is in `archive`.
+pub fn load(site: &Site, invocation: &Invocation, archive: &Path, say: &Block) -> Result<Added> {
     let staging = staging(site)?;
     unpack::unpack(archive, staging.path())?;
     let content = Content::find(staging.path(), archive)?;
@@ -87,7 +88,7 @@ pub fn load(site: &Site, invocation: &Invocation, archive: &Path, say: &Block) -
     }
     let from_dir = Invocation { source: Some(content.conf_dir.clone()), ..like(invocation) };
     let Some(modules) = &content.modules else {
-        return add::add(site, &from_dir, say)?.whole();
+        return add::add(site, &from_dir, say);
     };
     let built = prebuilt(modules, archive, staging.path())?;
     say.say(format!("\nLoading tarball for {id}"));
@@ -111,7 +112,7 @@ pub fn load(site: &Site, invocation: &Invocation, archive: &Path, say: &Block) -
         return Err(Problem::NoSource { id: id.to_string(), place }.into());
     }
     let named = Invocation { name: Some(id.name), version: Some(id.version), ..like(invocation) };
-    add::add_with(site, &named, new.then_some(&together), say)?.whole()
+    add::add_with(site, &named, new.then_some(&together), say)
 }
 
 /// An invocation with nothing named, for the same kernels and with the same options.

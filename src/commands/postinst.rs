@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
+use crate::commands::add::Added;
 use crate::commands::remove::built_for;
 use crate::commands::{Action, Invocation, add, ldtarball, lock, remove, settle};
 use crate::error::{Doing, Error, Result, cannot};
@@ -115,7 +116,7 @@ fn configure(site: &Site, arguments: &Arguments, id: &Id, options: &Options) -> 
             options: options.clone(),
             ..Invocation::new(Action::Ldtarball)
         };
-        if let Err(error) = ldtarball::load(site, &invocation, &tarball, &say) {
+        if let Err(error) = ldtarball::load(site, &invocation, &tarball, &say).and_then(Added::whole) {
             if !error.is_said() {
                 say.error(&error);
             }

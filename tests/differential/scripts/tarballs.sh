@@ -101,6 +101,13 @@ gone hello/1.0
 try dkms install /root/hello.tar.gz
 try dkms status
 
+scene 'a plain source whose POST_ADD fails'
+at=/root/w/hello-1.0 module hello 1.0 'POST_ADD="post"'
+script /root/w/hello-1.0/post 'echo post' 'exit 3'
+tar -C /root/w -czf /root/hello.tar.gz .
+try dkms install /root/hello.tar.gz
+try dkms status
+
 scene 'none'
 try dkms ldtarball
 try dkms ldtarball /root/none.tar.gz
