@@ -18,8 +18,9 @@ use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::model::tree::{NOT_KERNELS, State};
 use crate::request::Goal;
-use crate::steps::install::{self, Placed, Withdrawn};
+use crate::steps::install::{self, Placed};
 use crate::steps::scripts::{self, Script};
+use crate::steps::uninstall::{self, Withdrawn};
 use crate::steps::{Work, archive, depmod, superseded};
 use crate::system::directories::{list, remove_any};
 use crate::system::files::{publish, replace_with_copy};
@@ -94,9 +95,9 @@ impl<'a> Commit<'a> {
         let quiet = site.output.errors_only_block();
         let options = Options { supersede: true, ..work.options.clone() };
         let quietly = Work { options: &options, say: &quiet, ..*work };
-        let found = install::find_installed(&quietly)?;
+        let found = uninstall::find(&quietly)?;
         let unfinished = self.mark(&quietly)?;
-        install::withdraw(&quietly, &found, unfinished)?;
+        uninstall::withdraw(&quietly, &found, unfinished)?;
         scripts::run(work, Script::PostRemove);
         self.put_in_again(work)
     }
@@ -174,7 +175,7 @@ impl<'a> Commit<'a> {
                 say.say(format!("Module {id} is not installed for kernel {target}. Skipping..."));
             }
             let built = site.tree.state(id, target) == State::Built && !self.options.no_depmod;
-            if built && !work.options.supersede && install::is_gone_unnoticed(work)? {
+            if built && !work.options.supersede && uninstall::is_gone_unnoticed(work)? {
                 self.touched(target).changed = true;
             }
         }
@@ -214,9 +215,9 @@ impl<'a> Commit<'a> {
 
     /// Takes a module out of its kernel's directory.
     fn uninstall(&mut self, work: &Work) -> Result<()> {
-        let found = install::find_installed(work)?;
+        let found = uninstall::find(work)?;
         let unfinished = self.mark(work)?;
-        let withdrawn = install::withdraw(work, &found, unfinished);
+        let withdrawn = uninstall::withdraw(work, &found, unfinished);
         if withdrawn.is_err() && found.iter().any(|(_, file)| file.as_ref().is_some_and(|file| !file.exists())) {
             // It is not what it was: the mark stays.
             let mark = work.site.tree.pending_mark(&work.id.name, &work.kernel.target);
@@ -250,7 +251,7 @@ impl<'a> Commit<'a> {
         }
         let leaving = superseded::files(self.site, &work.id.name, target)?;
         let touched = self.touched(target);
-        let restored = install::restore_originals(work, &touched.back(&work.id.name, target))?;
+        let restored = uninstall::restore_originals(work, &touched.back(&work.id.name, target))?;
         touched.put_back(work, restored);
         touched.leaving.extend(leaving);
         touched.gone.push((work.id.name.clone(), target.clone()));

@@ -16,7 +16,7 @@ use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::model::tree::{State, looks_like_release};
 use crate::plan::question;
-use crate::steps::{Work, install};
+use crate::steps::{Work, installed};
 use crate::system::output::Block;
 use crate::system::pattern::Shell;
 use crate::system::side_by_side;
@@ -183,7 +183,7 @@ impl List<'_> {
             Err(error) => return Words { error: Some(error.to_string()), after: remark + "\n", ..Words::default() },
         };
         let work = Work { site, options, id, kernel, conf: &conf, say };
-        let modules = match install::modules_of(&work) {
+        let modules = match installed::modules_of(&work) {
             Ok(modules) => modules,
             Err(error) => return Words { error: Some(error.to_string()), after: remark + "\n", ..Words::default() },
         };
@@ -195,7 +195,7 @@ impl List<'_> {
                 break;
             }
             let same = |file: PathBuf| site.memory.is_same(id, &built, &file);
-            if state == State::Installed && !install::installed_file(&work, &module).is_some_and(same) {
+            if state == State::Installed && !installed::file_of(&work, &module).is_some_and(same) {
                 remark.push_str(" (Differences between built and installed modules)");
                 break;
             }

@@ -8,7 +8,7 @@ use super::Commit;
 use crate::error::{Doing, Error, cannot};
 use crate::model::module::{Id, Target};
 use crate::steps::depmod::Preference;
-use crate::steps::{archive, depmod, initramfs, install, superseded};
+use crate::steps::{archive, depmod, initramfs, installed, superseded};
 use crate::system::output::Block;
 
 impl Commit<'_> {
@@ -103,7 +103,7 @@ impl Commit<'_> {
         let placed = touched.placed.iter().flat_map(|(.., placed)| &placed.files);
         let successors: Vec<PathBuf> =
             placed.chain(touched.restored.iter().map(|(.., place)| place)).cloned().collect();
-        let of = |file: &PathBuf| successors.iter().find(|other| install::is_succeeded(file, other));
+        let of = |file: &PathBuf| successors.iter().find(|other| installed::is_succeeded(file, other));
         let mut leaving = std::mem::take(&mut touched.leaving);
         leaving.sort();
         leaving.dedup();
@@ -115,7 +115,7 @@ impl Commit<'_> {
         let Some(mut preference) = self.prefer(release, &preferred, &touched.marks, say) else {
             return;
         };
-        let delete = |file: &PathBuf| install::delete(file, &successors, &modules).unwrap_or_else(tell);
+        let delete = |file: &PathBuf| installed::delete(file, &successors, &modules).unwrap_or_else(tell);
         gone.iter().for_each(delete);
         if preference.is_none() {
             leaving.drain(..).for_each(|file| delete(&file));
@@ -148,7 +148,7 @@ impl Commit<'_> {
             superseded::settle(self.site, name, target, &successors).unwrap_or_else(tell);
         }
         // Of those that are left depmod may prefer another one by itself.
-        let again = !preference.is_none() && !preferred.iter().all(|file| install::stands_alone(file, &modules));
+        let again = !preference.is_none() && !preferred.iter().all(|file| installed::stands_alone(file, &modules));
         if again && !self.depmod(release, &Preference::default(), &successors, &touched.marks, say) {
             return;
         }

@@ -9,7 +9,7 @@ use crate::model::conf::Conf;
 use crate::model::module::{Id, Target};
 use crate::model::site::Site;
 use crate::model::tree::State;
-use crate::steps::{Work, archive, depmod, install};
+use crate::steps::{Work, archive, depmod, installed, uninstall};
 use crate::system::version::sort_versions;
 
 /// Writes down, beside what was built, with which versions it was; not where nobody insists on them.
@@ -53,8 +53,8 @@ pub fn tell_removal(work: &Work) {
     say.say(format!("Module {id} for kernel {}:", kernel.target));
     if site.tree.state(id, &kernel.target) == State::Installed {
         say.say("Before uninstall, this module version was ACTIVE on this kernel.");
-        for module in install::modules_of(work).unwrap_or_default() {
-            install::tell_deletion(work, &module, install::installed_file(work, &module).as_deref());
+        for module in installed::modules_of(work).unwrap_or_default() {
+            uninstall::tell_deletion(work, &module, installed::file_of(work, &module).as_deref());
             if let Ok(Some((_, place))) = archive::kept(work, &format!("{}.ko", module.dest_name)) {
                 say.say(format!("Restoring archived original module {}", place.display()));
             }

@@ -11,7 +11,7 @@ use std::process::Command;
 
 use crate::error::{Doing, Result, cannot};
 use crate::model::site::Site;
-use crate::steps::install::stem;
+use crate::steps::installed::stem;
 use crate::system::directories::{find_all, names};
 use crate::system::lock;
 use crate::system::output::Block;

@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Putting built modules into a kernel's directory, and taking them out again.
+//! Putting built modules into a kernel's directory.
 
-use std::cell::LazyCell;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Doing, Error, Result, cannot};
 use crate::model::conf::Module;
-use crate::model::kernel::{COMPRESSIONS, is_module_file};
 use crate::model::module::Id;
 use crate::model::site::Site;
 use crate::steps::archive::{self, Original};
-use crate::steps::{Work, depmod, superseded};
-use crate::system::directories::{find, find_all, list, names, remove_any, remove_empty_up_to};
-use crate::system::files::{is_staged, replace_link, replace_with_copy, same_content, stage_copy, stage_link, unstage};
+use crate::steps::installed::is_succeeded;
+use crate::steps::{Work, superseded};
+use crate::system::directories::{find_all, names, remove_empty_up_to};
+use crate::system::files::{replace_link, same_content, stage_copy, stage_link, unstage};
 use crate::system::modinfo::ModInfo;
 use crate::system::paths::below;
 use crate::system::version::compare_padded;
@@ -314,187 +313,4 @@ pub fn flip_link(work: &Work) -> Result<()> {
     let Work { site, id, kernel, .. } = work;
     let link = site.tree.link(&id.name, &kernel.target);
     replace_link(&site.tree.link_target(id, &kernel.target), &link).doing(cannot("set", &link))
-}
-
-/// Modules on their way out of the kernel's directory.
-#[derive(Debug, Default)]
-pub struct Withdrawn {
-    /// Originals that are back in their places.
-    pub restored: Vec<PathBuf>,
-    /// Modules of ours that such a one succeeds: they go when depmod has found it.
-    pub leaving: Vec<PathBuf>,
-}
-
-/// The modules of what is installed, and where each lies. An error where one cannot be deleted, as far as that can be
-/// told before: its directory is read-only.
-pub fn find_installed(work: &Work) -> Result<Vec<(Module, Option<PathBuf>)>> {
-    let look = |module| {
-        let file = installed_file(work, &module);
-        (module, file)
-    };
-    let found: Vec<_> = modules_of(work)?.into_iter().map(look).collect();
-    for file in found.iter().filter_map(|(_, file)| file.as_ref()).filter(|_| !work.options.supersede) {
-        let writable = rustix::fs::access(file.parent().unwrap_or(file), rustix::fs::Access::WRITE_OK);
-        writable.map_err(std::io::Error::from).doing(cannot("delete", file))?;
-    }
-    Ok(found)
-}
-
-/// Takes the modules out of the kernel's directory and puts the originals back.
-///
-/// Which those are, `found`, is read from what was built, so that it works without the source. `unfinished`: an earlier
-/// run was cut off here.
-pub fn withdraw(work: &Work, found: &[(Module, Option<PathBuf>)], unfinished: bool) -> Result<Withdrawn> {
-    let Work { site, options, id, kernel, say, .. } = work;
-    say.say(format!(
-        "Module {id} for kernel {}:\nBefore uninstall, this module version was ACTIVE on this kernel.",
-        kernel.target
-    ));
-    let mut gone = Vec::new();
-    let mut withdrawn = Withdrawn::default();
-    // Whatever was cut off may have deleted the file, and not yet its directory.
-    let places = found.iter().filter(|_| unfinished).map(|(module, _)| below(&kernel.modules, &module.dest_location));
-    for (module, file) in found {
-        tell_deletion(work, module, file.as_deref());
-        let restored = archive::restore(work, &format!("{}.ko", module.dest_name))?;
-        match file.as_deref().filter(|_| !options.supersede) {
-            Some(file) if restored.is_some() => withdrawn.leaving.push(file.to_owned()),
-            Some(file) => delete(file, &[], &kernel.modules)?,
-            None => {}
-        }
-        gone.extend(file.clone());
-        withdrawn.restored.extend(restored);
-    }
-    if options.supersede {
-        // What a link leads to goes with what was built.
-        for link in gone.iter().filter(|file| file.is_symlink()) {
-            let there = fs::canonicalize(link).and_then(|built| replace_with_copy(&built, link));
-            there.doing(cannot("copy to", link))?;
-        }
-        superseded::record(site, id, &kernel.target, &gone)?;
-    } else {
-        for dir in
-            gone.iter().filter_map(|file| file.parent().map(Path::to_owned)).chain(places).collect::<BTreeSet<_>>()
-        {
-            clear_staged(&dir)?;
-            remove_empty_up_to(&dir, &kernel.modules);
-        }
-    }
-    let link = site.tree.link(&id.name, &kernel.target);
-    remove_any(&link).doing(cannot("remove", &link)).map(|()| withdrawn)
-}
-
-/// Whether depmod still names modules of ours that are gone: on a full disk they may have gone without its being told,
-/// and without a mark that says so.
-pub fn is_gone_unnoticed(work: &Work) -> Result<bool> {
-    let modules = &work.kernel.modules;
-    let place = |module: &Module| {
-        below(modules, &module.dest_location).join(format!("{}.ko{}", module.dest_name, work.kernel.compression()))
-    };
-    let mut gone: Vec<PathBuf> = modules_of(work)?.iter().map(place).collect();
-    gone.retain(|file| !file.exists());
-    Ok(!depmod::named(modules, &gone).is_empty())
-}
-
-/// Says of a module that goes where it lies.
-pub fn tell_deletion(work: &Work, module: &Module, found: Option<&Path>) {
-    work.say.say(match found {
-        Some(file) => format!("Deleting {}", file.display()),
-        None => format!("Module {}.ko was not found within {}/", module.dest_name, work.kernel.modules.display()),
-    });
-}
-
-/// Puts back every original that is archived for this kernel, but for those that are `back` already; gives their places.
-pub fn restore_originals(work: &Work, back: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let dir = work.site.tree.original_dir(&work.id.name, &work.kernel.target);
-    let names = list(&dir).doing(cannot("read", &dir))?;
-    let is_back = |name: &str| back.iter().any(|place| place.file_name().is_some_and(|it| it == name));
-    let originals = names.iter().filter_map(|name| name.strip_suffix(".origin")).filter(|name| !is_back(name));
-    originals.filter_map(|name| archive::restore(work, name).transpose()).collect()
-}
-
-/// The modules that were built for this kernel: what dkms.conf says, and what else lies in the tree, built when it
-/// said something different or before it was lost.
-pub fn modules_of(work: &Work) -> Result<Vec<Module>> {
-    let Work { site, id, kernel, conf, .. } = work;
-    let dir = site.tree.module_dir(id, &kernel.target);
-    let lying: BTreeSet<String> = list(&dir)
-        .doing(cannot("read", &dir))?
-        .iter()
-        .filter(|name| is_module_file(name))
-        .filter_map(|name| Some(name.split_once(".ko")?.0.to_owned()))
-        .collect();
-    // Excluded ones were not built, unless they lie there all the same.
-    let included: HashSet<usize> = conf.included(kernel).into_iter().flatten().map(|module| module.index).collect();
-    let built = |module: &&Module| included.contains(&module.index) || lying.contains(&module.dest_name);
-    let mut modules: Vec<Module> = conf.modules.iter().filter(built).cloned().collect();
-    let destination = site.distribution.destination().unwrap_or("/updates/dkms");
-    let named: HashSet<&str> = modules.iter().map(|module| module.dest_name.as_str()).collect();
-    let others = lying.iter().filter(|name| !named.contains(name.as_str())).enumerate();
-    let others: Vec<Module> = others.map(|(index, name)| Module::found(index, name, destination)).collect();
-    modules.extend(others);
-    Ok(modules)
-}
-
-/// Where a built module is installed: at the distribution's place or at its own, whichever has that version.
-pub fn installed_file(work: &Work, module: &Module) -> Option<PathBuf> {
-    let Work { site, id, kernel, .. } = work;
-    let built_dir = site.tree.module_dir(id, &kernel.target);
-    let version = |file: &Path| ModInfo::read(file).unwrap_or_default().version;
-    // With the kernel's suffix first, then whatever there is.
-    let suffixes = || std::iter::once(kernel.compression()).chain([""]).chain(COMPRESSIONS.iter().map(|kind| kind.0));
-    let name = |suffix| format!("{}.ko{suffix}", module.dest_name);
-    let built = suffixes().map(|suffix| built_dir.join(name(suffix))).find(|file| file.exists());
-    let built_version = LazyCell::new(|| built.as_deref().map(version).unwrap_or_default());
-    let same = |file: &Path| built.as_ref().is_some_and(|built| site.memory.is_same(id, built, file));
-    let is_ours = |place: &str, file: &Path| {
-        let foreign = place != module.dest_location;
-        // At its own place, where the kernel's module may stand, two unversioned files have nothing in common.
-        file.exists() && (same(file) || (version(file) == *built_version && !(foreign && built_version.is_empty())))
-    };
-    let mut places = vec![&module.dest_location, &module.original_location];
-    places.dedup();
-    places.into_iter().find_map(|place| {
-        let dir = below(&kernel.modules, place);
-        suffixes().map(|suffix| dir.join(name(suffix))).find(|file| is_ours(place, file))
-    })
-}
-
-/// Deletes a module, whatever its compression, but none of those in `kept`; then the directories that held no more.
-pub fn delete(file: &Path, kept: &[PathBuf], modules: &Path) -> Result<()> {
-    for suffix in std::iter::once("").chain(COMPRESSIONS.iter().map(|kind| kind.0)) {
-        let other = file.with_file_name(format!("{}.ko{suffix}", stem(file)));
-        if !kept.contains(&other) {
-            remove_any(&other).doing(cannot("delete", &other))?;
-        }
-    }
-    remove_empty_up_to(file.parent().unwrap_or(file), modules);
-    Ok(())
-}
-
-/// What the kernel calls a module file.
-pub fn stem(file: &Path) -> String {
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    name.split_once(".ko").map_or(&*name, |(stem, _)| stem).to_owned()
-}
-
-/// Whether a kernel has no other module of this name.
-pub fn stands_alone(file: &Path, modules: &Path) -> bool {
-    let start = format!("{}.ko", stem(file));
-    find(modules, &mut |name| name.starts_with(&start)).len() <= 1
-}
-
-/// Whether `other` is a module of the same name as `file` somewhere else, which depmod can be told to prefer.
-pub fn is_succeeded(file: &Path, other: &Path) -> bool {
-    stem(file) == stem(other) && file.parent() != other.parent()
-}
-
-/// Removes what an installation that was cut off had put beside its place.
-pub fn clear_staged(dir: &Path) -> Result<()> {
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        if is_staged(&entry.file_name()) {
-            remove_any(&entry.path()).doing(cannot("delete", &entry.path()))?;
-        }
-    }
-    Ok(())
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What is done for one module and one kernel, one thing in each file.
 //!
-//! They do not stand on each other, but for `install`, which archives what was there before (`archive`) and knows
-//! what an upgrade left in place (`superseded`), `dependents`, which tells what these would do, and `package`, which
-//! holds what a `tarball` does; both are packed by `pack`, as is an `object`, which `fetch` gets from elsewhere.
+//! They do not stand on each other, but for `install` and `uninstall`, which find what is `installed`, archive what was
+//! there before (`archive`) and know what an upgrade left in place (`superseded`), `dependents`, which tells what these
+//! would do, and `package`, which holds what a `tarball` does; both are packed by `pack`, as is an `object`, which `fetch`
+//! gets from elsewhere.
 
 pub mod apport;
 pub mod archive;
@@ -13,6 +14,7 @@ pub mod depmod;
 pub mod fetch;
 pub mod initramfs;
 pub mod install;
+pub mod installed;
 pub mod load;
 pub mod logged;
 pub mod object;
@@ -24,6 +26,7 @@ pub mod scripts;
 pub mod sign;
 pub mod superseded;
 pub mod tarball;
+pub mod uninstall;
 pub mod unpack;
 
 use crate::model::conf::Conf;

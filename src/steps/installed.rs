@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Which files in a kernel's directory are a module's.
+
+use std::cell::LazyCell;
+use std::collections::{BTreeSet, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Doing, Result, cannot};
+use crate::model::conf::Module;
+use crate::model::kernel::{COMPRESSIONS, is_module_file};
+use crate::steps::Work;
+use crate::system::directories::{find, list, remove_any, remove_empty_up_to};
+use crate::system::files::is_staged;
+use crate::system::modinfo::ModInfo;
+use crate::system::paths::below;
+
+/// The modules that were built for this kernel: what dkms.conf says, and what else lies in the tree, built when it
+/// said something different or before it was lost.
+pub fn modules_of(work: &Work) -> Result<Vec<Module>> {
+    let Work { site, id, kernel, conf, .. } = work;
+    let dir = site.tree.module_dir(id, &kernel.target);
+    let lying: BTreeSet<String> = list(&dir)
+        .doing(cannot("read", &dir))?
+        .iter()
+        .filter(|name| is_module_file(name))
+        .filter_map(|name| Some(name.split_once(".ko")?.0.to_owned()))
+        .collect();
+    // Excluded ones were not built, unless they lie there all the same.
+    let included: HashSet<usize> = conf.included(kernel).into_iter().flatten().map(|module| module.index).collect();
+    let built = |module: &&Module| included.contains(&module.index) || lying.contains(&module.dest_name);
+    let mut modules: Vec<Module> = conf.modules.iter().filter(built).cloned().collect();
+    let destination = site.distribution.destination().unwrap_or("/updates/dkms");
+    let named: HashSet<&str> = modules.iter().map(|module| module.dest_name.as_str()).collect();
+    let others = lying.iter().filter(|name| !named.contains(name.as_str())).enumerate();
+    let others: Vec<Module> = others.map(|(index, name)| Module::found(index, name, destination)).collect();
+    modules.extend(others);
+    Ok(modules)
+}
+
+/// Where a built module is installed: at the distribution's place or at its own, whichever has that version.
+pub fn file_of(work: &Work, module: &Module) -> Option<PathBuf> {
+    let Work { site, id, kernel, .. } = work;
+    let built_dir = site.tree.module_dir(id, &kernel.target);
+    let version = |file: &Path| ModInfo::read(file).unwrap_or_default().version;
+    // With the kernel's suffix first, then whatever there is.
+    let suffixes = || std::iter::once(kernel.compression()).chain([""]).chain(COMPRESSIONS.iter().map(|kind| kind.0));
+    let name = |suffix| format!("{}.ko{suffix}", module.dest_name);
+    let built = suffixes().map(|suffix| built_dir.join(name(suffix))).find(|file| file.exists());
+    let built_version = LazyCell::new(|| built.as_deref().map(version).unwrap_or_default());
+    let same = |file: &Path| built.as_ref().is_some_and(|built| site.memory.is_same(id, built, file));
+    let is_ours = |place: &str, file: &Path| {
+        let foreign = place != module.dest_location;
+        // At its own place, where the kernel's module may stand, two unversioned files have nothing in common.
+        file.exists() && (same(file) || (version(file) == *built_version && !(foreign && built_version.is_empty())))
+    };
+    let mut places = vec![&module.dest_location, &module.original_location];
+    places.dedup();
+    places.into_iter().find_map(|place| {
+        let dir = below(&kernel.modules, place);
+        suffixes().map(|suffix| dir.join(name(suffix))).find(|file| is_ours(place, file))
+    })
+}
+
+/// Deletes a module, whatever its compression, but none of those in `kept`; then the directories that held no more.
+pub fn delete(file: &Path, kept: &[PathBuf], modules: &Path) -> Result<()> {
+    for suffix in std::iter::once("").chain(COMPRESSIONS.iter().map(|kind| kind.0)) {
+        let other = file.with_file_name(format!("{}.ko{suffix}", stem(file)));
+        if !kept.contains(&other) {
+            remove_any(&other).doing(cannot("delete", &other))?;
+        }
+    }
+    remove_empty_up_to(file.parent().unwrap_or(file), modules);
+    Ok(())
+}
+
+/// What the kernel calls a module file.
+pub fn stem(file: &Path) -> String {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    name.split_once(".ko").map_or(&*name, |(stem, _)| stem).to_owned()
+}
+
+/// Whether a kernel has no other module of this name.
+pub fn stands_alone(file: &Path, modules: &Path) -> bool {
+    let start = format!("{}.ko", stem(file));
+    find(modules, &mut |name| name.starts_with(&start)).len() <= 1
+}
+
+/// Whether `other` is a module of the same name as `file` somewhere else, which depmod can be told to prefer.
+pub fn is_succeeded(file: &Path, other: &Path) -> bool {
+    stem(file) == stem(other) && file.parent() != other.parent()
+}
+
+/// Removes what an installation that was cut off had put beside its place.
+pub fn clear_staged(dir: &Path) -> Result<()> {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if is_staged(&entry.file_name()) {
+            remove_any(&entry.path()).doing(cannot("delete", &entry.path()))?;
+        }
+    }
+    Ok(())
+}

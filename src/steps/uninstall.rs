@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Taking modules out of a kernel's directory again.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Doing, Result, cannot};
+use crate::model::conf::Module;
+use crate::steps::installed::{clear_staged, delete, file_of, modules_of};
+use crate::steps::{Work, archive, depmod, superseded};
+use crate::system::directories::{list, remove_any, remove_empty_up_to};
+use crate::system::files::replace_with_copy;
+use crate::system::paths::below;
+
+/// Modules on their way out of the kernel's directory.
+#[derive(Debug, Default)]
+pub struct Withdrawn {
+    /// Originals that are back in their places.
+    pub restored: Vec<PathBuf>,
+    /// Modules of ours that such a one succeeds: they go when depmod has found it.
+    pub leaving: Vec<PathBuf>,
+}
+
+/// The modules of what is installed, and where each lies. An error where one cannot be deleted, as far as that can be
+/// told before: its directory is read-only.
+pub fn find(work: &Work) -> Result<Vec<(Module, Option<PathBuf>)>> {
+    let look = |module| {
+        let file = file_of(work, &module);
+        (module, file)
+    };
+    let found: Vec<_> = modules_of(work)?.into_iter().map(look).collect();
+    for file in found.iter().filter_map(|(_, file)| file.as_ref()).filter(|_| !work.options.supersede) {
+        let writable = rustix::fs::access(file.parent().unwrap_or(file), rustix::fs::Access::WRITE_OK);
+        writable.map_err(std::io::Error::from).doing(cannot("delete", file))?;
+    }
+    Ok(found)
+}
+
+/// Takes the modules out of the kernel's directory and puts the originals back.
+///
+/// Which those are, `found`, is read from what was built, so that it works without the source. `unfinished`: an earlier
+/// run was cut off here.
+pub fn withdraw(work: &Work, found: &[(Module, Option<PathBuf>)], unfinished: bool) -> Result<Withdrawn> {
+    let Work { site, options, id, kernel, say, .. } = work;
+    say.say(format!(
+        "Module {id} for kernel {}:\nBefore uninstall, this module version was ACTIVE on this kernel.",
+        kernel.target
+    ));
+    let mut gone = Vec::new();
+    let mut withdrawn = Withdrawn::default();
+    // Whatever was cut off may have deleted the file, and not yet its directory.
+    let places = found.iter().filter(|_| unfinished).map(|(module, _)| below(&kernel.modules, &module.dest_location));
+    for (module, file) in found {
+        tell_deletion(work, module, file.as_deref());
+        let restored = archive::restore(work, &format!("{}.ko", module.dest_name))?;
+        match file.as_deref().filter(|_| !options.supersede) {
+            Some(file) if restored.is_some() => withdrawn.leaving.push(file.to_owned()),
+            Some(file) => delete(file, &[], &kernel.modules)?,
+            None => {}
+        }
+        gone.extend(file.clone());
+        withdrawn.restored.extend(restored);
+    }
+    if options.supersede {
+        // What a link leads to goes with what was built.
+        for link in gone.iter().filter(|file| file.is_symlink()) {
+            let there = fs::canonicalize(link).and_then(|built| replace_with_copy(&built, link));
+            there.doing(cannot("copy to", link))?;
+        }
+        superseded::record(site, id, &kernel.target, &gone)?;
+    } else {
+        for dir in
+            gone.iter().filter_map(|file| file.parent().map(Path::to_owned)).chain(places).collect::<BTreeSet<_>>()
+        {
+            clear_staged(&dir)?;
+            remove_empty_up_to(&dir, &kernel.modules);
+        }
+    }
+    let link = site.tree.link(&id.name, &kernel.target);
+    remove_any(&link).doing(cannot("remove", &link)).map(|()| withdrawn)
+}
+
+/// Whether depmod still names modules of ours that are gone: on a full disk they may have gone without its being told,
+/// and without a mark that says so.
+pub fn is_gone_unnoticed(work: &Work) -> Result<bool> {
+    let modules = &work.kernel.modules;
+    let place = |module: &Module| {
+        below(modules, &module.dest_location).join(format!("{}.ko{}", module.dest_name, work.kernel.compression()))
+    };
+    let mut gone: Vec<PathBuf> = modules_of(work)?.iter().map(place).collect();
+    gone.retain(|file| !file.exists());
+    Ok(!depmod::named(modules, &gone).is_empty())
+}
+
+/// Says of a module that goes where it lies.
+pub fn tell_deletion(work: &Work, module: &Module, found: Option<&Path>) {
+    work.say.say(match found {
+        Some(file) => format!("Deleting {}", file.display()),
+        None => format!("Module {}.ko was not found within {}/", module.dest_name, work.kernel.modules.display()),
+    });
+}
+
+/// Puts back every original that is archived for this kernel, but for those that are `back` already; gives their places.
+pub fn restore_originals(work: &Work, back: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let dir = work.site.tree.original_dir(&work.id.name, &work.kernel.target);
+    let names = list(&dir).doing(cannot("read", &dir))?;
+    let is_back = |name: &str| back.iter().any(|place| place.file_name().is_some_and(|it| it == name));
+    let originals = names.iter().filter_map(|name| name.strip_suffix(".origin")).filter(|name| !is_back(name));
+    originals.filter_map(|name| archive::restore(work, name).transpose()).collect()
+}
