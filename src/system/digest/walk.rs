@@ -206,23 +206,20 @@ mod tests {
         let dir = tempfile::tempdir()?;
         let at = |name: &str| dir.path().join(name);
         let look = || Tree::walk(dir.path())?.content();
-        // So many ways that nobody would come to their end.
-        for number in 0..40 {
+        // So many ways that nobody would come to their end. No path has more than half of the links that the kernel follows:
+        // while others rename files it may begin again, and counts on.
+        for number in 0..20 {
             fs::create_dir(at(&number.to_string()))?;
             for way in ["a", "b"] {
                 symlink(format!("../{}", number + 1), at(&number.to_string()).join(way))?;
             }
         }
-        fs::create_dir(at("40"))?;
+        fs::create_dir(at("20"))?;
         assert!(look().is_err());
         let error = Tree::of_a_stranger(dir.path())?.content().expect_err("each link takes long");
         assert!(error.to_string().ends_with("too many links"), "{error}");
-        fs::remove_file(at("20/a"))?;
-        fs::remove_file(at("20/b"))?;
         fs::remove_file(at("10/a"))?;
         fs::remove_file(at("10/b"))?;
-        fs::remove_file(at("30/a"))?;
-        fs::remove_file(at("30/b"))?;
         look()?;
         for target in ["/proc/kmsg", "/sys/kernel/notes"] {
             symlink(target, at("x.c"))?;
