@@ -5,7 +5,8 @@
 # number of variables and the variables (NAME=VALUE), the number of files and the files, the number of lines that beat
 # all files and these lines (NAME=VALUE), which are taken as they are. Each question is answered in a subshell, so
 # whatever its files do ends with it. Records go to standard output, which nothing else reaches; after those of a
-# question comes one with an empty name and the question's number, and a NUL on standard error.
+# question comes one with an empty name and the question's number, and a NUL on standard error. Where a file could not be
+# begun with, because there are no more processes or descriptors, nothing comes any more.
 #
 # The files are evaluated twice, because the format always was: their values are split into words, globbed and
 # joined by blanks, and the result is evaluated once more as NAME[i]="value". A literal $kernelver is expanded by
@@ -28,8 +29,9 @@ __take() {
 # that functions, options and other variables of the file end with it.
 __source() {
     local __n __i __is __v __line
-    exec 3>&- 4>&1 </dev/null
-    . "$1" 4>&- >/dev/null
+    exec 3>&- 4>&1 >/dev/null </dev/null || return
+    printf ':\036' >&4
+    . "$1" 4>&-
     for __n in "${__names[@]}"; do
         eval "__is=(\"\${!$__n[@]}\")"
         for __i in "${__is[@]}"; do
@@ -60,6 +62,8 @@ while ((__next < ${#__fields[@]})); do
             IFS=$'\036' read -r -d '' -u "${__reader[0]}" -a __lines
             echo >&"${__reader[1]}"
             wait "$__reader_PID"
+            # Otherwise it would be taken for a file that sets nothing.
+            [[ ${__lines-} == : ]] || exit 99
             # One by one: a value that falls apart takes no other with it. A quote that it leaves open would have bash
             # stumble over the rest of this text, but for another eval.
             for __line in "${__lines[@]}"; do
@@ -82,6 +86,7 @@ while ((__next < ${#__fields[@]})); do
             done
         done
     )
+    [ $? != 99 ] || exit
     printf '\0%d\0\0' "$((__number++))" >&3
     printf '\0' >&2
 done

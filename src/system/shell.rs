@@ -118,12 +118,28 @@ impl Evaluation {
     /// Gives the values and what was said on standard error meanwhile.
     pub fn run(&self, command: &mut Command) -> io::Result<(Values, Vec<u8>)> {
         let (records, mut errors) = ask(std::slice::from_ref(self), command)?;
-        // What ends the answer, if nothing ended bash before.
         if let Some(end) = errors.iter().rposition(|byte| *byte == 0) {
             errors.remove(end);
         }
-        let answers = Values::parse(&records);
-        Ok((answers.into_iter().next().unwrap_or_default(), without_locale(&errors)))
+        let said = String::from_utf8_lossy(&errors);
+        if let Some(reason) = said.lines().find_map(|line| self.unread(line)) {
+            return Err(io::Error::other(reason.to_owned()));
+        }
+        let mut answers = Values::parse(&records).into_iter();
+        match (answers.next(), answers.next()) {
+            (Some(values), Some(_)) => Ok((values, without_locale(&errors))),
+            _ => Err(io::Error::other(format!(
+                "bash did not come to its end. {}",
+                said.lines().last().unwrap_or_default()
+            ))),
+        }
+    }
+
+    /// The file that bash says it could not read, in whatever language, and why: in a function of the driver's.
+    fn unread<'a>(&self, line: &'a str) -> Option<&'a str> {
+        let place = |file: &PathBuf| line.find(&format!(": {}: ", file.display()));
+        let place = self.files.iter().find_map(place).filter(|_| line.starts_with("environment: "))?;
+        Some(&line[place + 2..])
     }
 
     /// Evaluates all in one such `command`. All have the same names.
@@ -328,6 +344,37 @@ mod tests {
             let (values, errors) = evaluate(&[conf], &[]);
             assert_eq!(values.get("NAME"), expected, "{conf}: {errors}");
         }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_not_one_that_sets_nothing() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("conf");
+        std::fs::write(&file, "NAME=a; return 1").expect("written");
+        let evaluation = || Evaluation { names: &["NAME"], files: vec![file.clone()], ..Evaluation::default() };
+        let confined = |limit: &str| {
+            let mut bash = Command::new("sh");
+            bash.args(["-c", &format!("{limit} && exec bash \"$@\""), "sh"]);
+            bash
+        };
+        let (values, _) = evaluation().run(&mut confined("true")).expect("it is read");
+        assert_eq!(values.get("NAME"), "a");
+        // Room for fewer and fewer descriptors: at every number it is an error or right.
+        for most in 1..24 {
+            let limit = format!("ulimit -n {most}");
+            for both in [false, true] {
+                let all = [evaluation(), evaluation()];
+                let values = match both {
+                    false => all[0].run(&mut confined(&limit)).ok().map(|(values, _)| values),
+                    true => Evaluation::run_all(&all, &mut confined(&limit)).ok().and_then(|mut all| all.pop()?),
+                };
+                assert!(values.as_ref().is_none_or(|values| values.get("NAME") == "a"), "{limit}: {values:?}");
+                assert!(values.is_some() || most < 20, "{limit}");
+            }
+        }
+        std::fs::remove_file(&file).expect("removed");
+        let error = evaluation().run(&mut Command::new("bash")).expect_err("it is gone");
+        assert!(error.to_string().contains("conf: No such file"), "{error}");
     }
 
     #[test]
