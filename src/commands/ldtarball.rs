@@ -16,7 +16,7 @@ use crate::model::site::Site;
 use crate::model::tree::NOT_KERNELS;
 use crate::plan::remarks_on;
 use crate::steps::unpack;
-use crate::system::directories::names;
+use crate::system::directories::list;
 use crate::system::output::Block;
 use crate::system::process;
 use crate::system::scratch::Scratch;
@@ -65,7 +65,7 @@ pub fn load(site: &Site, invocation: &Invocation, archive: &Path, say: &Block) -
     let staging = staging(site)?;
     unpack::unpack(archive, staging.path())?;
     let content = Content::find(staging.path(), archive)?;
-    if let Some(link) = unpack::link_outside(&content.conf_dir) {
+    if let Some(link) = unpack::link_outside(&content.conf_dir).doing(cannot("read", &content.conf_dir))? {
         return Err(refused(archive, staging.path(), &link, "is a link out of the source"));
     }
     let conf = read_conf(site, invocation, &content.conf_dir)?;
@@ -154,7 +154,7 @@ impl Content {
     fn find(base: &Path, archive: &Path) -> Result<Self> {
         let modules = base.join("dkms_main_tree");
         if !modules.is_dir() {
-            let conf_dir = first_conf(base).ok_or(Problem::NoConf)?;
+            let conf_dir = first_conf(base)?.ok_or(Problem::NoConf)?;
             return Ok(Self { conf_dir, has_source: true, modules: None });
         }
         let (source, binaries) = (base.join("dkms_source_tree"), base.join("dkms_binaries_only"));
@@ -168,24 +168,32 @@ impl Content {
 }
 
 /// The directory of the first dkms.conf: the one nearest to the top.
-fn first_conf(base: &Path) -> Option<PathBuf> {
+fn first_conf(base: &Path) -> Result<Option<PathBuf>> {
     let mut level = vec![base.to_owned()];
     while !level.is_empty() {
         if let Some(found) = level.iter().find(|dir| dir.join("dkms.conf").is_file()) {
-            return Some(found.clone());
+            return Ok(Some(found.clone()));
         }
-        let below = |dir: &PathBuf| names(dir).into_iter().map(|name| dir.join(name)).collect::<Vec<_>>();
-        level = level.iter().flat_map(below).filter(|path| path.is_dir() && !path.is_symlink()).collect();
+        let mut next = Vec::new();
+        for dir in level {
+            next.extend(names_in(&dir)?.into_iter().map(|name| dir.join(name)));
+        }
+        next.retain(|path| path.is_dir() && !path.is_symlink());
+        level = next;
     }
-    None
+    Ok(None)
+}
+
+fn names_in(dir: &Path) -> Result<Vec<String>> {
+    list(dir).doing(cannot("read", dir))
 }
 
 /// The kernels that modules in it are for, and where these are.
 fn prebuilt(modules: &Path, archive: &Path, base: &Path) -> Result<Vec<(Target, PathBuf)>> {
     let mut found = Vec::new();
     let is_dir = |path: &Path| path.is_dir() && !path.is_symlink();
-    for release in names(modules) {
-        for arch in names(&modules.join(&release)) {
+    for release in names_in(modules)? {
+        for arch in names_in(&modules.join(&release))? {
             let dir = modules.join(&release).join(&arch);
             if !is_dir(&modules.join(&release)) || !is_dir(&dir) || !is_dir(&dir.join("module")) {
                 continue;
@@ -193,7 +201,7 @@ fn prebuilt(modules: &Path, archive: &Path, base: &Path) -> Result<Vec<(Target, 
             if NOT_KERNELS.contains(&release.as_str()) {
                 return Err(refused(archive, base, &dir, "is not named after a kernel"));
             }
-            if let Some(link) = unpack::link_outside(&dir) {
+            if let Some(link) = unpack::link_outside(&dir).doing(cannot("read", &dir))? {
                 return Err(refused(archive, base, &link, "is a link out of the modules"));
             }
             found.push((Target::new(&release, arch), dir));

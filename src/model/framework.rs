@@ -184,7 +184,7 @@ impl Framework {
     ///
     /// What the files say on standard error is given back, with what is to be said of values that mean nothing.
     pub fn read(paths: &Paths, release: &str) -> Result<(Self, Vec<u8>)> {
-        let mut files = paths.framework_confs();
+        let mut files = paths.framework_confs().doing(|| "Cannot read framework.conf".into())?;
         files.insert(0, paths.system("/etc/sysconfig/module-init-tools"));
         // What is closed to who asks is for others.
         files.retain(|file| access(file, Access::READ_OK).is_ok());

@@ -180,7 +180,8 @@ impl Kernel {
 fn last_compression(dir: &Path, visited: &mut Visited) -> Option<usize> {
     let mut last = None;
     visited.add(dir);
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+    let entries = fs::read_dir(dir).inspect_err(|_| visited.forget());
+    for entry in entries.into_iter().flatten().flatten() {
         let found = match entry.file_type() {
             Ok(kind) if kind.is_dir() => last_compression(&entry.path(), visited),
             Ok(_) => entry.file_name().to_str().and_then(compression_of),

@@ -12,7 +12,7 @@ use crate::model::site::Site;
 use crate::steps::archive::{self, Original};
 use crate::steps::installed::is_succeeded;
 use crate::steps::{Work, superseded};
-use crate::system::directories::{find_all, names, remove_empty_up_to};
+use crate::system::directories::{find_all, list, remove_empty_up_to};
 use crate::system::files::{replace_link, same_content, stage_copy, stage_link, unstage};
 use crate::system::modinfo::ModInfo;
 use crate::system::paths::below;
@@ -141,16 +141,18 @@ struct Forced {
     version: bool,
 }
 
-fn forced(site: &Site, id: &Id) -> Forced {
+fn forced(site: &Site, id: &Id) -> Result<Forced> {
     let dir = site.paths.forced_lists();
     let mut forced = Forced::default();
-    for name in names(&dir) {
-        for word in fs::read_to_string(dir.join(name)).unwrap_or_default().split_whitespace() {
+    for name in list(&dir).doing(cannot("read", &dir))? {
+        let file = dir.join(name);
+        let text = fs::read(&file).doing(cannot("read", &file))?;
+        for word in String::from_utf8_lossy(&text).split_whitespace() {
             forced.install |= word == id.name;
             forced.version |= word.strip_suffix("_version-override") == Some(&id.name);
         }
     }
-    forced
+    Ok(forced)
 }
 
 /// What is to be installed, once it is known that it can be.
@@ -172,7 +174,7 @@ impl Ready<'_> {
 /// Looks whether kernel and modules are there.
 pub fn prepare<'a>(work: &Work<'a>) -> Result<Ready<'a>> {
     let Work { site, options, id, kernel, conf, say } = work;
-    let forced = forced(site, id);
+    let forced = forced(site, id)?;
     if forced.install {
         say.say(format!("Forcing installation of {}", id.name));
     }

@@ -313,18 +313,20 @@ pub fn stays_within(base: &Path, link: &Path) -> bool {
 }
 
 /// A link below `dir` that leads out of it, be it to another part of what was unpacked.
-pub fn link_outside(dir: &Path) -> Option<PathBuf> {
+pub fn link_outside(dir: &Path) -> io::Result<Option<PathBuf>> {
     let mut dirs = vec![dir.to_owned()];
     while let Some(next) = dirs.pop() {
-        for entry in fs::read_dir(next).into_iter().flatten().flatten() {
-            match entry.file_type() {
-                Ok(kind) if kind.is_dir() => dirs.push(entry.path()),
-                Ok(kind) if kind.is_symlink() && !stays_within(dir, &entry.path()) => return Some(entry.path()),
-                _ => {}
+        for entry in fs::read_dir(next)? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                dirs.push(entry.path());
+            } else if kind.is_symlink() && !stays_within(dir, &entry.path()) {
+                return Ok(Some(entry.path()));
             }
         }
     }
-    None
+    Ok(None)
 }
 
 #[cfg(test)]

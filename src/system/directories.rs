@@ -290,6 +290,14 @@ pub fn list(dir: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
+/// As [`list`]; none in a directory that is closed to who asks.
+pub fn list_if_open(dir: &Path) -> io::Result<Vec<String>> {
+    match list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(Vec::new()),
+        listed => listed,
+    }
+}
+
 /// As [`list`]; none if it cannot be read.
 pub fn names(dir: &Path) -> Vec<String> {
     let read = list(dir).inspect_err(|error| log::info!("{}: {error}", dir.display()));

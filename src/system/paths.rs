@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Every fixed place on the system, under one root, so that a test can stand on a tree of its own.
 
+use std::io;
 use std::path::{Component, Path, PathBuf};
+
+use super::directories::list_if_open;
+use super::files::At;
 
 /// The fixed places. What `framework.conf` can move (the three trees) is in [`Framework`](crate::model::framework::Framework).
 #[derive(Debug, Clone)]
@@ -31,17 +35,11 @@ impl Paths {
     }
 
     /// `framework.conf`, then the files of `framework.conf.d` in name order: the order in which they are read.
-    pub fn framework_confs(&self) -> Vec<PathBuf> {
-        let mut files = vec![self.etc().join("framework.conf")];
-        let mut extra: Vec<PathBuf> = std::fs::read_dir(self.etc().join("framework.conf.d"))
-            .into_iter()
-            .flatten()
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| path.extension().is_some_and(|e| e == "conf") && !hidden(path))
-            .collect();
-        extra.sort();
-        files.append(&mut extra);
-        files
+    pub fn framework_confs(&self) -> io::Result<Vec<PathBuf>> {
+        let further = self.etc().join("framework.conf.d");
+        let names = list_if_open(&further).at(&further)?;
+        let further = names.iter().filter(|name| name.ends_with(".conf")).map(|name| further.join(name));
+        Ok([self.etc().join("framework.conf")].into_iter().chain(further).collect())
     }
 
     /// The first os-release that exists, see os-release(5).

@@ -30,6 +30,7 @@ enum Why {
     Owner { uid: u32, all: bool },
     Mode { mode: u32, all: bool },
     Links,
+    Unread,
 }
 
 impl WeakSpot {
@@ -47,6 +48,7 @@ impl WeakSpot {
                 "{place} can be changed by others than root (mode {mode:o}).\nIf it is as it should be: chmod {}go-w {place}",
                 option(all)
             ),
+            Why::Unread => format!("{place} cannot be read, and who can change what is in it is not known."),
             Why::Links => format!("{place} is a link that leads nowhere."),
         }
     }
@@ -122,8 +124,14 @@ pub fn can_be_read(file: &Path) -> bool {
 }
 
 fn check_below(dir: &Path, depth: usize) -> Result<(), WeakSpot> {
-    // What cannot be read cannot be used either, and is told then; so is what lies too deep.
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten().filter(|_| depth <= DEEPEST) {
+    // What lies too deep cannot be used either, and is told then.
+    if depth > DEEPEST {
+        return Ok(());
+    }
+    let unread = |_| WeakSpot { place: dir.to_owned(), why: Why::Unread };
+    for entry in fs::read_dir(dir).map_err(unread)? {
+        let entry = entry.map_err(unread)?;
+        // It may just have gone.
         let Ok(meta) = entry.metadata() else { continue };
         judge(&entry.path(), &meta, true, false)?;
         if meta.is_dir() {

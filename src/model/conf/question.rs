@@ -2,8 +2,7 @@
 //! Asking bash what `dkms.conf` and the administrator's overrides say, as rarely as can be.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,12 +12,13 @@ use std::time::Duration;
 use rustix::fs::{Access, access};
 
 use super::{Conf, DIRECTIVES, plain};
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Error, Result, cannot};
 use crate::model::closed::{Copies, is_open};
 use crate::model::framework::cores;
 use crate::model::kernel::Kernel;
 use crate::model::module::{Id, Target};
 use crate::model::site::Site;
+use crate::system::directories::list_if_open;
 use crate::system::process::plain_environment;
 use crate::system::sandbox::{Isolation, Limits, Sandbox, User};
 use crate::system::shell::{Evaluation, Values};
@@ -115,8 +115,14 @@ impl Question<'_> {
         // By whether they are plain: what these say does not depend on the working directory, so they get one in which
         // no file's name looks like an assignment.
         let (mut plain, mut other) = (Vec::new(), Vec::new());
-        let overrides: HashSet<OsString> =
-            fs::read_dir(site.paths.etc()).into_iter().flatten().flatten().map(|entry| entry.file_name()).collect();
+        let etc = site.paths.etc();
+        let overrides: HashSet<String> = match list_if_open(&etc) {
+            Ok(names) => names.into_iter().collect(),
+            Err(error) => {
+                let again = || io::Error::new(error.kind(), error.to_string());
+                return questions.iter().map(|_| Err(again()).doing(cannot("read", &etc))).collect();
+            }
+        };
         let mut texts = HashMap::new();
         let alike = is_environment_alike();
         for (question, answer) in questions.iter().zip(&mut answers) {
@@ -192,12 +198,11 @@ impl Question<'_> {
     }
 
     /// The administrator's files for this module, the more special the later; only those that exist.
-    fn overrides(&self, present: &HashSet<OsString>) -> Vec<PathBuf> {
+    fn overrides(&self, present: &HashSet<String>) -> Vec<PathBuf> {
         let Some(id) = self.id else {
             return Vec::new();
         };
         overrides(id, &self.kernel.target)
-            .map(OsString::from)
             .into_iter()
             .filter(|file| present.contains(file))
             .map(|file| self.site.paths.etc().join(file))

@@ -16,7 +16,7 @@ const TITLE: &str = concat!("dkms-rs ", env!("CARGO_PKG_VERSION"), ": what is kn
 #[derive(Debug, Default)]
 pub struct Visited {
     looks: BTreeMap<PathBuf, String>,
-    /// Whether one of them may change without looking different.
+    /// Whether one of them may change without looking different, or could not be read.
     unsettled: bool,
 }
 
@@ -25,8 +25,13 @@ impl Visited {
     pub fn add(&mut self, dir: &Path) {
         match look(dir).filter(|look| look.is_settled()) {
             Some(look) => _ = self.looks.insert(dir.to_owned(), look.text),
-            None => self.unsettled = true,
+            None => self.forget(),
         }
+    }
+
+    /// What is found out now will not hold: something could not be read.
+    pub fn forget(&mut self) {
+        self.unsettled = true;
     }
 }
 
