@@ -224,15 +224,23 @@ impl<'a> Critical<'a> {
         conf.is_some_and(|conf| conf.modules.iter().all(|module| self.has(target, &module_name(&module.dest_name))))
     }
 
-    /// Whether a kernel has a module of this name, from wherever.
+    /// Whether a kernel has a module of this name, from wherever: one that modprobe finds, which after a depmod that failed
+    /// is not what lies there.
     fn has(&self, target: &Target, module: &str) -> bool {
         let modules = self.site.modules(&target.release);
         let called = |file: &str| {
             is_module_file(file) && file.split(".ko").next().is_some_and(|name| module_name(name) == *module)
         };
         let builtin = std::fs::read_to_string(modules.join("modules.builtin")).unwrap_or_default();
-        builtin.lines().any(|line| called(line.rsplit('/').next().unwrap_or_default()))
-            // A link may lead nowhere.
-            || find(&modules, &mut |file| called(file)).iter().any(|file| file.exists())
+        let of = |path: &str| called(path.rsplit('/').next().unwrap_or_default());
+        // What is named may be gone, and a link lead nowhere.
+        let there = |path: &str| modules.join(path).exists();
+        builtin.lines().any(of)
+            || match std::fs::read_to_string(modules.join("modules.dep")) {
+                Ok(index) => {
+                    index.lines().filter_map(|line| line.split(':').next()).any(|path| of(path) && there(path))
+                }
+                Err(_) => find(&modules, &mut |file| called(file)).iter().any(|file| file.exists()),
+            }
     }
 }

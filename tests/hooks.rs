@@ -466,8 +466,13 @@ fn what_the_root_file_system_stands_on_is_found() {
     // As a file of whatever kind, or built in, or left in place for its successor.
     let own = "/lib/modules/$K/kernel/fs/overlayfs/overlay.ko";
     for place in ["kernel/overlay.ko.zst", "updates/dkms/overlay.ko"] {
-        root.sh(&format!("mkdir -p /lib/modules/$K/updates/dkms; mv {own} /lib/modules/$K/{place} && {hook}"));
-        root.sh(&format!("mv /lib/modules/$K/{place} {own}"));
+        let index = |from: &str, to: &str| format!("sed -i s,^{from}:,{to}:, /lib/modules/$K/modules.dep");
+        let named = "kernel/fs/overlayfs/overlay.ko";
+        root.sh(&format!(
+            "mkdir -p /lib/modules/$K/updates/dkms; mv {own} /lib/modules/$K/{place} && {} && {hook}",
+            index(named, place)
+        ));
+        root.sh(&format!("mv /lib/modules/$K/{place} {own} && {}", index(place, named)));
     }
     root.sh(&format!("rm {own}"));
     let output = root.run(&format!("{hook} 2>&1"));
@@ -481,7 +486,15 @@ fn what_the_root_file_system_stands_on_is_found() {
     let output = root.run(&format!("{hook} 2>&1"));
     assert!(output.code == 1 && output.text.contains(&reason), "{output:?}");
     assert!(output.text.contains(&root.expand("    try again: apt install linux-headers-$K\n")), "{output:?}");
-    root.sh("mv /srv/build /lib/modules/$K; echo kernel/fs/overlayfs/overlay.ko >>/lib/modules/$K/modules.builtin");
+    // One that is built and lies there, but of which depmod did not tell modprobe.
+    root.sh("mv /srv/build /lib/modules/$K; sed -i s/MAKE=false// /usr/src/package-1/dkms.conf; mv /usr/src/package-1/package.ko /usr/src/package-1/overlay.ko");
+    root.sh("mv /usr/sbin/depmod /srv; ln -s /bin/false /usr/sbin/depmod");
+    let output = root.run(&format!("{hook} 2>&1"));
+    assert!(output.code == 1 && output.text.contains(&reason), "{output:?}");
+    root.sh("rm /usr/sbin/depmod; mv /srv/depmod /usr/sbin; rm -r /var/lib/dkms/.failed");
+    root.sh(hook);
+    root.sh("dkms unbuild package/1 -k $K && echo MAKE=false >>/usr/src/package-1/dkms.conf");
+    root.sh("echo kernel/fs/overlayfs/overlay.ko >>/lib/modules/$K/modules.builtin");
     root.sh(hook);
 }
 
