@@ -167,6 +167,32 @@ if [ $left -gt 0 ]; then echo $((left - 1)) >/srv/blind; mv ${updates[0]} /srv/u
     root.says("dkms status second/1", "second/1, $K, $A: installed\n");
 }
 
+/// Old and new lie in one directory then, and depmod may name either.
+#[test]
+fn a_module_that_is_compressed_in_another_way_is_found_all_the_time() {
+    let mut root = root();
+    root.sh("cp -r /usr/src/second-1 /usr/src/second-2 && sed -i s/PACKAGE_VERSION=1/PACKAGE_VERSION=2/ /usr/src/second-2/dkms.conf");
+    root.sh("cat >/usr/local/sbin/depmod <<'END'\n#!/bin/sh\n/srv/look before; [ ! -e /srv/fail ] || exit 1; /sbin/depmod \"$@\"; /srv/look after\nEND");
+    root.write(
+        "/srv/look",
+        "#!/bin/sh\nfile=$(modprobe -S $K -n --show-depends second | sed -n '$s/insmod \\([^ ]*\\).*/\\1/p')\n\
+         case $(head -c 6 \"$file\" | od -An -c | tr -d ' \\n') in 177ELF*) kind=elf ;; 3757zXZ*) kind=xz ;; *) kind=none ;; esac\n\
+         echo \"$1 $(basename $file) $kind\" >>/srv/seen",
+    );
+    let release = root.expand("$K");
+    root.sh(&format!("sed -i 's/\\$K/{release}/' /srv/look; chmod +x /srv/look; dkms install second/1 -k $K"));
+    root.sh("DPKG_MAINTSCRIPT_NAME=prerm /bin/sh -c 'dkms remove second/1 --all; exit' upgrade; ls /lib/modules/$K/updates/dkms/second.ko");
+    // The kernel's own modules are compressed from now on.
+    root.sh("rm -f /srv/seen; cd /lib/modules/$K/kernel && xz -k --check=crc32 $(find . -name nlmon.ko) && depmod $K; rm -f /srv/seen; touch /srv/fail");
+    root.run("dkms install second/2 -k $K");
+    root.sh("/srv/look failed; rm /srv/fail");
+    root.sh("dkms install second/2 -k $K; /srv/look end");
+    let seen = root.sh("cat /srv/seen");
+    assert!(!seen.contains("none") && seen.lines().count() >= 4, "{seen}");
+    assert!(seen.ends_with("end second.ko.xz xz\n"), "{seen}");
+    root.says("ls /lib/modules/$K/updates/dkms; dkms status second", "second.ko.xz\nsecond/2, $K, $A: installed\n");
+}
+
 /// A root in which update-initramfs, which takes its time, only writes down how it was called.
 fn with_initramfs() -> Root {
     let mut root = Root::with(Layer::Ours, &[]);

@@ -2,13 +2,14 @@
 //! What comes last for a kernel: depmod, and what can go when depmod has found what is to stay.
 
 use std::cell::{Cell, RefCell};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Commit;
 use crate::error::{Doing, Error, cannot};
 use crate::model::module::{Id, Target};
 use crate::steps::depmod::Preference;
 use crate::steps::{archive, depmod, initramfs, installed, superseded};
+use crate::system::files::replace_link;
 use crate::system::output::Block;
 
 impl Commit<'_> {
@@ -109,6 +110,14 @@ impl Commit<'_> {
         leaving.dedup();
         leaving.retain(|file| !successors.contains(file));
         let (mut leaving, gone): (Vec<_>, Vec<_>) = leaving.into_iter().partition(|file| of(file).is_some());
+        // One whose successor lies beside it, compressed in another way, leads there until depmod names that: it cannot be
+        // told to prefer one of two files in a directory.
+        let twin = |file: &PathBuf| successors.iter().find(|other| installed::is_beside(file, other));
+        let (twins, gone): (Vec<_>, Vec<_>) = gone.into_iter().partition(|file| twin(file).is_some());
+        let lead = |file: &PathBuf| {
+            let name = twin(file).and_then(|other| other.file_name()).unwrap_or_default();
+            replace_link(Path::new(name), file).doing(cannot("replace", file)).unwrap_or_else(tell)
+        };
 
         let mut preferred: Vec<PathBuf> = leaving.iter().filter_map(of).cloned().collect();
         preferred.extend(touched.placed.iter().flat_map(|(.., placed)| placed.contested(&modules)).cloned());
@@ -117,6 +126,7 @@ impl Commit<'_> {
         };
         let delete = |file: &PathBuf| installed::delete(file, &successors, &modules).unwrap_or_else(tell);
         gone.iter().for_each(delete);
+        twins.iter().for_each(lead);
         if preference.is_none() {
             leaving.drain(..).for_each(|file| delete(&file));
         }
@@ -141,26 +151,30 @@ impl Commit<'_> {
                 }
             }
         }
-        leaving.iter().for_each(delete);
+        let is_misled = !self.options.no_depmod && !depmod::named(&modules, &twins).is_empty();
+        leaving.iter().chain(&twins).for_each(delete);
         for (name, target, placed) in &touched.placed {
             placed.settle().unwrap_or_else(tell);
             archive::let_go(self.site, name, target, Some(&touched.back(name, target))).unwrap_or_else(tell);
             superseded::settle(self.site, name, target, &successors).unwrap_or_else(tell);
         }
         // Of those that are left depmod may prefer another one by itself.
-        let again = !preference.is_none() && !preferred.iter().all(|file| installed::stands_alone(file, &modules));
+        let again =
+            is_misled || !preference.is_none() && !preferred.iter().all(|file| installed::stands_alone(file, &modules));
         if again && !self.depmod(release, &Preference::default(), &successors, &touched.marks, say) {
+            twins.iter().filter(|_| is_misled).for_each(lead);
             return;
         }
         for (name, target) in &touched.gone {
             archive::let_go(self.site, name, target, None).unwrap_or_else(tell);
             superseded::settle(self.site, name, target, &successors).unwrap_or_else(tell);
         }
-        for (mark, _) in touched.marks.iter().filter(|_| done.get()) {
-            self.site.tree.forget(mark).doing(cannot("remove", mark)).unwrap_or_else(tell);
-        }
+        // As long as there is a mark, somebody comes back to it.
         if touched.changed && !self.options.initramfs_follows {
             initramfs::refresh(self.site, release);
+        }
+        for (mark, _) in touched.marks.iter().filter(|_| done.get()) {
+            self.site.tree.forget(mark).doing(cannot("remove", mark)).unwrap_or_else(tell);
         }
         if self.site.framework.modprobe_on_install && !touched.placed.is_empty() && Target::running().release == release
         {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The initramfs of a kernel whose modules changed.
 
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 
 use crate::model::site::Site;
 use crate::system::directories::names;
@@ -44,5 +44,7 @@ pub fn refresh(site: &Site, release: &str) {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status();
-    log::debug!("update-initramfs -u -k {release}: {status:?}");
+    if !status.as_ref().is_ok_and(ExitStatus::success) {
+        log::warn!("The initramfs of kernel {release} is not new; to try again: update-initramfs -u -k {release}");
+    }
 }

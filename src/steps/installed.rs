@@ -91,6 +91,11 @@ pub fn is_succeeded(file: &Path, other: &Path) -> bool {
     stem(file) == stem(other) && file.parent() != other.parent()
 }
 
+/// Whether `other` is `file` compressed in another way, in the same directory.
+pub fn is_beside(file: &Path, other: &Path) -> bool {
+    stem(file) == stem(other) && file.parent() == other.parent() && file != other
+}
+
 /// Removes what an installation that was cut off had put beside its place.
 pub fn clear_staged(dir: &Path) -> Result<()> {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
