@@ -92,7 +92,6 @@ fn rescue(site: &Site, id: &Id, options: &Options, ended: Result<()>) -> Result<
 fn configure(site: &Site, arguments: &Arguments, id: &Id, options: &Options) -> Result<()> {
     let _lock = lock(site)?;
     let had = had(site, id);
-    let say = site.output.block();
     let source = fs::canonicalize(site.tree.source_link(id)).ok().filter(|_| options.unattended);
     // Who cannot be registered anew stays registered, and is tried again when the next kernel comes.
     let stay = |error: Error| {
@@ -103,12 +102,12 @@ fn configure(site: &Site, arguments: &Arguments, id: &Id, options: &Options) -> 
         error
     };
     if site.tree.version_dir(id).is_dir() {
+        let say = site.output.block();
         say.say(format!("Removing old {id} DKMS files..."));
         say.end();
         let options = Options { supersede: true, ..options.clone() };
         remove::remove(site, id.clone(), remove::built_for(site, id), options)?;
     }
-    let say = site.output.block();
     let tarball = arguments.tarballs.join(format!("{}.dkms.tar.gz", id.dashed()));
     if !arguments.tarballs.as_os_str().is_empty() && tarball.is_file() {
         let invocation = Invocation {
@@ -116,16 +115,15 @@ fn configure(site: &Site, arguments: &Arguments, id: &Id, options: &Options) -> 
             options: options.clone(),
             ..Invocation::new(Action::Ldtarball)
         };
+        let say = site.output.block();
         if let Err(error) = ldtarball::load(site, &invocation, &tarball, &say).and_then(Added::whole) {
             if !error.is_said() {
                 say.error(&error);
             }
             return Err(stay(Error::Said { code: 2, hint: error.hint() }));
         }
-        say.end();
     } else if site.tree.source_dir(id).is_dir() {
-        say.say(format!("Loading new {id} DKMS files..."));
-        say.end();
+        site.output.block().say(format!("Loading new {id} DKMS files..."));
         register(site, id, options).map_err(stay)?;
     }
     let say = site.output.block();
