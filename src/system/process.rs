@@ -8,6 +8,10 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::ioctl_fionread;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
 use super::interrupt;
 
 /// The exit code as a shell tells it: 128 and the signal's number where a signal ended the program.
@@ -22,13 +26,28 @@ fn pipe() -> io::Result<(File, OwnedFd)> {
 }
 
 /// Runs `command` with both streams going, in order, through `each`; standard input is empty. Gives the exit code.
+///
+/// What it leaves in the background is not waited for, as no shell would.
 pub fn merged(command: &mut Command, mut each: impl FnMut(&[u8])) -> io::Result<i32> {
     let (mut read, write) = pipe()?;
     let mut child = command.stdin(Stdio::null()).stdout(write.try_clone()?).stderr(write).spawn()?;
     // The write ends in `command` would keep the pipe open for ever.
     command.stdout(Stdio::null()).stderr(Stdio::null());
+    // Before Linux 5.3, or where that is forbidden, the pipe alone says when it is over.
+    let end = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).ok();
     let mut buffer = [0; 16384];
     loop {
+        let is_over = end.as_ref().map_or(Ok(false), |end| is_over(&read, end))?;
+        if is_over {
+            let mut left = ioctl_fionread(&read)?;
+            while left > 0 {
+                let most = buffer.len().min(usize::try_from(left).unwrap_or(buffer.len()));
+                read.read_exact(&mut buffer[..most])?;
+                each(&buffer[..most]);
+                left -= most as u64;
+            }
+            break;
+        }
         match read.read(&mut buffer) {
             Ok(0) => break,
             Ok(n) => each(&buffer[..n]),
@@ -39,6 +58,18 @@ pub fn merged(command: &mut Command, mut each: impl FnMut(&[u8])) -> io::Result<
     let status = child.wait()?;
     interrupt::hold();
     Ok(code(status))
+}
+
+/// Waits until there is something to read or the process is at its end; whether it is.
+fn is_over(read: &File, end: &OwnedFd) -> io::Result<bool> {
+    let mut fds = [PollFd::new(read, PollFlags::IN), PollFd::new(end, PollFlags::IN)];
+    loop {
+        match poll(&mut fds, None) {
+            Ok(_) => return Ok(!fds[1].revents().is_empty()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// [`merged`], kept: (exit code, output).
@@ -148,6 +179,20 @@ mod tests {
     fn both_streams_come_in_order_and_the_code_is_the_shells() -> io::Result<()> {
         let (code, output) = merged_output(Command::new("sh").args(["-c", "echo a; echo b >&2; echo c; kill -9 $$"]))?;
         assert_eq!((code, output.as_slice()), (137, &b"a\nb\nc\n"[..]));
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_left_in_the_background_is_not_waited_for() -> io::Result<()> {
+        let script = "head -c 60000 /dev/zero; (yes & exec sleep 100) & echo; echo end";
+        let mut sh = Command::new("sh");
+        std::os::unix::process::CommandExt::process_group(&mut sh, 0);
+        let (code, output) = merged_output(sh.args(["-c", &format!("{script}; kill -9 0")]))?;
+        assert!(code == 137 && output.len() > 60000, "{code}, {} bytes", output.len());
+        let (code, output) = merged_output(Command::new("sh").args(["-c", "sleep 100 & echo $!; exit 3"]))?;
+        assert_eq!(code, 3);
+        let left = String::from_utf8_lossy(&output).trim().to_owned();
+        assert!(Command::new("kill").arg(left).status()?.success(), "it goes on");
         Ok(())
     }
 
