@@ -33,9 +33,9 @@ impl Gauge {
         self.groups.iter().filter_map(|group| left_in(group)).chain(machine).min()
     }
 
-    /// How many jobs may run while `running` do.
-    pub fn jobs(&self, running: usize) -> usize {
-        self.available().map_or(usize::MAX, |available| jobs(running, available))
+    /// How many of `wanted` jobs may run while `running` do.
+    pub fn jobs(&self, running: usize, wanted: usize) -> usize {
+        self.available().map_or(usize::MAX, |available| jobs(running, wanted, available))
     }
 }
 
@@ -46,8 +46,12 @@ pub fn machine_memory() -> Option<u64> {
 }
 
 /// How many jobs may run while `running` do and so many bytes are left: those, and what there is room for; never none.
-fn jobs(running: usize, available: u64) -> usize {
-    let more = usize::try_from(available / PER_JOB).unwrap_or(usize::MAX);
+///
+/// A make gives no token back as long as it has work. So where there is not plenty for all that are wanted, it is one more
+/// at a time, and those before show what they need.
+fn jobs(running: usize, wanted: usize, available: u64) -> usize {
+    let room = usize::try_from(available / PER_JOB).unwrap_or(usize::MAX);
+    let more = if room < wanted.saturating_mul(2) { room.min(1) } else { room };
     running.saturating_add(more).max(1)
 }
 
@@ -92,15 +96,16 @@ mod tests {
         for (running, available, expected) in [
             (0, 0, 1),
             (0, 100 * MIB, 1),
-            (0, GIB, 2),
+            (0, GIB, 1),
             (0, 16 * GIB, 32),
             // What runs goes on, however little is left.
             (4, 0, 4),
             (4, 511 * MIB, 4),
             (4, 512 * MIB, 5),
-            (4, 2 * GIB, 8),
+            (4, 2 * GIB, 5),
+            (4, 4 * GIB, 12),
         ] {
-            assert_eq!(jobs(running, available), expected, "{running} and {available}");
+            assert_eq!(jobs(running, 4, available), expected, "{running} and {available}");
         }
     }
 
@@ -113,7 +118,7 @@ mod tests {
             fs::write(file, text).expect("written");
         };
         let paths = Paths::new(dir.path());
-        assert_eq!(Gauge::new(&paths).jobs(0), usize::MAX, "nothing known, nothing withheld");
+        assert_eq!(Gauge::new(&paths).jobs(0, 2), usize::MAX, "nothing known, nothing withheld");
         write("proc/meminfo", "MemTotal:  9999999 kB\nMemFree: 1 kB\nMemAvailable:    4194304 kB\n");
         write("proc/self/cgroup", "1:memory:/old\n0::/a/b\n");
         assert_eq!(Gauge::new(&paths).available(), Some(4 * GIB));
@@ -126,6 +131,6 @@ mod tests {
         write("sys/fs/cgroup/a/memory.current", &format!("{}\n", 2 * GIB));
         write("sys/fs/cgroup/a/memory.stat", &format!("anon 1\ninactive_file {GIB}\nactive_file 0\n"));
         assert_eq!(Gauge::new(&paths).available(), Some(GIB));
-        assert_eq!(Gauge::new(&paths).jobs(1), 3);
+        assert_eq!(Gauge::new(&paths).jobs(1, 1), 3);
     }
 }

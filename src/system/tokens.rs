@@ -52,7 +52,7 @@ impl Pool {
         // One always runs.
         let memory = memory.filter(|_| jobs > 1);
         if let Some(gauge) = &memory {
-            state.allow(jobs, gauge.jobs(0));
+            state.allow(jobs, gauge.jobs(0, jobs));
         }
         let shared = Arc::new(Shared { jobs, memory, state: Mutex::new(state), changed: Condvar::new() });
         if jobs > 1 {
@@ -232,7 +232,7 @@ impl Shared {
             let busy = state.jobs.len() > 1 || !idle && !state.waiting.is_empty();
             if let Some(gauge) = self.memory.as_ref().filter(|_| !idle && looked.elapsed() >= LOOK) {
                 let running = state.running();
-                state.allow(self.jobs, gauge.jobs(running));
+                state.allow(self.jobs, gauge.jobs(running, self.jobs));
                 looked = Instant::now();
             }
             state = if busy {
@@ -292,6 +292,10 @@ impl State {
             self.free += 1;
         }
         if !self.waiting.is_empty() {
+            // Who has a place may come late, and needs no more than one.
+            while self.free > self.waiting.len() && self.feed() {
+                self.free -= 1;
+            }
             return;
         }
         // Evenly, first to those who have nothing left to take.
