@@ -15,7 +15,7 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
@@ -37,14 +37,22 @@ const MOST_INPUTS: usize = 8;
 /// Bytes of a log that are looked at: more than any build says, unless it wants to hurt.
 const LONGEST_LOG: u64 = 16 << 20;
 
+/// Bytes of the end of a longer one.
+const LONGEST_END: u64 = 1 << 20;
+
 /// Characters of a reason: what fits in one line, with what is around it on the next.
 const LONGEST_REASON: usize = 160;
 
 /// What a log says where the machine is to blame: the same may work the next time.
-const PASSING: [&str; 8] = [
+const PASSING: [&str; 12] = [
     "No space left on device",
     "Disk quota exceeded",
     "Cannot allocate memory",
+    // What gcc, ld and bash say of the same.
+    "out of memory",
+    "emory exhausted",
+    "Resource temporarily unavailable",
+    "Too many open files",
     "Killed signal terminated",
     "] Killed",
     "Error 137",
@@ -76,7 +84,7 @@ impl Failure {
     /// Of what just failed, by the log as it is now; `inputs` is the key of the build, if it was one.
     pub fn new(site: &Site, id: &Id, target: &Target, error: &Error, inputs: Option<String>) -> Self {
         let log = error.log().map(Path::to_owned);
-        let text = log.as_deref().map(beginning).unwrap_or_default();
+        let text = log.as_deref().map(text_of).unwrap_or_default();
         let build_dir = format!("{}/", site.tree.build_dir(id).display());
         let said = first_error(&text).map(|line| line.replace(&build_dir, ""));
         let why = match error {
@@ -151,7 +159,7 @@ impl Failure {
     fn own_log(&self) -> Option<&Path> {
         let log = self.log.as_deref()?;
         let kernel = format!(" for kernel {}", self.target);
-        beginning(log).lines().next().is_some_and(|head| head.contains(&kernel)).then_some(log)
+        text_of(log).lines().next().is_some_and(|head| head.contains(&kernel)).then_some(log)
     }
 }
 
@@ -221,11 +229,18 @@ fn parse(text: &str, target: &Target) -> Option<Failure> {
     })
 }
 
-/// What a log says, or as much of it as is looked at.
-fn beginning(log: &Path) -> String {
+/// What a log says, or as much of it as is looked at: what it begins and ends with.
+fn text_of(log: &Path) -> String {
     let mut bytes = Vec::new();
+    let mut read = || {
+        let mut file = fs::File::open(log)?;
+        let length = file.metadata()?.len();
+        (&mut file).take(LONGEST_LOG).read_to_end(&mut bytes)?;
+        file.seek(SeekFrom::Start(length.saturating_sub(LONGEST_END).max(LONGEST_LOG)))?;
+        file.take(LONGEST_END).read_to_end(&mut bytes)
+    };
     // A log that cannot be read says nothing.
-    let _ = fs::File::open(log).and_then(|file| file.take(LONGEST_LOG).read_to_end(&mut bytes));
+    let _ = read();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
