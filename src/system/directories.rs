@@ -17,6 +17,7 @@ use rustix::path::Arg;
 use rustix::process::{Gid, Uid};
 
 use super::files::At;
+use super::interrupt;
 
 /// Deeper than any source has directories.
 pub const DEEPEST: usize = 64;
@@ -54,6 +55,7 @@ fn copy_below(from: &Path, to: &Path, owner: Owner, depth: usize) -> io::Result<
         result => result.at(to)?,
     }
     for entry in fs::read_dir(from).at(from)? {
+        interrupt::hold();
         let entry = entry.at(from)?;
         let (source, target) = (entry.path(), to.join(entry.file_name()));
         let kind = entry.file_type().at(&source)?;
@@ -65,7 +67,7 @@ fn copy_below(from: &Path, to: &Path, owner: Owner, depth: usize) -> io::Result<
             copy_below(&source, &target, owner, depth + 1)?;
         } else {
             if kind.is_file() {
-                copy_file(&source, &target, owner)?;
+                copy_into(&source, &target, owner)?;
                 continue;
             } else if kind.is_symlink() {
                 remove_any(&target)?;
@@ -88,6 +90,11 @@ pub fn too_deep(dir: &Path) -> io::Error {
 /// Copies one regular file in place of whatever `to` was, keeping mode and times; its directory is made if missing.
 pub fn copy_file(from: &Path, to: &Path, owner: Owner) -> io::Result<()> {
     to.parent().map_or(Ok(()), fs::create_dir_all).at(to)?;
+    copy_into(from, to, owner)
+}
+
+/// The same, into a directory that is there.
+fn copy_into(from: &Path, to: &Path, owner: Owner) -> io::Result<()> {
     remove_any(to)?;
     fs::copy(from, to).at(if from.exists() { to } else { from })?;
     take_over_metadata(from, to, owner)

@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::directories::{find_all, remove_any};
+use super::interrupt;
 
 /// Adds the path to what the system said: "No space left on device" alone helps nobody.
 pub trait At<T> {
@@ -56,6 +57,7 @@ pub fn publish(new: &Path, place: &Path) -> io::Result<()> {
             sync(&file)?;
         }
     }
+    interrupt::hold();
     if !place.exists() {
         return rename(new, place);
     }
