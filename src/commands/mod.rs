@@ -291,7 +291,7 @@ fn post_transaction(site: &Site, target: Option<&Target>, say: &Block) -> Result
 fn run_post_transaction(site: &Site, script: &str, say: &Block) {
     let log = site.tree.root().join("post_transaction.log");
     let mut command = Command::new("bash");
-    command.args(["-c", script]).env(lock::HELD, std::process::id().to_string());
+    command.args(["-c", script]).env(lock::HELD, lock::held_by());
     plain_environment(&mut command);
     let description = "Executing post-transaction command";
     // What is left of an older one is not this one's; and the log is for people who look for what went wrong: it is no

@@ -110,7 +110,7 @@ pub fn run(work: &Work, script: Script) -> i32 {
     let mut command = process::script(&found.file);
     command.args(&found.arguments).current_dir(&found.dir);
     plain_environment(&mut command).envs(work.options.directive_variables());
-    command.env(lock::HELD, std::process::id().to_string()).env("PWD", &found.dir);
+    command.env(lock::HELD, lock::held_by()).env("PWD", &found.dir);
     // The others have never been told, but of the module where its kernel goes.
     let installs = matches!(script, Script::PreInstall | Script::PostInstall);
     if installs || work.options.action.starts_with("kernel_") {

@@ -26,6 +26,14 @@ pub struct Lock {
     _directory: Arc<File>,
 }
 
+/// What [`HELD`] says for programs that we run: who holds the lock, which may be who runs us.
+pub fn held_by() -> String {
+    HOLDER.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_else(|| std::process::id().to_string())
+}
+
+/// Who holds the lock in our place, if somebody does.
+static HOLDER: Mutex<Option<String>> = Mutex::new(None);
+
 /// The last one that was taken.
 static TAKEN: Mutex<Weak<File>> = Mutex::new(Weak::new());
 
@@ -44,9 +52,9 @@ impl Lock {
         let file = open(directory)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) if std::env::var_os(HELD).is_some() => {}
+            Err(rustix::io::Errno::WOULDBLOCK) if runs_us(&file) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
-                waiting(&holder(&file).unwrap_or_else(|| "another dkms".into()));
+                waiting(&holder(&file).map_or_else(|| "another dkms".into(), |pid| described(&pid)));
                 while let Err(error) = flock(&file, FlockOperation::LockExclusive) {
                     if error != rustix::io::Errno::INTR {
                         return Err(error.into());
@@ -76,18 +84,33 @@ fn open(directory: &Path) -> io::Result<File> {
     Ok(options.open(file).unwrap_or(dir))
 }
 
-/// Who holds the lock on `file`: process number and command line, from /proc/locks (see proc(5)).
+/// Whether the lock on `file` is held by who runs us, and not by somebody since: what a script of his left in the background
+/// has still been told of him. Where nobody can tell, he is believed to.
+fn runs_us(file: &File) -> bool {
+    let Ok(told) = std::env::var(HELD) else { return false };
+    let ours = holder(file).is_none_or(|pid| pid == told);
+    if ours {
+        *HOLDER.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
+    }
+    ours
+}
+
+/// The number of the process that holds the lock on `file`, from /proc/locks (see proc(5)).
 fn holder(file: &File) -> Option<String> {
     let inode = file.metadata().ok()?.ino().to_string();
     let locks = fs::read_to_string("/proc/locks").ok()?;
-    let pid = locks.lines().find_map(|line| {
+    locks.lines().find_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         (fields.get(1) == Some(&"FLOCK") && fields.get(5)?.rsplit(':').next() == Some(&inode))
             .then(|| fields[4].to_owned())
-    })?;
-    let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    })
+}
+
+/// A process by its number and its command line.
+fn described(pid: &str) -> String {
+    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let words: Vec<_> = command.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
-    Some(format!("process {pid} ({})", words.join(" ").trim()))
+    format!("process {pid} ({})", words.join(" ").trim())
 }
 
 #[cfg(test)]
