@@ -9,7 +9,7 @@ mod known;
 mod order;
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -148,7 +148,12 @@ pub fn run(site: &Site, request: &Request, plan: &Plan) -> Result<Vec<Outcome>> 
                 Err(_) => break,
             }
         }
-        shared.commit_all()
+        // Who builds upon what is committed would wait for ever.
+        catch_unwind(AssertUnwindSafe(|| shared.commit_all())).unwrap_or_else(|panic| {
+            let steps = 0..shared.steps.len();
+            steps.for_each(|index| shared.set(index, Progress::Committed { succeeded: false, installed: false }));
+            resume_unwind(panic)
+        })
     });
     shared.remember();
     if builds > 0 {

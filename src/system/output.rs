@@ -185,7 +185,12 @@ impl Output {
                     output.lock().draw();
                 }
             };
-            std::thread::Builder::new().spawn(tick).ok().map(|thread| (end, thread))
+            // What nobody would draw or clear is no screen.
+            std::thread::Builder::new()
+                .spawn(tick)
+                .inspect_err(|_| self.lock().clear())
+                .ok()
+                .map(|thread| (end, thread))
         });
         Watch { output: self.clone(), ticker: ticker.flatten() }
     }
