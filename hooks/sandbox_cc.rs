@@ -17,7 +17,7 @@ use std::process::{Command, ExitCode};
 
 use dkms_rs::model::compile_cache::COMPILERS;
 use dkms_rs::model::probe::{Probe, Settings, behind};
-use dkms_rs::model::search::{headers_now, stays_in};
+use dkms_rs::model::search::{headers_now, stays_in, tells_all};
 
 fn main() -> ExitCode {
     let mut args = env::args_os();
@@ -60,7 +60,13 @@ fn run(called: &OsStr, args: &[OsString]) -> io::Result<ExitCode> {
     let compiles = args.iter().any(|arg| arg == "-c" || arg == "-S");
     let variables = env::vars_os().map(|(name, _)| name);
     let cwd = env::current_dir()?;
-    let is_kept = compiles && stays_in(&settings.known, false, args, &cwd, variables);
+    // These hold the kernel's build salt, which the key of objects leaves out.
+    let is_salted =
+        |arg: &OsString| [&b".mod.c"[..], b"module-common.c"].iter().any(|end| arg.as_bytes().ends_with(end));
+    let is_kept = compiles
+        && stays_in(&settings.known, false, args, &cwd, variables)
+        && tells_all(args, &cwd)
+        && !args.iter().any(is_salted);
     let Some(ccache) = settings.ccache.as_ref().filter(|_| is_kept && has_place(&settings)) else {
         // By its full name, as ccache would: from that it knows where its parts are.
         return Err(Command::new(&compiler).args(args).exec());

@@ -419,12 +419,12 @@ fn a_respin_of_the_kernel_compiles_what_names_it_and_nothing_else() {
     };
     build(&mut root, "$OLD", "");
     let (_, cold) = counts(&mut root, "evdi");
-    assert!(cold > 15, "{cold} objects were compiled");
+    assert!(cold >= 15, "{cold} objects were compiled");
     let warm = build(&mut root, "$K", "");
     let (hits, misses) = counts(&mut root, "evdi");
     assert!(hits >= 15, "{hits} hits");
     if root.sh("cd /usr/src; diff -rq linux-headers-${OLD%-*}-common linux-headers-${K%-*}-common || true").is_empty() {
-        assert_eq!(misses, 1, "but for the .mod.c, {hits} hits");
+        assert_eq!(misses, 0, "but for the .mod.c, {hits} hits");
     }
     // And it is what would have been compiled.
     root.sh("echo compile_cache=no >/etc/dkms/framework.conf.d/off.conf");

@@ -162,6 +162,8 @@ impl CompileCache {
             ("CCACHE_NAMESPACE", OsString::from(&self.namespace)),
             ("CCACHE_DEPEND", "1".into()),
             ("CCACHE_NOHASHDIR", "1".into()),
+            // In what language a compiler complains is in no object.
+            ("CCACHE_SLOPPINESS", "locale".into()),
             ("CCACHE_IGNOREHEADERS", self.ignored.clone()),
             ("CCACHE_MAXSIZE", OsString::from(&self.size)),
             // Nobody else's settings.

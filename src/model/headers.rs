@@ -182,12 +182,18 @@ pub fn included(makefile: &str) -> Option<&str> {
     (lines.next().is_none() && dir.starts_with('/') && !dir.contains([' ', '$'])).then_some(dir)
 }
 
-/// autoconf.h without its title, which names the version, and without the salt, which does so too and is used by the
-/// generated `.mod.c` alone; a module that names it is compiled without the cache.
+/// Settings that name the kernel's version, without `CONFIG_`.
+pub const OF_THE_VERSION: [&str; 2] = ["BUILD_SALT", "VERSION_SIGNATURE"];
+
+/// autoconf.h without its title, which names the version, and without the salt and Ubuntu's signature, which do so too; a
+/// module that names one of them is compiled without the cache, as is the generated `.mod.c`.
 pub fn settings(autoconf: &[u8]) -> impl Iterator<Item = &[u8]> {
     let end = autoconf.windows(3).position(|it| it == b"*/\n").filter(|_| autoconf.starts_with(b"/*"));
     let settings = &autoconf[end.map_or(0, |end| end + 3)..];
-    settings.split_inclusive(|byte| *byte == b'\n').filter(|line| !line.starts_with(b"#define CONFIG_BUILD_SALT "))
+    settings.split_inclusive(|byte| *byte == b'\n').filter(|line| {
+        let name = line.strip_prefix(b"#define CONFIG_").unwrap_or_default();
+        !OF_THE_VERSION.iter().any(|other| name.starts_with(other.as_bytes()))
+    })
 }
 
 #[cfg(test)]
@@ -217,7 +223,7 @@ mod tests {
     fn settings_do_not_name_the_version() {
         let text = |version: &str, value: &str| {
             format!(
-                "/*\n * Linux/x86 {version} Kernel Configuration\n */\n#define CONFIG_BUILD_SALT \"{version}\"\n#define CONFIG_HZ {value}\n"
+                "/*\n * Linux/x86 {version} Kernel Configuration\n */\n#define CONFIG_BUILD_SALT \"{version}\"\n#define CONFIG_VERSION_SIGNATURE \"Ubuntu {version}\"\n#define CONFIG_HZ {value}\n"
             )
         };
         let lines = |text: &str| settings(text.as_bytes()).map(<[u8]>::to_vec).collect::<Vec<_>>();

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use memchr::{memchr, memmem};
 
-use crate::model::headers::{AUTOCONF, is_header};
+use crate::model::headers::{AUTOCONF, OF_THE_VERSION, is_header};
 use crate::system::digest::MOST_SEEN;
 
 /// Whether an object made with this file may hold what its compiler does not say that it read: what the assembler
@@ -21,7 +21,9 @@ pub fn is_opaque(name: &Path, bytes: &[u8]) -> bool {
     is_cut
         || asks_elsewhere(bytes)
         || has("incbin")
-        || has("BUILD_SALT")
+        || OF_THE_VERSION.iter().any(|name| has(name))
+        // Of what a header reads that says so the compiler does not tell.
+        || has("system_header")
         || !is_script && (has(".include") || has("\".inc\""))
         || name.ends_with(AUTOCONF)
 }
@@ -39,15 +41,15 @@ pub fn asks_elsewhere(text: &[u8]) -> bool {
         memmem::find_iter(text, word).any(|at| {
             let after = &text[at + word.len()..];
             // A stand-in for compilers without it asks for nothing.
-            !is_defined_at(text, at) && !asks_plainly(after.strip_prefix(b"_next").unwrap_or(after))
+            !is_name_at(text, at) && !asks_plainly(after.strip_prefix(b"_next").unwrap_or(after))
         })
     })
 }
 
-/// Whether the word at this place is what a `#define` is for.
-fn is_defined_at(text: &[u8], at: usize) -> bool {
+/// Whether the word at this place is what a `#define` is for, or a question whether there is one.
+fn is_name_at(text: &[u8], at: usize) -> bool {
     let before = text[..at].trim_ascii_end();
-    before.len() < at && before.ends_with(b"define")
+    before.len() < at && ["define", "ifdef", "ifndef", "defined"].iter().any(|word| before.ends_with(word.as_bytes()))
 }
 
 /// Whether what follows such a word on its line is no question, or one with the header's name in full.
@@ -92,6 +94,8 @@ mod tests {
             ("#if defined(__has_include)\n#if defined __has_include && X", false),
             ("#ifdef __has_include\n(P)", false),
             ("#define __has_include(name) 0", false),
+            ("#ifdef __has_include /* since gcc 5 */", false),
+            ("#if defined __has_include // or not", false),
             ("#if __has_embed(\"a.bin\")", false),
             ("#if __has_include(\"/opt/a.h\")", true),
             ("#if __has_include( </opt/a.h>)", true),
@@ -124,6 +128,8 @@ mod tests {
             ("a.S", "\t.include \"a.s\"", true),
             ("a.c", "asm(\".inc\" WHAT);", true),
             ("a.c", "char *salt = CONFIG_BUILD_SALT;", true),
+            ("a.c", "char *ubuntu = CONFIG_VERSION_SIGNATURE;", true),
+            ("a.h", "#pragma GCC system_header", true),
             ("include/generated/autoconf.h", "", true),
             ("a.c", "#include \"table.inc\"", false),
             ("aclocal.m4", "ac_x.include", false),

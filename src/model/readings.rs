@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::iter;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -35,6 +34,10 @@ pub struct Places<'a> {
     pub build: [&'a Path; 2],
     /// The kernel's headers.
     pub headers: &'a Headers,
+    /// Links that lead to them.
+    pub links: Vec<PathBuf>,
+    /// What the variables are called that it saw.
+    pub variables: Vec<String>,
     /// What else its key speaks of.
     pub others: Vec<PathBuf>,
     /// The tree of registered modules, of which it speaks at most of the symbols that they export.
@@ -57,10 +60,14 @@ pub enum Doubt {
 }
 
 impl Places<'_> {
-    /// Looks through what kbuild noted. `since`: when headers were looked through.
+    /// Looks through what kbuild noted. `since`: when headers were looked through; that one changed speaks louder than all
+    /// else.
     pub fn doubt(&self, since: SystemTime) -> io::Result<Option<Doubt>> {
         let mut seen = HashSet::new();
-        let names = self.headers.names();
+        let mut names = self.headers.names();
+        let text = |path: &Path| Some(path.to_str()?.to_owned());
+        names.extend(self.links.iter().filter_map(|link| Some((text(link)?, text(&fs::canonicalize(link).ok()?)?))));
+        let mut elsewhere = None;
         let packages = PACKAGES.iter().map(PathBuf::from).filter(|_| self.packages);
         let own = self.build.iter().map(|build| build.to_path_buf()).chain(self.others.iter().cloned());
         let known: Vec<PathBuf> = own.chain(self.headers.places()).chain(packages).collect();
@@ -81,15 +88,16 @@ impl Places<'_> {
             let text = String::from_utf8_lossy(&text);
             if let Some((compiler, args)) = command_in(&text) {
                 if !self.knows_compiler(compiler, &known) {
-                    return Ok(Some(Doubt::Elsewhere(compiler.into())));
+                    elsewhere.get_or_insert(Doubt::Elsewhere(compiler.into()));
                 }
                 // What is not there is noted nowhere.
-                if !stays_in(&known, self.packages, &args, self.headers.flavour(), iter::empty()) {
-                    return Ok(Some(Doubt::Elsewhere(note)));
+                let variables = self.variables.iter().map(OsString::from);
+                if !stays_in(&known, self.packages, &args, self.headers.flavour(), variables) {
+                    elsewhere.get_or_insert(Doubt::Elsewhere(note.clone()));
                 }
             }
             if let Some(symbols) = symbols_in(&text).find(|file| !self.knows_symbols(file, &known)) {
-                return Ok(Some(Doubt::Elsewhere(symbols.into())));
+                elsewhere.get_or_insert(Doubt::Elsewhere(symbols.into()));
             }
             for file in files_in(&text) {
                 if !seen.insert(file.to_owned()) {
@@ -111,11 +119,11 @@ impl Places<'_> {
                         return Ok(Some(Doubt::Changed(path)));
                     }
                 } else if !is_known(&known, &path) {
-                    return Ok(Some(Doubt::Elsewhere(path)));
+                    elsewhere.get_or_insert(Doubt::Elsewhere(path));
                 }
             }
         }
-        Ok(None)
+        Ok(elsewhere)
     }
 
     /// Those of modules in the tree count by themselves where any do, wherever the file is that they stand in.
@@ -183,6 +191,8 @@ mod tests {
         let build = at("build");
         let since = time(fs::metadata(at("v-amd64/include/b.h"))?.ctime() + 10, 0);
         let takes_symbols = std::cell::Cell::new(true);
+        let seen = std::cell::Cell::new("HOME");
+        std::os::unix::fs::symlink("v-amd64", at("link"))?;
         let doubt_of = |compiler: &str, file: &str, packages: bool, since: SystemTime| {
             let text = format!(
                 "savedcmd_x.o := {compiler} -nostdinc -I./include -c x.c  ; objtool --prefix=16\n\nsource_x.o := x.c\n\ndeps_x.o := \\\n    $(wildcard include/config/A) \\\n  {file} \\\n\nx.o: $(deps_x.o)\n"
@@ -192,7 +202,18 @@ mod tests {
             let others = vec![at("other")];
             let tree = Path::new("/var/lib/dkms");
             let symbols = takes_symbols.get();
-            let places = Places { build, headers: &headers, others, tree, symbols, packages, compiler: "sparc-gcc" };
+            let (links, variables) = (vec![at("link")], vec![seen.get().to_owned()]);
+            let places = Places {
+                build,
+                headers: &headers,
+                links,
+                variables,
+                others,
+                tree,
+                symbols,
+                packages,
+                compiler: "sparc-gcc",
+            };
             places.doubt(since).expect("it can be read")
         };
         let doubt = |file: &str, packages: bool, since: SystemTime| doubt_of("gcc", file, packages, since);
@@ -210,6 +231,7 @@ mod tests {
             ("/usr/include/stdio.h", false, elsewhere("/usr/include/stdio.h")),
             ("/usr/src/other-1/other.h", true, elsewhere("/usr/src/other-1/other.h")),
             (at("other/x.h").to_str().expect("a name"), false, None),
+            (at("link/include/b.h").to_str().expect("a name"), false, None),
         ] {
             assert_eq!(doubt(file, packages, since), expected, "{file}");
         }
@@ -249,6 +271,13 @@ mod tests {
         }
         let changed = Doubt::Changed(at("v-common/include/a.h"));
         assert_eq!(doubt(common.to_str().expect("a name"), false, SystemTime::UNIX_EPOCH), Some(changed));
+        let linked = at("link/include/b.h");
+        let changed = Some(Doubt::Changed(at("v-amd64/include/b.h")));
+        assert_eq!(doubt(linked.to_str().expect("a name"), false, SystemTime::UNIX_EPOCH), changed);
+        // Where else it may have looked is not noted.
+        seen.set("C_INCLUDE_PATH");
+        assert_eq!(doubt("include/b.h", false, since), Some(Doubt::Elsewhere(at("build/.x.o.cmd"))));
+        assert_eq!(doubt("include/b.h", false, SystemTime::UNIX_EPOCH), changed, "which is worse");
         Ok(())
     }
 }

@@ -17,6 +17,9 @@ const COMPILERS: [&str; 3] = ["/usr/lib/gcc/", "/usr/lib/llvm", "/usr/lib/linux-
 /// Options that name a directory, in the same word or in the next one.
 const DIRECTORIES: [&str; 4] = ["-I", "-iquote", "-isystem", "-idirafter"];
 
+/// Those of them for directories whose headers count as the system's.
+const OF_SYSTEM: [&str; 2] = ["-isystem", "-idirafter"];
+
 /// Options that name one in other ways, or of which it has others, by how they begin.
 const OTHERS: [&str; 12] = [
     "-iprefix",
@@ -53,13 +56,23 @@ pub fn stays_in(
         && directories(args, cwd).iter().all(|dir| is_known(known, dir))
 }
 
+/// Whether a compiler, run in `cwd`, tells of all that it reads when it is asked as kbuild asks it, by `-MMD`: not of what
+/// it finds where a system's headers are said to be.
+pub fn tells_all(args: &[OsString], cwd: &Path) -> bool {
+    directories_by(&OF_SYSTEM, args, cwd).iter().all(|dir| is_known(&[], dir) || !dir.exists())
+}
+
 /// The directories that a compiler's arguments name.
 fn directories(args: &[OsString], cwd: &Path) -> Vec<PathBuf> {
+    directories_by(&DIRECTORIES, args, cwd)
+}
+
+fn directories_by(options: &[&str], args: &[OsString], cwd: &Path) -> Vec<PathBuf> {
     let mut dirs = Vec::new();
     let mut rest = args.iter();
     while let Some(arg) = rest.next() {
         let bytes = arg.as_bytes();
-        let Some(joined) = DIRECTORIES.iter().find_map(|option| bytes.strip_prefix(option.as_bytes())) else {
+        let Some(joined) = options.iter().find_map(|option| bytes.strip_prefix(option.as_bytes())) else {
             continue;
         };
         let joined = Some(OsStr::from_bytes(joined)).filter(|joined| !joined.is_empty());

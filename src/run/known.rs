@@ -211,9 +211,6 @@ impl Shared<'_> {
         let recipe = Recipe { site, options, id, kernel, conf, environment: &identity.environment };
         let compiler = kernel.toolchain().cc;
         let doubt = || -> io::Result<Option<Doubt>> {
-            if let Some(file) = identity.source.as_ref().and_then(|source| source.asks.clone()) {
-                return Ok(Some(Doubt::Elsewhere(file)));
-            }
             let mut others = Vec::new();
             for depended in recipe.depends() {
                 let source = site.tree.source_link(&depended);
@@ -222,6 +219,8 @@ impl Shared<'_> {
             let places = readings::Places {
                 build: [build.directory(), &site.tree.build_dir(id)],
                 headers: &Headers::of(&kernel.build_dir)?,
+                links: vec![kernel.build_dir.clone(), kernel.modules.join("build"), kernel.modules.join("source")],
+                variables: caller::variables().into_keys().chain(identity.environment.keys().cloned()).collect(),
                 others,
                 tree: site.tree.root(),
                 compiler: compiler.as_deref().unwrap_or("gcc"),
@@ -231,7 +230,8 @@ impl Shared<'_> {
                     .is_some_and(|source| takes_symbols(&recipe, source, &caller::variables())),
                 packages: identity.source.as_ref().is_some_and(|source| is_around(&recipe, source)),
             };
-            places.doubt(self.known.began)
+            let asks = || identity.source.as_ref().and_then(|source| source.asks.clone()).map(Doubt::Elsewhere);
+            Ok(places.doubt(self.known.began)?.or_else(asks))
         };
         match doubt() {
             Ok(None) => false,
