@@ -182,3 +182,17 @@ fn programs_that_are_called_wrongly_say_how() {
         root.says(&format!("/usr/lib/kernel/install.d/40-dkms.install {verb}"), "");
     }
 }
+
+#[test]
+fn words_come_while_it_builds_whether_it_was_registered_or_not() {
+    let mut root = Root::with(Layer::Ours, &[]);
+    root.quick("long", "MAKE=\"sleep 600\"\nAUTOINSTALL=yes");
+    for before in ["", "dkms add long/1"] {
+        root.sh(before);
+        let seen = root.sh("/usr/lib/dkms/common.postinst long 1 '' '' '' >/srv/said 2>&1 & \
+             while kill -0 $! && ! grep -q 'Building initial module' /srv/said; do sleep 0.1; done 2>/dev/null; \
+             kill $!; wait $!; cat /srv/said");
+        assert!(seen.contains("\nBuilding initial module long/1 for "), "{seen}");
+        root.sh("dkms remove long/1 --all");
+    }
+}

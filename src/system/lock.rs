@@ -87,12 +87,14 @@ fn open(directory: &Path) -> io::Result<File> {
 /// Whether the lock on `file` is held by who runs us, and not by somebody since: what a script of his left in the background
 /// has still been told of him. Where nobody can tell, he is believed to.
 fn runs_us(file: &File) -> bool {
-    let Ok(told) = std::env::var(HELD) else { return false };
-    let ours = holder(file).is_none_or(|pid| pid == told);
-    if ours {
-        *HOLDER.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
-    }
+    let told = std::env::var(HELD).ok().filter(|told| passes(file, told));
+    let ours = told.is_some();
+    *HOLDER.lock().unwrap_or_else(PoisonError::into_inner) = told;
     ours
+}
+
+fn passes(file: &File, told: &str) -> bool {
+    holder(file).is_none_or(|pid| pid == told)
 }
 
 /// The number of the process that holds the lock on `file`, from /proc/locks (see proc(5)).
@@ -116,6 +118,19 @@ fn described(pid: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_told_of_a_holder_passes_only_while_he_holds_it() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let first = Lock::take(dir.path(), |_| panic!("nobody else holds it"))?;
+        let file = open(dir.path())?;
+        let pid = holder(&file).expect("it is told who");
+        assert_eq!(pid, std::process::id().to_string());
+        assert!(passes(&file, &pid) && !passes(&file, "1"));
+        drop(first);
+        assert!(passes(&file, "1"), "nobody knows of another one");
+        Ok(())
+    }
 
     #[test]
     fn a_second_holder_waits_and_is_told_for_whom() -> io::Result<()> {
