@@ -307,6 +307,38 @@ fn what_no_compiler_tells_of_is_seen_all_the_same() {
     }
 }
 
+/// The assembler's word for it in other spellings, by the compile cache alone.
+#[test]
+fn a_blob_is_seen_however_it_is_spelled() {
+    let mut root = marked();
+    root.sh("echo result_store=no >/etc/dkms/framework.conf.d/off.conf");
+    for (number, spelled) in [
+        r#"".pushsection .modinfo,\"a\"\n.inc" "bin \"/opt/blob\"\n.byte 0\n.popsection""#,
+        r#"".pushsection .modinfo,\"a\"\n.\x69ncbin \"/opt/blob\"\n.byte 0\n.popsection""#,
+        r#"".pushsection .modinfo,\"a\"\n.INCBIN \"/opt/blob\"\n.byte 0\n.popsection""#,
+        r#"".macro m a b\n.\\a\\b \"/opt/blob\"\n.endm\n.pushsection .modinfo,\"a\"\nm inc bin\n.byte 0\n.popsection""#,
+    ]
+    .iter()
+    .enumerate()
+    {
+        let name = format!("spelled{number}");
+        root.write(
+            &format!("/usr/src/{name}-1/dkms.conf"),
+            &format!("PACKAGE_NAME={name}\nPACKAGE_VERSION=1\nBUILT_MODULE_NAME={name}\nDEST_MODULE_LOCATION=/updates"),
+        );
+        root.write(&format!("/usr/src/{name}-1/Makefile"), &format!("obj-m := {name}.o"));
+        root.write(
+            &format!("/usr/src/{name}-1/{name}.c"),
+            &format!("#include <linux/module.h>\nasm({spelled});\nMODULE_LICENSE(\"GPL\");"),
+        );
+        for value in ["one", "two"] {
+            root.sh(&format!("printf 'mark {value};' >/opt/blob; dkms build {name}/1 -k $K --force"));
+            let mark = format!("strings -a /var/lib/dkms/{name}/1/$K/$A/module/{name}.ko* | grep -o '^mark .*;'");
+            root.says(&mark, &format!("mark {value};\n"));
+        }
+    }
+}
+
 /// A header that changes while a build runs, and back: nothing of that build is kept.
 #[test]
 fn what_was_made_while_a_header_changed_is_not_kept() {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What there is: configuration, the tree of registered modules, kernels.
 
+pub mod assembler;
 pub mod caller;
 pub mod closed;
 pub mod compile_cache;
