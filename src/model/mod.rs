@@ -28,3 +28,4 @@ pub mod source;
 pub mod store;
 pub mod tools;
 pub mod tree;
+mod variables;
