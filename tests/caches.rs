@@ -280,6 +280,84 @@ fn what_no_compiler_tells_of_is_seen_all_the_same() {
             "sed -i s/one/two/ /usr/src/shared/it.h",
         ),
         (
+            "blob-by-macro",
+            "#define INC(x) asm(\".pushsection .modinfo,\\\"a\\\"\\n .incbin \\\"\" x \"\\\"\\n .byte 0\\n.popsection\")\n\
+             INC(\"/lib/firmware/blob.bin\");",
+            "",
+            "mkdir -p /lib/firmware; printf 'mark one;' >/lib/firmware/blob.bin",
+            "printf 'mark two;' >/lib/firmware/blob.bin",
+        ),
+        (
+            "blob-in-pieces",
+            "asm(\".pushsection .modinfo,\\\"a\\\"\\n .inc\" \"bin \\\"/usr/share/\" \"pieces.bin\\\"\\n .byte 0\\n.popsection\");",
+            "",
+            "printf 'mark one;' >/usr/share/pieces.bin",
+            "printf 'mark two;' >/usr/share/pieces.bin",
+        ),
+        (
+            "blob-by-header",
+            "",
+            "obj-m := blob-by-header.o\nblob-by-header-y := main.o fw.o",
+            "mv blob-by-header.c main.c; printf '#include \"fw.h\"\\n.section .modinfo,\"a\"\\n.incbin FW\\n.byte 0\\n' >fw.S; \
+             echo '#define FW \"/usr/share/fw.bin\"' >fw.h; printf 'mark one;' >/usr/share/fw.bin",
+            "printf 'mark two;' >/usr/share/fw.bin",
+        ),
+        (
+            "assembled",
+            "asm(\".include \\\"/usr/share/inc.s\\\"\");",
+            "",
+            "printf '.pushsection .modinfo,\"a\"\\n.asciz \"mark one;\"\\n.popsection\\n' >/usr/share/inc.s",
+            "sed -i s/one/two/ /usr/share/inc.s",
+        ),
+        (
+            "by-variable",
+            "const char mark[] = \"mark \" I \";\";",
+            "DIR := /usr/share\ninclude $(DIR)/x.mk\nccflags-y += '-DI=\"$(VALUE)\"'",
+            "echo VALUE=one >/usr/share/x.mk",
+            "sed -i s/one/two/ /usr/share/x.mk",
+        ),
+        (
+            "by-pattern",
+            "const char mark[] = \"mark \" I \";\";",
+            "VALUE := one\ninclude $(wildcard /etc/mk.d/*.mk)\nccflags-y += '-DI=\"$(VALUE)\"'",
+            "mkdir /etc/mk.d",
+            "echo VALUE=two >/etc/mk.d/x.mk",
+        ),
+        (
+            "placed",
+            "",
+            "placed-y := main.o\nldflags-y += -T /usr/share/placed.lds",
+            "mv placed.c main.c; echo 'SECTIONS { .mark 0 : { BYTE(109) BYTE(97) BYTE(114) BYTE(107) BYTE(32) BYTE(111) BYTE(110) BYTE(101) BYTE(59) \
+             BYTE(0) } }' >/usr/share/placed.lds",
+            "sed -i 's/BYTE(111) BYTE(110) BYTE(101)/BYTE(116) BYTE(119) BYTE(111)/' /usr/share/placed.lds",
+        ),
+        (
+            "host-header",
+            "#include \"made.h\"\nconst char mark[] = \"mark \" I \";\";",
+            "ccflags-y += -I$(obj)\n$(obj)/host-header.o: $(obj)/made.h\n$(obj)/made.h:\n\techo 'int main(void) { \
+             puts(\"\\#define I \\\"\" HOST \"\\\"\"); }' | gcc -include stdio.h -include host.h -x c - -o $(obj)/gen && \
+             $(obj)/gen >$@",
+            "echo '#define HOST \"one\"' >/usr/include/host.h",
+            "echo '#define HOST \"two\"' >/usr/include/host.h",
+        ),
+        (
+            "host-reads",
+            "#include \"made.h\"\nconst char mark[] = \"mark \" I \";\";",
+            "hostprogs := gen\nccflags-y += -I$(obj)\n$(obj)/host-reads.o: $(obj)/made.h\n\
+             $(obj)/made.h: $(obj)/gen\n\t$(obj)/gen >$@",
+            "printf '#include <stdio.h>\\nint main(void) { int c; FILE *f = fopen(\"/etc/host-reads\", \"r\"); \
+             while ((c = getc(f)) != EOF) putchar(c); return 0; }' >gen.c; echo '#define I \"one\"' >/etc/host-reads",
+            "sed -i s/one/two/ /etc/host-reads",
+        ),
+        (
+            "script",
+            "#include \"made.h\"\nconst char mark[] = \"mark \" I \";\";",
+            "ccflags-y += -I$(obj)\n$(obj)/script.o: $(obj)/made.h\n$(obj)/made.h:\n\tsh $(src)/gen.sh >$@",
+            "printf 'dir=/usr/share\\n. $dir/script.conf\\necho \"#define I \\\\\"$VALUE\\\\\"\"\\n' >gen.sh; \
+             echo VALUE=one >/usr/share/script.conf",
+            "sed -i s/one/two/ /usr/share/script.conf",
+        ),
+        (
             "recipe",
             "#include \"made.h\"\nconst char mark[] = \"mark \" I \";\";",
             "ccflags-y += -I$(obj)\n$(obj)/recipe.o: $(obj)/made.h\n$(obj)/made.h:\n\tif dpkg -s bbswitch-dkms >/dev/null 2>&1; \
@@ -304,6 +382,53 @@ fn what_no_compiler_tells_of_is_seen_all_the_same() {
         root.sh(&format!("cd /usr/src/{name}-1 && {change}"));
         root.sh(&format!("dkms unbuild {name}/1 -k $K && dkms build {name}/1 -k $K"));
         root.says(&mark, "mark two;\n");
+    }
+}
+
+/// The assembler's word for it in other spellings, by the compile cache alone.
+#[test]
+fn a_blob_is_seen_however_it_is_spelled() {
+    let mut root = marked();
+    root.sh("echo result_store=no >/etc/dkms/framework.conf.d/off.conf");
+    for (number, spelled) in [
+        r#"".pushsection .modinfo,\"a\"\n.inc" "bin \"/opt/blob\"\n.byte 0\n.popsection""#,
+        r#"".pushsection .modinfo,\"a\"\n.\x69ncbin \"/opt/blob\"\n.byte 0\n.popsection""#,
+        r#"".pushsection .modinfo,\"a\"\n.INCBIN \"/opt/blob\"\n.byte 0\n.popsection""#,
+        r#"".macro m a b\n.\\a\\b \"/opt/blob\"\n.endm\n.pushsection .modinfo,\"a\"\nm inc bin\n.byte 0\n.popsection""#,
+    ]
+    .iter()
+    .enumerate()
+    {
+        let name = format!("spelled{number}");
+        root.write(
+            &format!("/usr/src/{name}-1/dkms.conf"),
+            &format!("PACKAGE_NAME={name}\nPACKAGE_VERSION=1\nBUILT_MODULE_NAME={name}\nDEST_MODULE_LOCATION=/updates"),
+        );
+        root.write(&format!("/usr/src/{name}-1/Makefile"), &format!("obj-m := {name}.o"));
+        root.write(
+            &format!("/usr/src/{name}-1/{name}.c"),
+            &format!("#include <linux/module.h>\nasm({spelled});\nMODULE_LICENSE(\"GPL\");"),
+        );
+        for value in ["one", "two"] {
+            root.sh(&format!("printf 'mark {value};' >/opt/blob; dkms build {name}/1 -k $K --force"));
+            let mark = format!("strings -a /var/lib/dkms/{name}/1/$K/$A/module/{name}.ko* | grep -o '^mark .*;'");
+            root.says(&mark, &format!("mark {value};\n"));
+        }
+    }
+}
+
+/// What a make asks the machine.
+#[test]
+fn a_module_that_has_the_machines_name_is_built_by_that_name() {
+    let mut root = marked();
+    root.sh("echo 'const char host[] = \"host \" HOST \";\";' >>/usr/src/marked-1/marked.c");
+    root.sh("echo 'ccflags-y += -DHOST=\\\"$(shell hostname)\\\"' >>/usr/src/marked-1/Makefile");
+    for name in ["one", "two"] {
+        root.sh(&format!(
+            "unshare --uts sh -c 'hostname {name}; dkms build marked/1 -k '$K; \
+             strings -a /var/lib/dkms/marked/1/$K/$A/module/marked.ko* >/srv/said; dkms unbuild marked/1 -k $K"
+        ));
+        root.says("grep -o '^host .*;' /srv/said", &format!("host {name};\n"));
     }
 }
 

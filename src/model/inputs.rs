@@ -4,6 +4,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use crate::model::caller;
 use crate::model::conf::Conf;
@@ -56,7 +59,7 @@ impl Inputs {
     pub fn key(&self, recipe: &Recipe, source: &Source) -> io::Result<String> {
         let Recipe { site, options, id, kernel, conf, environment } = recipe;
         let Target { release, arch } = &kernel.target;
-        let mut key = Digest::new("result 4");
+        let mut key = Digest::new("result 5");
         key.add(crate::VERSION).add(&self.headers).add(&self.tools);
         key.add(&id.name).add(&id.version).add(release).add(arch);
         for path in [&kernel.build_dir, &kernel.config, site.tree.root(), &site.framework.source_tree] {
@@ -101,6 +104,9 @@ impl Inputs {
         key.add(outside.digest());
         if around {
             add_surroundings(&mut key);
+        }
+        if source.compiles {
+            HEADERS.iter().for_each(|dir| key_of_headers(&mut key, Path::new(dir)));
         }
         Ok(key.finish())
     }
@@ -165,6 +171,33 @@ fn add_surroundings(key: &mut Digest) {
     }
     let Target { release, arch } = Target::running();
     key.add(release).add(arch);
+}
+
+/// Where compilers find headers that are none of the kernel's.
+const HEADERS: [&str; 2] = ["/usr/local/include", "/usr/include"];
+
+/// More headers than any machine has.
+const MOST_HEADERS: usize = 1 << 17;
+
+/// How those below a directory look: the versions of packages say nothing of one that the administrator put there or
+/// changed. One that is unpacked again has the time that it had.
+fn key_of_headers(key: &mut Digest, dir: &Path) {
+    let mut files = Vec::new();
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                dirs.push(entry.path());
+            } else if files.len() < MOST_HEADERS {
+                files.push(entry.path());
+            }
+        }
+    }
+    files.sort();
+    for path in files {
+        let look = fs::metadata(&path).map(|meta| format!("{} {} {}", meta.len(), meta.mtime(), meta.mtime_nsec()));
+        key.add(path.as_os_str().as_bytes()).add(look.unwrap_or_default());
+    }
 }
 
 /// Whether a build is told to look around, beyond what kbuild does.

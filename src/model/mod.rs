@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What there is: configuration, the tree of registered modules, kernels.
 
+pub mod assembler;
 pub mod caller;
 pub mod closed;
 pub mod compile_cache;
@@ -27,3 +28,4 @@ pub mod source;
 pub mod store;
 pub mod tools;
 pub mod tree;
+mod variables;

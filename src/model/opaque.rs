@@ -7,6 +7,7 @@ use std::path::Path;
 
 use memchr::{memchr, memmem};
 
+use crate::model::assembler::includes;
 use crate::model::headers::{AUTOCONF, OF_THE_VERSION, is_header};
 use crate::system::digest::MOST_SEEN;
 
@@ -16,16 +17,18 @@ pub fn is_opaque(name: &Path, bytes: &[u8]) -> bool {
     // Not all of it was seen. What has a NUL in it is no source.
     let is_cut = bytes.len() as u64 >= MOST_SEEN && memchr(0, bytes).is_none();
     let has = |word: &str| memmem::find(bytes, word.as_bytes()).is_some();
-    // Those of configure scripts say nothing to an assembler.
-    let is_script = name.extension().is_some_and(|end| end == "m4") || name.ends_with("configure");
     is_cut
         || asks_elsewhere(bytes)
-        || has("incbin")
         || OF_THE_VERSION.iter().any(|name| has(name))
         // Of what a header reads that says so the compiler does not tell.
         || has("system_header")
-        || !is_script && (has(".include") || has("\".inc\""))
+        || includes(bytes, is_configured(name))
         || name.ends_with(AUTOCONF)
+}
+
+/// Whether it is a configure script, or what one is made of: what these include says nothing to an assembler.
+pub fn is_configured(name: &Path) -> bool {
+    name.extension().is_some_and(|end| end == "m4") || name.ends_with("configure")
 }
 
 /// By what a text asks whether there is a file, beside their forms that go on with `_next`.
@@ -127,6 +130,8 @@ mod tests {
             ("a.c", "asm(\".include \\\"a.s\\\"\");", true),
             ("a.S", "\t.include \"a.s\"", true),
             ("a.c", "asm(\".inc\" WHAT);", true),
+            ("a.c", "asm(\".inc\" \"bin \\\"blob\\\"\");", true),
+            ("a.S", "\t.INCBIN \"blob\"", true),
             ("a.c", "char *salt = CONFIG_BUILD_SALT;", true),
             ("a.c", "char *ubuntu = CONFIG_VERSION_SIGNATURE;", true),
             ("a.h", "#pragma GCC system_header", true),

@@ -2,7 +2,7 @@
 //! What lies outside of a source and is named there: files of an administrator or of other packages that its makefiles
 //! include and its scripts look for.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::os::unix::ffi::OsStrExt;
@@ -11,10 +11,13 @@ use std::path::{Path, PathBuf};
 
 use memchr::{memchr, memmem};
 
+use crate::model::assembler::joined;
 use crate::model::search::without_dots;
+use crate::model::variables::Variables;
 use crate::system::digest::{self, Digest};
 use crate::system::directories::names;
 use crate::system::files::read_foreign;
+use crate::system::pattern::Shell;
 
 /// Where there are files that a build may read; programs, which it runs, count by the versions of packages.
 const PLACES: [&str; 14] = [
@@ -59,6 +62,9 @@ const OF_PACKAGES: [&str; 2] = ["apt", "dpkg"];
 /// [`FEW_NAMES`]: `/usr/src/linux-$(V)` is seen without its end.
 const SHARED: [&str; 4] = ["/usr/lib/firmware", "/usr/share/doc", "/usr/share/man", "/usr/src/kernels"];
 
+/// Where kernels' headers and modules' sources are.
+const SOURCES: &str = "/usr/src";
+
 const FEW_NAMES: usize = 2;
 
 /// Files larger than this count by what stat(2) says of them, in bytes.
@@ -73,35 +79,80 @@ const MOST_FILES: usize = 64;
 /// So many paths count that only other files outside name.
 const MOST_FOLLOWED: usize = 100;
 
+/// Signs that stand for others in patterns of shells and of make's `wildcard`.
+const ANY: &[u8] = b"*?[]";
+
+fn is_of_path(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"/._-+@~".contains(byte)
+}
+
 /// What texts of a source name outside of it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Outside {
     /// The tree of registered modules by its names, of which keys speak in their own ways.
     tree: Vec<PathBuf>,
     places: &'static [&'static str],
     named: BTreeSet<PathBuf>,
+    /// Those that count where they are files.
+    files: BTreeSet<PathBuf>,
+    /// With signs in them that stand for any other.
+    patterns: BTreeSet<PathBuf>,
+    /// What makefiles and scripts name by variables, and those variables.
+    variables: Variables,
 }
 
 impl Outside {
     /// Nothing yet.
     pub fn new(tree: &Path) -> Self {
         let tree = fs::canonicalize(tree).into_iter().chain([tree.to_owned()]).collect();
-        Self { tree, places: &PLACES, named: BTreeSet::new() }
+        Self {
+            tree,
+            places: &PLACES,
+            named: BTreeSet::new(),
+            files: BTreeSet::new(),
+            patterns: BTreeSet::new(),
+            variables: Variables::default(),
+        }
     }
 
-    /// Adds what a text names.
+    /// Adds what a makefile or a script names.
     pub fn add(&mut self, text: &[u8]) {
+        self.add_words(text);
+        self.variables.add(text);
+    }
+
+    /// Adds the files that another text names: of a program, which may read them, or for an assembler, which may include
+    /// them. Directories that it names would more often be told of than read.
+    pub fn add_files(&mut self, text: &[u8]) {
+        // Few texts name any; to take all of them apart would take long.
+        if self.places.iter().any(|place| memmem::find(text, place.as_bytes()).is_some()) {
+            let files: Vec<_> = self.paths_in(&joined(text)).collect();
+            self.files.extend(files);
+        }
+    }
+
+    fn add_words(&mut self, text: &[u8]) {
         let named: Vec<_> = self.paths_in(text).collect();
         self.named.extend(named);
+        let patterns: Vec<_> = self.patterns_in(text).collect();
+        self.patterns.extend(patterns);
     }
 
     fn paths_in(&self, text: &[u8]) -> impl Iterator<Item = PathBuf> {
-        let is_path = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+@~".contains(byte);
-        let words = text.split(move |byte| !is_path(byte));
+        self.words_in(text, is_of_path).map(without_dots).filter(|path| !self.is_passing(path))
+    }
+
+    fn patterns_in(&self, text: &[u8]) -> impl Iterator<Item = PathBuf> {
+        let words = self.words_in(text, |byte| is_of_path(byte) || ANY.contains(byte));
+        let stands_for_others = |word: &&Path| word.as_os_str().as_bytes().iter().any(|byte| ANY.contains(byte));
+        words.filter(stands_for_others).map(without_dots).filter(|path| !self.is_passing(path))
+    }
+
+    fn words_in<'a>(&self, text: &'a [u8], is_in: impl Fn(&u8) -> bool) -> impl Iterator<Item = &'a Path> {
         // A word may have something in front, as an option has.
         let start = |word: &[u8]| self.places.iter().filter_map(|place| memmem::find(word, place.as_bytes())).min();
-        let paths = words.filter_map(move |word| Some(Path::new(OsStr::from_bytes(&word[start(word)?..]))));
-        paths.map(without_dots).filter(|path| !self.is_passing(path))
+        let words = text.split(move |byte| !is_in(byte)).filter(|word| memchr(b'/', word).is_some());
+        words.filter_map(move |word| Some(Path::new(OsStr::from_bytes(&word[start(word)?..]))))
     }
 
     fn is_passing(&self, path: &Path) -> bool {
@@ -113,20 +164,64 @@ impl Outside {
 
     /// The digest of what there is now, and of what the texts there name in turn.
     pub fn digest(&self) -> String {
-        let mut digest = Digest::new("outside");
-        let (mut seen, mut to_see) = (self.named.clone(), self.named.iter().cloned().collect::<VecDeque<_>>());
-        let most = seen.len() + MOST_FOLLOWED;
-        while let Some(path) = to_see.pop_front() {
-            let mut followed = BTreeSet::new();
-            let state = self.state_of(&path, &mut |text| followed.extend(self.paths_in(text)));
+        let (mut digest, mut all) = (Digest::new("outside 2"), self.clone());
+        all.expand();
+        let mut seen = BTreeSet::new();
+        let most = all.named.len() + MOST_FOLLOWED;
+        // What is included may set variables by which others are named.
+        loop {
+            let to_see: Vec<PathBuf> = all.named.difference(&seen).take(most - seen.len()).cloned().collect();
+            if to_see.is_empty() {
+                break;
+            }
+            for path in to_see {
+                let mut texts = Vec::new();
+                let state = self.state_of(&path, &mut |text| texts.push(text.to_vec()));
+                digest.add(path.as_os_str().as_bytes()).add(state);
+                texts.iter().for_each(|text| all.add(text));
+                seen.insert(path);
+            }
+            all.expand();
+        }
+        for path in &all.files {
+            let file = real(path).filter(|(real, meta)| !meta.is_dir() && !self.is_passing(real));
+            let state = file.map_or(String::new(), |(real, meta)| state_of_file(&real, &meta, &mut |_| {}));
             digest.add(path.as_os_str().as_bytes()).add(state);
-            for path in followed {
-                if seen.len() < most && seen.insert(path.clone()) {
-                    to_see.push_back(path);
-                }
+        }
+        for pattern in all.patterns.iter().take(MOST_FOLLOWED) {
+            digest.add(pattern.as_os_str().as_bytes());
+            for path in self.matches(pattern) {
+                digest.add(path.as_os_str().as_bytes()).add(self.state_of(&path, &mut |_| {}));
             }
         }
         digest.finish()
+    }
+
+    /// Adds what words name whose variables are known.
+    fn expand(&mut self) {
+        self.add_words(&self.variables.expanded());
+    }
+
+    /// What there is now that a pattern stands for, but directories beside which others come and go.
+    fn matches(&self, pattern: &Path) -> Vec<PathBuf> {
+        let mut found = vec![PathBuf::from("/")];
+        let mut parts = pattern.iter().skip(1).peekable();
+        while let Some(part) = parts.next() {
+            if !part.as_bytes().iter().any(|byte| ANY.contains(byte)) {
+                found.iter_mut().for_each(|path| path.push(part));
+                continue;
+            }
+            let (part, is_last) = (Shell::new(&part.to_string_lossy()), parts.peek().is_none());
+            let below = |dir: PathBuf| {
+                let names = names(&dir).into_iter().filter(|name| part.matches(name));
+                let paths: Vec<_> = names.map(|name| dir.join(name)).collect();
+                let others = is_last && is_shared(&dir) || dir == Path::new(SOURCES);
+                paths.into_iter().filter(move |path| !others || !path.is_dir())
+            };
+            found = found.into_iter().flat_map(below).filter(|path| !self.is_passing(path)).take(MOST_FILES).collect();
+        }
+        found.retain(|path| path.exists());
+        found
     }
 
     /// What there is now, as far as a build sees it; `read` is shown the texts.
@@ -282,6 +377,57 @@ mod tests {
         let before = follow("a.mk");
         fs::write(at("unnamed.mk"), "")?;
         assert_eq!(follow("a.mk"), before);
+        // By a variable that an included file sets.
+        fs::write(at("b.mk"), format!("DIR = {}\ninclude $(DIR)/d.mk\n", dir.path().display()))?;
+        let before = follow("a.mk");
+        fs::write(at("d.mk"), "X := 1\n")?;
+        assert_ne!(follow("a.mk"), before);
+        Ok(())
+    }
+
+    #[test]
+    fn what_comes_to_a_pattern_counts() -> io::Result<()> {
+        let dir = tempfile::tempdir_in("/tmp")?;
+        let at = |name: &str| dir.path().join(name);
+        let digest = |pattern: &str| {
+            let mut outside = Outside { places: &["/tmp/"], ..Outside::new(Path::new("/var/lib/dkms")) };
+            outside.add(format!("include $(wildcard {}/{pattern})", dir.path().display()).as_bytes());
+            outside.digest()
+        };
+        fs::create_dir(at("sub"))?;
+        for (pattern, name, is_seen) in [
+            ("*.mk", "a.mk", true),
+            ("*.mk", "b.c", false),
+            ("s*/?.mk", "sub/a.mk", true),
+            ("s*/?.mk", "sub/ab.mk", false),
+            ("[a-c].in", "b.in", true),
+        ] {
+            let before = digest(pattern);
+            fs::write(at(name), "one")?;
+            let there = digest(pattern);
+            fs::write(at(name), "two")?;
+            // The directory before the first sign is named, too, where it is nobody else's.
+            assert!(!is_seen || before != there && there != digest(pattern), "{pattern} {name}");
+        }
+        // Kernels come and go.
+        let outside = Outside::new(Path::new("/var/lib/dkms"));
+        let pattern = Path::new("/usr/*/");
+        assert!(outside.matches(pattern).is_empty(), "{:?}", outside.matches(pattern));
+        Ok(())
+    }
+
+    #[test]
+    fn what_programs_may_read_counts_where_it_is_a_file() -> io::Result<()> {
+        let dir = tempfile::tempdir_in("/tmp")?;
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("dir"))?;
+        let mut outside = Outside { places: &["/tmp/"], ..Outside::new(Path::new("/var/lib/dkms")) };
+        outside.add_files(format!("fopen(\"{}\"); // as in {}", at("a").display(), at("dir").display()).as_bytes());
+        let before = outside.digest();
+        fs::write(at("dir/b"), "")?;
+        assert_eq!(outside.digest(), before);
+        fs::write(at("a"), "")?;
+        assert_ne!(outside.digest(), before);
         Ok(())
     }
 }

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use memchr::{memchr, memmem};
 
+use crate::model::assembler;
 use crate::model::caller;
 use crate::model::module::Id;
-use crate::model::opaque::asks_elsewhere;
+use crate::model::opaque::{asks_elsewhere, is_configured};
 use crate::model::outside::Outside;
 use crate::model::site::Site;
 use crate::system::digest::{Digest, Tree};
@@ -28,7 +29,10 @@ pub struct Source {
     pub takes_symbols: bool,
     /// The caller's variables that its makefiles and scripts name.
     pub variables: BTreeMap<String, String>,
-    /// A file of it by which a compiler may ask for files that no digest speaks of.
+    /// Whether one runs compilers by itself, which look where packages and the administrator have headers.
+    pub compiles: bool,
+    /// A file of it by which a compiler may ask for files that no digest speaks of, or by which a make asks the machine what
+    /// none does.
     pub asks: Option<PathBuf>,
 }
 
@@ -36,7 +40,7 @@ impl Source {
     /// Looks at all of it.
     pub fn of(site: &Site, id: &Id) -> io::Result<Self> {
         let (mut runs_programs, mut takes_symbols, mut variables) = (false, false, BTreeMap::new());
-        let mut asks = None;
+        let (mut asks, mut compiles, mut assembles) = (None, false, false);
         let mut outside = Outside::new(site.tree.root());
         let mut callers = caller::variables();
         callers.retain(|name, _| caller::is_seen(name));
@@ -46,42 +50,64 @@ impl Source {
             }
             let makes = is_makefile(name) || memmem::find(text, b"$(shell").is_some();
             runs_programs |= makes && has_programs(text);
+            compiles |= makes && runs_compilers(text);
+            if asks.is_none() && makes && asks_machine(text) {
+                asks = Some(name.to_owned());
+            }
             let makes = makes || is_included(name, text);
-            let is_script = text.starts_with(b"#!");
+            let is_script = is_script(name, text);
             takes_symbols |= (makes || is_script) && takes_symbols_by(text);
             if makes || is_script || is_patch(name) || name == Path::new("dkms.conf") {
                 let named = callers.iter().filter(|(name, _)| names_variable(text, name));
                 variables.extend(named.map(|(name, value)| (name.clone(), value.clone())));
                 outside.add(text);
-            } else {
-                lines_with(text, b"incbin").for_each(|line| outside.add(line));
             }
+            assembles |= assembler::includes(text, is_configured(name));
         };
-        let source = Tree::walk(&fs::canonicalize(site.tree.source_link(id))?)?;
-        let mut content = Digest::new("source");
-        content.add(source.content_seen(&mut look)?);
+        let mut trees = vec![Tree::walk(&fs::canonicalize(site.tree.source_link(id))?)?];
         let ours = site.paths.etc().join(&id.name);
         if ours.is_dir() {
-            content.add(Tree::walk(&ours)?.content_seen(&mut look)?);
+            trees.push(Tree::walk(&ours)?);
         }
-        Ok(Self { content: content.finish(), outside: outside.digest(), runs_programs, takes_symbols, variables, asks })
+        let mut content = Digest::new("source");
+        for tree in &trees {
+            content.add(tree.content_seen(&mut look)?);
+        }
+        // The file may be named elsewhere than it is included, and what a program reads anywhere in it.
+        if assembles || compiles {
+            for tree in &trees {
+                tree.look(|name, text| {
+                    if is_code(name) {
+                        outside.add_files(text);
+                    }
+                })?;
+            }
+        }
+        let (content, outside) = (content.finish(), outside.digest());
+        Ok(Self { content, outside, runs_programs, takes_symbols, variables, compiles, asks })
     }
-}
-
-/// The lines that a word is in, from there on, each once.
-fn lines_with<'a>(text: &'a [u8], word: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        let found = &rest[memmem::find(rest, word)?..];
-        let (line, behind) = found.split_at(memchr::memchr(b'\n', found).unwrap_or(found.len()));
-        rest = behind;
-        Some(line)
-    })
 }
 
 fn is_makefile(name: &Path) -> bool {
     let name = name.file_name().unwrap_or_default().to_string_lossy();
     name.contains("akefile") || name.starts_with("Kbuild") || name.ends_with(".mk") || name.ends_with(".mak")
+}
+
+/// How scripts are called that somebody names to their interpreter.
+const SCRIPTS: [&str; 7] = ["sh", "bash", "awk", "pl", "py", "sed", "lds"];
+
+/// Whether this is a script, for a shell or another program: a linker has them, too.
+fn is_script(name: &Path, text: &[u8]) -> bool {
+    text.starts_with(b"#!") || has_end(name, &SCRIPTS)
+}
+
+/// Whether it is what compilers and assemblers read.
+fn is_code(name: &Path) -> bool {
+    has_end(name, &["c", "h", "S", "s", "inc", "cc", "cpp", "cxx", "hpp", "asm", "def", "in"])
+}
+
+fn has_end(name: &Path, ends: &[&str]) -> bool {
+    name.extension().is_some_and(|end| ends.iter().any(|known| end == *known))
 }
 
 /// Whether it may make a makefile name something else.
@@ -124,6 +150,38 @@ fn has_programs(text: &[u8]) -> bool {
     let words = ["$(shell", "${shell", "!=", "pkg-config", "hostprogs", "configure"];
     words.iter().any(|word| memmem::find(text, word.as_bytes()).is_some())
         || text.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"\t")).any(|line| !is_plain(line))
+}
+
+/// The lines of a makefile that run programs.
+fn commands(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let runs = |line: &&[u8]| {
+        let has = |word: &str| memmem::find(line, word.as_bytes()).is_some();
+        !line.trim_ascii_start().starts_with(b"#")
+            && (line.starts_with(b"\t") || has("$(shell") || has("${shell") || has("!="))
+    };
+    text.split(|byte| *byte == b'\n').filter(runs)
+}
+
+/// Whether a Makefile has programs compiled for the machine that builds, or runs compilers by itself.
+fn runs_compilers(text: &[u8]) -> bool {
+    const COMPILERS: [&str; 10] = ["CC", "HOSTCC", "CXX", "CPP", "gcc", "g++", "cc", "c++", "clang", "cpp"];
+    let has = |text: &[u8], word: &str| has_word(text, word.as_bytes());
+    ["hostprogs", "host-progs", "hostprogs-y"].iter().any(|word| has(text, word))
+        || commands(text).any(|line| COMPILERS.iter().any(|word| has(line, word)))
+}
+
+/// Whether a Makefile asks what is another thing on each machine or at each time, of which no key speaks. That of a
+/// date is not: what was kept was made then.
+fn asks_machine(text: &[u8]) -> bool {
+    const WHO: [&str; 8] =
+        ["hostname", "hostnamectl", "dnsdomainname", "uuidgen", "lspci", "lsusb", "lscpu", "dmidecode"];
+    const SAID: [&str; 4] = ["uname -n", "uname -a", "--nodename", "RANDOM"];
+    // A recipe that installs may well look; what is compiled is told by variables.
+    let asks = |line: &[u8]| {
+        WHO.iter().any(|word| has_word(line, word.as_bytes()))
+            || SAID.iter().any(|word| memmem::find(line, word.as_bytes()).is_some())
+    };
+    commands(text).any(asks)
 }
 
 /// Whether a line of a recipe only has make go on, or moves files about.
@@ -238,6 +296,24 @@ mod tests {
             ("a.c", "if (a != b) {}", false),
         ] {
             assert_eq!(is_makefile(Path::new(name)) && has_programs(text.as_bytes()), runs, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_makefiles_ask_of_the_machine_is_known() {
+        for (text, compiles, asks) in [
+            ("ccflags-y += -DV=$(shell hostname)", false, true),
+            ("V != uname -n", false, true),
+            ("V := $(shell uname -r)", false, false),
+            ("# hostname", false, false),
+            ("hostname := x", false, false),
+            ("a.h:\n\techo $$RANDOM >$@", false, true),
+            ("hostprogs := gen", true, false),
+            ("a.h:\n\t$(HOSTCC) gen.c -o gen && ./gen >$@", true, false),
+            ("V := $(shell $(CC) -dumpversion)", true, false),
+            ("CC := gcc", false, false),
+        ] {
+            assert_eq!((runs_compilers(text.as_bytes()), asks_machine(text.as_bytes())), (compiles, asks), "{text}");
         }
     }
 }
