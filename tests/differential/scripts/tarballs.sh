@@ -83,6 +83,9 @@ gone hello/1.0
 try dkms ldtarball /root/hello.tar.gz
 try dkms status
 try dkms ldtarball --archive=/root/hello.tar.gz
+gone hello/1.0
+try dkms ldtarball /root/hello.tar.gz --archive=nope
+try dkms ldtarball --archive=nope /root/hello.tar.gz
 try dkms install hello/1.0
 try dkms status
 quietly dkms uninstall hello/1.0
