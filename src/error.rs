@@ -8,6 +8,7 @@ pub mod tarball;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::model::tree::looks_like_release;
 use crate::system::trust::WeakSpot;
 
 /// A result of this library.
@@ -334,7 +335,7 @@ impl Error {
     /// What to do next, where we know more than the words that callers rely on: a sentence with the exact command.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoHeaders { release, .. } => {
+            Self::NoHeaders { release, .. } if looks_like_release(release) => {
                 Some(format!("To install the headers: apt install {}", crate::system::dpkg::headers_package(release)))
             }
             Self::NotRoot => Some("Try again with sudo.".into()),

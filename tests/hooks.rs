@@ -683,6 +683,22 @@ fn what_is_critical_is_installed_whatever_its_package_thinks() {
 }
 
 #[test]
+fn what_is_no_kernel_holds_up_no_package_and_is_not_to_be_had_from_apt() {
+    let mut root = with_quick("");
+    root.sh("dkms add quick/1");
+    let mut calls = vec!["/usr/lib/kernel/install.d/40-dkms.install add ../../etc".to_owned()];
+    for hook in ["postinst.d", "header_postinst.d"] {
+        calls.extend(["../../etc", "-k", "--all", "'a b'"].map(|name| format!("/etc/kernel/{hook}/dkms {name}")));
+    }
+    for call in calls {
+        let said = root.run(&format!("{call} 2>&1"));
+        assert!(said.code == 0 && !said.text.is_empty() && !said.text.contains("apt install"), "{call}: {said:?}");
+    }
+    root.sh("echo on_failure=original >/etc/dkms/framework.conf.d/a.conf");
+    root.fails("/etc/kernel/postinst.d/dkms ../../etc", 1, "\nError! ../../etc is no kernelver.\n");
+}
+
+#[test]
 fn a_limit_that_was_overstepped_is_named() {
     let mut root = with_quick("");
     root.sh("sed -i 's/^MAKE=.*/MAKE=\"sleep 60\"/' /usr/src/quick-1/dkms.conf; dkms add quick/1");
