@@ -82,7 +82,13 @@ fn arrived(site: &Site, target: Target, occasion: Occasion) -> Result<()> {
     }
     site.need_root()?;
     let ended = autoinstall::run(site, slice::from_ref(&target), &options);
-    policy::rescue(site, &options, ended, slice::from_ref(&target), || plan::wanted(site, &options, &target))
+    let ended =
+        policy::rescue(site, &options, ended, slice::from_ref(&target), || plan::wanted(site, &options, &target));
+    // What is wrong with a critical module that there is comes last, with the way out.
+    if ended.is_ok() {
+        policy::warn_of_unknown(site, &options, &target);
+    }
+    ended
 }
 
 /// Whether a kernel's headers come in the run of apt that brings the kernel.
