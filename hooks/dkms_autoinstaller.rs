@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use dkms_rs::entry;
 use dkms_rs::hooks::{self, Occasion};
+use dkms_rs::system::output::Output;
 
 fn main() -> ExitCode {
     let mut words = entry::words();
@@ -12,7 +13,8 @@ fn main() -> ExitCode {
         Some("start") => hooks::kernel_arrived(words.next(), Occasion::Asked),
         Some("stop" | "restart" | "force-reload" | "status" | "reload") => ExitCode::SUCCESS,
         _ => {
-            println!("Usage: {} {{start}}", std::env::args_os().next().unwrap_or_default().to_string_lossy());
+            let program = std::env::args_os().next().unwrap_or_default();
+            Output::new().block().say(format!("Usage: {} {{start}}", program.to_string_lossy()));
             ExitCode::from(2)
         }
     }

@@ -237,11 +237,11 @@ pub fn main(said: impl Iterator<Item = OsString>) -> ExitCode {
     let said = normalize(said.into_iter(), |met| match met {
         Met::Quiet => {
             be_quiet();
-            Ok(false)
+            Ok(None)
         }
         Met::Deprecated(option) => {
             output.block().complain(format!("Deprecated feature: {option}\n"));
-            Ok(false)
+            Ok(None)
         }
         Met::Word(word, named) => words.take(word, named, &output),
     });
@@ -295,12 +295,11 @@ fn be_quiet() {
 struct Words {
     action: Option<Action>,
     source: Option<PathBuf>,
-    archive: Option<PathBuf>,
 }
 
 impl Words {
-    /// Takes a word, unless it is the name of a module. `named`: there was one before.
-    fn take(&mut self, word: &str, named: bool, output: &Output) -> Result<bool> {
+    /// Takes a word, or says of which option it is the value. `named`: there was a name of a module before.
+    fn take(&mut self, word: &str, named: bool, output: &Output) -> Result<Option<&'static str>> {
         let path = Path::new(word);
         if let Some(action) = Action::from_name(word) {
             if self.action.replace(action).is_some() {
@@ -312,13 +311,14 @@ impl Words {
         } else if path.is_dir() && path.join("dkms.conf").is_file() {
             self.source = Some(path.to_owned());
         } else if path.is_file() {
-            self.archive = Some(path.to_owned());
+            // The one that was named last counts.
+            return Ok(Some("--archive"));
         } else if named {
             output.block().warn(format!("I do not know how to handle {word}."));
         } else {
-            return Ok(true);
+            return Ok(Some("--module"));
         }
-        Ok(false)
+        Ok(None)
     }
 }
 
@@ -355,7 +355,7 @@ impl Arguments {
             version,
             // Whoever names a module means that one.
             source: words.source.filter(|_| !named),
-            archive: self.archive.take().or(words.archive),
+            archive: self.archive.take(),
             template: self.templatekernel.take(),
             content: match (self.binaries_only, self.source_only) {
                 (true, _) => Content::BinariesOnly,

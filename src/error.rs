@@ -8,6 +8,8 @@ pub mod tarball;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::model::failures::full_disk;
+use crate::model::tree::looks_like_release;
 use crate::system::trust::WeakSpot;
 
 /// A result of this library.
@@ -333,8 +335,11 @@ impl Error {
 
     /// What to do next, where we know more than the words that callers rely on: a sentence with the exact command.
     pub fn hint(&self) -> Option<String> {
+        if let Some(full) = self.log().and_then(full_disk) {
+            return Some(full + ".");
+        }
         match self {
-            Self::NoHeaders { release, .. } => {
+            Self::NoHeaders { release, .. } if looks_like_release(release) => {
                 Some(format!("To install the headers: apt install {}", crate::system::dpkg::headers_package(release)))
             }
             Self::NotRoot => Some("Try again with sudo.".into()),

@@ -13,6 +13,7 @@ use crate::model::kernel::Kernel;
 use crate::model::module::Target;
 use crate::model::options::Options;
 use crate::model::site::{Site, Trees};
+use crate::model::tree::looks_like_release;
 use crate::system::dpkg;
 use crate::{plan, policy};
 
@@ -35,7 +36,14 @@ pub enum Occasion {
 pub fn kernel_arrived(release: Option<String>, occasion: Occasion) -> ExitCode {
     let running = Target::running();
     let release = release.filter(|release| !release.is_empty()).unwrap_or(running.release);
-    let target = || Target::named(&release, &running.arch, 0);
+    // No package of a kernel is held up by a name that no kernel has.
+    let target = |site: &Site| match Target::named(&release, &running.arch, 0) {
+        Err(error) if options(site, occasion).unattended => {
+            site.output.block().error(&error);
+            Ok(None)
+        }
+        named => named.map(Some),
+    };
     let critical = Cell::new(false);
     let watch = |ended: Result<()>| {
         critical.set(matches!(ended, Err(Error::Critical { .. })));
@@ -44,10 +52,10 @@ pub fn kernel_arrived(release: Option<String>, occasion: Occasion) -> ExitCode {
     let code = entry::run_or(
         Trees::default(),
         Reader::Administrator,
-        |site| watch(target().and_then(|target| arrived(site, target, occasion))),
+        |site| watch(target(site).and_then(|target| target.map_or(Ok(()), |target| arrived(site, target, occasion)))),
         |site, error| {
             let options = options(site, occasion);
-            let target = target()?;
+            let Some(target) = target(site)? else { return Ok(()) };
             let wanted = || plan::wanted(site, &options, &target);
             watch(policy::rescue(site, &options, Err(error), slice::from_ref(&target), wanted))
         },
@@ -74,7 +82,13 @@ fn arrived(site: &Site, target: Target, occasion: Occasion) -> Result<()> {
     }
     site.need_root()?;
     let ended = autoinstall::run(site, slice::from_ref(&target), &options);
-    policy::rescue(site, &options, ended, slice::from_ref(&target), || plan::wanted(site, &options, &target))
+    let ended =
+        policy::rescue(site, &options, ended, slice::from_ref(&target), || plan::wanted(site, &options, &target));
+    // What is wrong with a critical module that there is comes last, with the way out.
+    if ended.is_ok() {
+        policy::warn_of_unknown(site, &options, &target);
+    }
+    ended
 }
 
 /// Whether a kernel's headers come in the run of apt that brings the kernel.
@@ -99,7 +113,10 @@ fn without_headers(site: &Site, kernel: &Kernel, options: &Options, occasion: Oc
         say.say(format!("They come with {package}, which is about to be installed."));
         return Ok(());
     }
-    say.say(format!("To have them: apt install {package}"));
+    // What does not look like a kernel has no package with headers either.
+    if looks_like_release(&target.release) {
+        say.say(format!("To have them: apt install {package}"));
+    }
     let unwanted = site.paths.no_autoinstall().exists();
     match kernel.need_headers() {
         Err(error) if options.unattended && site.root && kernel.modules.is_dir() && !unwanted => {

@@ -18,7 +18,7 @@ use crate::model::module::{Id, Target};
 use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::model::tree::State;
-use crate::plan::Plan;
+use crate::plan::{self, Plan};
 use crate::run::Outcome;
 use crate::system::directories::find;
 use crate::system::dpkg;
@@ -182,6 +182,41 @@ fn way_out(critical: &[Missing], before: bool) -> String {
 pub fn called_critical(site: &Site, id: &Id, conf: Option<&Conf>) -> Option<String> {
     let called: BTreeSet<String> = site.framework.critical_modules.iter().map(|name| module_name(name)).collect();
     names_of(id, conf).into_iter().find(|name| called.contains(name) && !called.contains("none"))
+}
+
+/// Warns of names in critical_modules that neither the kernel has nor a registered package would bring: what is misspelt
+/// there guards nothing.
+pub fn warn_of_unknown(site: &Site, options: &Options, target: &Target) {
+    let called = &site.framework.critical_modules;
+    if !options.unattended || called.iter().any(|name| name == "none") || site.paths.no_autoinstall().exists() {
+        return;
+    }
+    // Of headers without a kernel nobody knows what it would have.
+    if !site.modules(&target.release).join("kernel").is_dir() {
+        return;
+    }
+    let critical = Critical::of(site);
+    let mut unknown: Vec<&String> =
+        called.iter().filter(|name| !critical.has(target, &module_name(name.as_str()))).collect();
+    if unknown.is_empty() {
+        return;
+    }
+    let wanted = plan::wanted(site, options, target);
+    // Of what cannot be read nobody knows what it would bring.
+    if wanted.iter().any(|(_, conf)| conf.is_none()) {
+        return;
+    }
+    let registered = site.tree.all().into_iter().map(|id| (id, None));
+    let names: BTreeSet<String> =
+        wanted.into_iter().chain(registered).flat_map(|(id, conf)| names_of(&id, conf.as_ref())).collect();
+    unknown.retain(|name| !names.contains(&module_name(name.as_str())));
+    for name in unknown {
+        site.output.block().warn(format!(
+            "critical_modules in framework.conf names {name}, but neither kernel {} nor a registered package has a module \
+             of that name.",
+            target.release
+        ));
+    }
 }
 
 /// What a package and its modules are called, as the kernel knows modules.

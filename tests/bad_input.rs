@@ -591,9 +591,9 @@ fn what_names_a_kernel_does_not_lead_out_of_the_trees_either() {
     for action in ["autoinstall", "kernel_postinst", "kernel_preinst", "kernel_prerm", "match --templatekernel=$K"] {
         root.fails(&format!("dkms {action} -k .."), 16, words);
     }
-    for (hook, code) in [("postinst.d", 1), ("header_postinst.d", 1), ("preinst.d", 0), ("prerm.d", 0)] {
-        root.fails(&format!("/etc/kernel/{hook}/dkms .."), code, words);
-        root.fails(&format!("/etc/kernel/{hook}/dkms $K/../.."), code, "\nError! $K/../.. is no kernelver.\n");
+    for hook in ["postinst.d", "header_postinst.d", "preinst.d", "prerm.d"] {
+        root.says(&format!("/etc/kernel/{hook}/dkms .."), words);
+        root.says(&format!("/etc/kernel/{hook}/dkms $K/../.."), "\nError! $K/../.. is no kernelver.\n");
     }
     root.unchanged(&trace, &before);
 }
@@ -840,6 +840,10 @@ Consult /var/lib/dkms/apple-gmux/0.1/build/make.log for more information.
     );
     root.sh("grep 'error writing to /tmp/.*: No space left on device' /var/lib/dkms/apple-gmux/0.1/build/make.log");
     root.says("dkms status; ls /tmp", "apple-gmux/0.1: added\nfiller\n");
+    // A person need not look into it.
+    let said = root.run("TERM=dumb script -qec 'dkms build apple-gmux/0.1 -j 1' /dev/null | tail -n 1");
+    let named = said.text.contains("A disk is full: ") && said.text.contains("error writing to /tmp/");
+    assert!(named && said.text.contains("No space left on device."), "{said:?}");
     // Not even a directory can be made.
     root.sh("umount /tmp && mount -t tmpfs -o nr_inodes=1,mode=1777 tmp /tmp");
     let error = only_error(&mut root, "dkms build apple-gmux/0.1");
@@ -849,6 +853,21 @@ Consult /var/lib/dkms/apple-gmux/0.1/build/make.log for more information.
     root.sh("umount /tmp; rm -r /var/lib/dkms/apple-gmux/0.1/build; mkdir /var/lib/dkms/apple-gmux/0.1/build");
     root.unchanged(TRACE, &before);
     root.sh("dkms build apple-gmux/0.1");
+}
+
+/// Also where the log has no room to say so.
+#[test]
+fn a_full_tree_is_named_to_people_and_by_hooks() {
+    let mut root = small_tree(300);
+    root.quick("quick", "MAKE='head -c 1M /dev/zero >big'\nAUTOINSTALL=yes");
+    root.sh("dkms add quick/1");
+    let words = "Consult /var/lib/dkms/quick/1/build/make.log for more information.\n";
+    root.fails("dkms build quick/1 2>&1 | tail -n 1; exit ${PIPESTATUS[0]}", 10, words);
+    for command in ["TERM=dumb script -qec 'dkms build quick/1' /dev/null", "/etc/kernel/postinst.d/dkms $K"] {
+        root.sh("rm -r /var/lib/dkms/quick/1/build");
+        let said = root.run(command);
+        assert!(said.text.contains("The disk is full: no more than "), "{command}: {said:?}");
+    }
 }
 
 #[test]

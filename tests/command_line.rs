@@ -202,6 +202,29 @@ do_depmod $K
 }
 
 #[test]
+fn what_cannot_be_written_is_told_once_and_stops_nothing() {
+    let mut root = root(Layer::Ours);
+    root.sh("dkms add quick/1");
+    let told = "dkms: cannot write to standard output: No space left on device (os error 28)\n";
+    // Half a plan is an error, as no plan of Debian's was ever read.
+    for (command, code) in [("status", 0), ("--version", 0), ("plan quick/1 --json", 1), ("install quick/1", 0)] {
+        root.fails(&format!("dkms {command} 2>&1 >/dev/full"), code, told);
+    }
+    root.says("dkms status", "quick/1, $K, $A: installed\n");
+    root.fails("/usr/lib/dkms/dkms_autoinstaller 2>&1 >/dev/full", 2, told);
+    // Who goes away knows.
+    root.says("{ sleep 1; dkms status; echo $? >&2; } 2>/srv/said | true; cat /srv/said", "0\n");
+    // A pipe that does not block is full: its reader is waited for.
+    root.write(
+        "/srv/slow",
+        "use Fcntl; pipe(R, W); fcntl(W, 1031, 4096); syswrite(W, 'x' x 4000);
+         if (fork) { close W; sleep 1; print <R>; exit }
+         open(STDOUT, '>&', \\*W); fcntl(STDOUT, F_SETFL, O_WRONLY | O_NONBLOCK); exec 'dkms', '--help'",
+    );
+    root.sh("perl /srv/slow | tail -c +4001 | cmp - <(dkms --help)");
+}
+
+#[test]
 fn depmod_can_be_left_out() {
     let mut root = root(Layer::under_test());
     root.sh("dkms build quick/1; depmod $K");

@@ -696,6 +696,44 @@ fn what_is_critical_is_installed_whatever_its_package_thinks() {
 }
 
 #[test]
+fn a_critical_module_that_nobody_has_is_named() {
+    let mut root = with_quick("AUTOINSTALL=\nDEST_MODULE_NAME=other-name");
+    root.sh("dkms add quick/1; builtin=$(sed -n '1s,.*/,,; s/\\.ko$//p' /lib/modules/$K/modules.builtin | head -n 1)
+             echo critical_modules=\\\"nlmon $builtin quick other_name nosuchmod\\\" >/etc/dkms/framework.conf.d/critical.conf");
+    let told = root.expand(
+        "Warning: critical_modules in framework.conf names nosuchmod, but neither kernel $K nor a registered package has a \
+         module of that name.\n",
+    );
+    for hook in ["/etc/kernel/postinst.d/dkms", "/etc/kernel/header_postinst.d/dkms"] {
+        let said = root.sh(&format!("{hook} $K 2>&1"));
+        assert!(said.ends_with(&told) && said.matches("Warning: critical").count() == 1, "{hook}: {said}");
+    }
+    // One that would bring it is registered, and is not meant for that kernel.
+    let exclusive = root.expand("DEST_MODULE_NAME=nosuchmod\nBUILD_EXCLUSIVE_KERNEL=^$OLD");
+    root.quick("late", &exclusive);
+    let said = root.run("dkms add late/1; /etc/kernel/postinst.d/dkms $K 2>&1").text;
+    assert!(!said.contains("Warning: critical"), "{said}");
+    root.sh("dkms remove late/1 --all; echo critical_modules=none >/etc/dkms/framework.conf.d/critical.conf");
+    root.says("/etc/kernel/postinst.d/dkms $K", "");
+}
+
+#[test]
+fn what_is_no_kernel_holds_up_no_package_and_is_not_to_be_had_from_apt() {
+    let mut root = with_quick("");
+    root.sh("dkms add quick/1");
+    let mut calls = vec!["/usr/lib/kernel/install.d/40-dkms.install add ../../etc".to_owned()];
+    for hook in ["postinst.d", "header_postinst.d"] {
+        calls.extend(["../../etc", "-k", "--all", "'a b'"].map(|name| format!("/etc/kernel/{hook}/dkms {name}")));
+    }
+    for call in calls {
+        let said = root.run(&format!("{call} 2>&1"));
+        assert!(said.code == 0 && !said.text.is_empty() && !said.text.contains("apt install"), "{call}: {said:?}");
+    }
+    root.sh("echo on_failure=original >/etc/dkms/framework.conf.d/a.conf");
+    root.fails("/etc/kernel/postinst.d/dkms ../../etc", 1, "\nError! ../../etc is no kernelver.\n");
+}
+
+#[test]
 fn a_limit_that_was_overstepped_is_named() {
     let mut root = with_quick("");
     root.sh("sed -i 's/^MAKE=.*/MAKE=\"sleep 60\"/' /usr/src/quick-1/dkms.conf; dkms add quick/1");

@@ -78,9 +78,12 @@ pub enum Said {
     Unknown(String),
 }
 
-/// Brings the words into today's form. `meet` is told of those that are no options with a value, and says whether one
-/// is the name of a module.
-pub fn normalize(words: impl Iterator<Item = String>, mut meet: impl FnMut(Met) -> Result<bool>) -> Result<Said> {
+/// Brings the words into today's form. `meet` is told of those that are no options with a value, and says which option
+/// has one as its value, if one has.
+pub fn normalize(
+    words: impl Iterator<Item = String>,
+    mut meet: impl FnMut(Met) -> Result<Option<&'static str>>,
+) -> Result<Said> {
     let mut normal = vec!["dkms".to_owned()];
     let mut named = false;
     let mut words = words;
@@ -107,9 +110,11 @@ pub fn normalize(words: impl Iterator<Item = String>, mut meet: impl FnMut(Met) 
             push_value(&mut normal, &word, value.trim());
         } else if word.starts_with('-') {
             return Ok(Said::Unknown(word));
-        } else if meet(Met::Word(&word, named))? {
-            named = !word.is_empty();
-            push_value(&mut normal, "--module", &word);
+        } else if let Some(option) = meet(Met::Word(&word, named))? {
+            if option == "--module" {
+                named = !word.is_empty();
+            }
+            push_value(&mut normal, option, &word);
         }
     }
     Ok(Said::Normal(normal))
@@ -141,7 +146,13 @@ mod tests {
     use clap::{CommandFactory, Parser};
 
     fn normal(line: &str) -> String {
-        let meet = |met: Met| Ok(matches!(met, Met::Word(word, false) if word.contains('/')));
+        let meet = |met: Met| {
+            Ok(match met {
+                Met::Word(word, false) if word.contains('/') => Some("--module"),
+                Met::Word(word, _) if word.ends_with(".tar") => Some("--archive"),
+                _ => None,
+            })
+        };
         match normalize(line.split(' ').map(str::to_owned), meet) {
             Ok(Said::Normal(words)) => words[1..].join(" "),
             other => format!("{other:?}"),
@@ -167,6 +178,8 @@ mod tests {
             ("add hello/1.0 -v 2", "--module=hello -v=1.0 -v=2"),
             ("add -v 2 hello/1.0 -m foo", "-v=2 --module=hello -v=1.0 -m=foo"),
             ("add -m foo hello/1.0", "-m=foo"),
+            ("ldtarball --archive=a b.tar", "--archive=a --archive=b.tar"),
+            ("ldtarball b.tar --archive=a", "--archive=b.tar --archive=a"),
             ("build -k 6.1/x -a y --kernelver=5/z", "-k=6.1 --arch=x -a=y --kernelver=5 --arch=z"),
         ] {
             assert_eq!(normal(line), expected, "{line}");

@@ -46,7 +46,9 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
             say.say(format!("{id}, {}, {}: to be built", kernel.target.release, kernel.target.arch));
         }
     }
-    tell_refused(plan, &say)
+    tell_refused(plan, &say)?;
+    // Half a plan is none, and who reads it may not see that it is half.
+    if site.output.is_lost() { Err(Error::silent(1)) } else { Ok(()) }
 }
 
 /// What cannot be built, but for what is not meant for its kernel; the last of it is the error.

@@ -63,13 +63,9 @@ fn names(invocation: &Invocation) -> (Pattern, Pattern) {
 
 fn list(site: &Site, invocation: &Invocation) {
     let (name, version) = names(invocation);
-    let mut list = List {
-        site,
-        options: &invocation.options,
-        say: site.output.block(),
-        kernels: HashMap::new(),
-        lines: Vec::new(),
-    };
+    // What a module is made of is said by its own dkms.conf, whatever -c says.
+    let options = &Options { conf: None, ..invocation.options.clone() };
+    let mut list = List { site, options, say: site.output.block(), kernels: HashMap::new(), lines: Vec::new() };
     for kernel in kernels(&invocation.kernels, &invocation.arches) {
         for module in site.tree.modules().iter().filter(|module| name.matches(module)) {
             for id in site.tree.versions(module).into_iter().filter(|id| version.matches(&id.version)) {

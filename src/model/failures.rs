@@ -61,6 +61,12 @@ const PASSING: [&str; 12] = [
     "code: 153",
 ];
 
+/// What a log says where a disk is to blame.
+const FULL: [&str; 2] = [PASSING[0], PASSING[1]];
+
+/// No build gets far with so many bytes.
+const HARDLY_ANY: u64 = 1 << 20;
+
 /// Why a module is not installed for a kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -87,7 +93,9 @@ impl Failure {
         let text = log.as_deref().map(text_of).unwrap_or_default();
         let build_dir = format!("{}/", site.tree.build_dir(id).display());
         let said = first_error(&text).map(|line| line.replace(&build_dir, ""));
+        let full = log.as_deref().and_then(full_disk);
         let why = match error {
+            _ if full.is_some() => full.clone(),
             Error::BuildFailed { tools, .. } if !tools.is_empty() => error.hint(),
             Error::NoHeaders { .. } => Some("the kernel's headers are not installed".into()),
             Error::NotPrebuilt { instead, .. } => Some(format!("it is not to be had, and {instead}")),
@@ -104,7 +112,8 @@ impl Failure {
             Error::NoHeaders { release, .. } => format!("apt install {}", dpkg::headers_package(release)),
             _ => format!("dkms install {id} -k {kernel}"),
         };
-        let inputs = inputs.filter(|_| log.is_some() && !PASSING.iter().any(|word| text.contains(word)));
+        let inputs =
+            inputs.filter(|_| log.is_some() && full.is_none() && !PASSING.iter().any(|word| text.contains(word)));
         Self {
             id: id.clone(),
             target: target.clone(),
@@ -244,6 +253,23 @@ fn text_of(log: &Path) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// That a disk is full, in one line, if a build that failed says so in its log, or has had no room even for that.
+pub fn full_disk(log: &Path) -> Option<String> {
+    let place = log.ancestors().skip(1).find(|place| place.is_dir())?;
+    if let Ok(disk) = rustix::fs::statvfs(place) {
+        let bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if bytes < HARDLY_ANY {
+            return Some(format!("The disk is full: no more than {} kB are free in {}", bytes >> 10, place.display()));
+        }
+        if disk.f_files > 0 && disk.f_favail == 0 {
+            return Some(format!("The disk is full: it takes no more files in {}", place.display()));
+        }
+    }
+    let text = text_of(log);
+    let line = text.lines().find(|line| FULL.iter().any(|word| line.contains(word)))?;
+    Some(one_line(&format!("A disk is full: {}", line.trim())))
+}
+
 /// The line of a build's log that says what went wrong: the first error, or else how the last command ended.
 pub fn first_error(log: &str) -> Option<String> {
     let is_error = |line: &&str| line.to_ascii_lowercase().contains("error: ") && !line.starts_with("# command: ");
@@ -310,6 +336,21 @@ mod tests {
         assert_eq!(inputs(&tree).map(|inputs| (inputs.len(), inputs[0].clone())), Some((MOST_INPUTS, "19".into())));
         tree.forget(&tree.failure_record("hello", &first.target))?;
         assert_eq!(fs::read_dir(dir.path())?.count(), 0, "nothing is left of it");
+        Ok(())
+    }
+
+    #[test]
+    fn a_full_disk_is_named() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let log = dir.path().join("make.log");
+        fs::write(&log, "a.c:1: error: no\n")?;
+        assert_eq!(full_disk(&log), None);
+        fs::write(&log, "fatal error: error writing to a.s: No space left on device\n")?;
+        let told = full_disk(&log);
+        let line = "A disk is full: fatal error: error writing to a.s: No space left on device";
+        assert_eq!(told.as_deref(), Some(line));
+        let error = Error::BuildFailed { kernel: "6.1 (x86_64)".into(), log, tools: Vec::new() };
+        assert_eq!(error.hint(), told.map(|told| told + "."));
         Ok(())
     }
 

@@ -11,7 +11,7 @@ mod values;
 use rustix::fs::{Access, access};
 
 use self::secret::REMOTE;
-use self::values::{duration, misspelt, size};
+use self::values::{duration, is_place, misspelt, size, switch};
 use crate::error::{Doing, Result};
 use crate::system::memory::machine_memory;
 use crate::system::paths::Paths;
@@ -225,8 +225,7 @@ impl Framework {
         let path = |name: &str, default: &str| PathBuf::from(or(name, default));
         let on =
             |name: &str| !matches!(values.get(name).to_ascii_lowercase().as_str(), "" | "0" | "n" | "no" | "false");
-        let not_off =
-            |name: &str| !matches!(values.get(name).to_ascii_lowercase().as_str(), "0" | "n" | "no" | "false");
+        let not_off = |name: &str| switch(values.get(name)) != Some(false);
         let opts = |name: &str, default: &str| values.at(name, 0).unwrap_or(default).to_owned();
         Self {
             dkms_tree: path("dkms_tree", "/var/lib/dkms"),
@@ -251,7 +250,10 @@ impl Framework {
             mok_certificate: or("mok_certificate", ""),
             try_sign_modules: or("try_sign_modules", ""),
             addon_modules_dir: or(ADDON_MODULES_DIR, ""),
-            cache_tree: path("cache_tree", "/var/cache/dkms"),
+            cache_tree: Some(values.get("cache_tree"))
+                .filter(|text| is_place(text))
+                .unwrap_or("/var/cache/dkms")
+                .into(),
             compile_cache: not_off("compile_cache"),
             compile_cache_size: Some(values.get("compile_cache_size"))
                 .filter(|text| size(text).is_some())
@@ -349,10 +351,14 @@ mod tests {
             ("on_failure=stop\nbuild_time=1d\n", 2),
             ("build_memory=\"$((1+1))\"\nresult_store_size=much\n", 1),
             ("on_failure=original\nbuild_time=1h\nbuild_memory=1G\nbuild_processes=7\ncompile_cache_size=3G\n", 0),
-            ("on_failure=\nbuild_processes=\nparallel_jobs=many\nverbose=maybe\n", 0),
+            ("on_failure=\nbuild_processes=\nverbose=maybe\n", 0),
+            ("parallel_jobs=many\ncompile_cache=maybe\nresult_store=off\ncache_tree=relative\n", 4),
+            ("parallel_jobs=-1\ncache_tree=/a/../b\n", 2),
+            ("parallel_jobs=0\ncompile_cache=No\nresult_store=1\ncache_tree=/a\n", 0),
         ] {
             std::fs::write(etc.join("framework.conf"), text).expect("written");
-            let errors = Framework::read(&Paths::new(dir.path()), "")?.1;
+            let (framework, errors) = Framework::read(&Paths::new(dir.path()), "")?;
+            assert!(framework.cache_tree.is_absolute(), "{text}");
             assert_eq!(String::from_utf8_lossy(&errors).matches("the default is used").count(), told, "{text}");
         }
         Ok(())

@@ -4,13 +4,13 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use tar::{EntryType, Header};
 
 use crate::system::compressed::{Format, Writer};
-use crate::system::files::{At, rename, sync};
+use crate::system::files::{self, At};
 use crate::system::scratch::{self, Scratch};
 
 /// A name or target of a link that is longer has an entry of its own in front.
@@ -26,19 +26,33 @@ pub struct Pack<W: Write> {
 
 impl Pack<Writer> {
     /// Makes the tarball at `place`, compressed as its name says, of what `fill` puts into it: all of it, in one step, or
-    /// nothing. `time` stands at all that is in it.
+    /// nothing, unless a pipe or a device is there. `time` stands at all that is in it.
     pub fn at<T>(place: &Path, time: u64, fill: impl FnOnce(&mut Self) -> io::Result<T>) -> io::Result<T> {
+        let format = Format::of_name(place);
+        let (place, there) = match files::Place::of(place)? {
+            files::Place::Through(file) => return Self::into(file, format, time, fill),
+            files::Place::File { path, there } => (path, there),
+        };
         let dir = place.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         scratch::sweep(dir, scratch::PREFIX);
         let scratch = Scratch::new(dir)?;
         let new = scratch.path().join("tarball");
-        let writer = Writer::new(File::create(&new).at(&new)?, Format::of_name(place))?;
-        let mut pack = Self::begin(writer, time)?;
+        let filled = Self::into(File::create(&new).at(&new)?, format, time, fill)?;
+        files::succeed(&new, there.as_ref())?;
+        files::sync(&new)?;
+        files::rename(&new, &place)?;
+        Ok(filled)
+    }
+
+    fn into<T>(
+        file: File,
+        format: Option<Format>,
+        time: u64,
+        fill: impl FnOnce(&mut Self) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let mut pack = Self::begin(Writer::new(file, format)?, time)?;
         let filled = fill(&mut pack)?;
         pack.finish()?.finish()?;
-        fs::set_permissions(&new, fs::Permissions::from_mode(0o644)).at(&new)?;
-        sync(&new)?;
-        rename(&new, place)?;
         Ok(filled)
     }
 }
@@ -196,6 +210,7 @@ fn leads_out(target: &Path, depth: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn links_out_of_a_tree_are_told_from_those_within() {

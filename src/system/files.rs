@@ -161,6 +161,71 @@ pub fn replace_with_text(text: &[u8], to: &Path) -> io::Result<()> {
     written
 }
 
+/// Where a file goes whose path somebody said: as any program's `>` would have it, but in one step where that can be.
+#[derive(Debug)]
+pub enum Place {
+    /// A pipe or a device is there and takes the bytes itself.
+    Through(File),
+    /// A regular file, or nothing yet: the end of the links that the path leads through.
+    File {
+        /// That end.
+        path: PathBuf,
+        /// What is there already.
+        there: Option<fs::Metadata>,
+    },
+}
+
+impl Place {
+    /// What `said` leads to. A pipe is waited for until somebody reads it.
+    pub fn of(said: &Path) -> io::Result<Self> {
+        let through = || fs::OpenOptions::new().write(true).truncate(true).open(said).map(Self::Through).at(said);
+        let there = match fs::metadata(said) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            there => Some(there.at(said)?),
+        };
+        if there.as_ref().is_some_and(|there| !there.is_file()) {
+            return through();
+        }
+        let path = end_of_links(said)?;
+        let file = |meta: &fs::Metadata| (meta.dev(), meta.ino());
+        // What the kernel makes up of an open file, as /dev/stdout, need not lead to its name.
+        if there.as_ref().map(file) != fs::symlink_metadata(&path).ok().as_ref().map(file) {
+            return through();
+        }
+        // Renaming would ask its directory only.
+        if there.is_some() {
+            rustix::fs::access(&path, rustix::fs::Access::WRITE_OK).map_err(io::Error::from).at(said)?;
+        }
+        Ok(Self::File { path, there })
+    }
+}
+
+/// The path at the end of the links that `path` is one of, whether anything is there or not.
+fn end_of_links(path: &Path) -> io::Result<PathBuf> {
+    let mut end = path.to_owned();
+    // As many as the kernel follows.
+    for _ in 0..=40 {
+        match fs::read_link(&end) {
+            Ok(target) => end = end.parent().unwrap_or(Path::new("")).join(target),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => {
+                return Ok(end);
+            }
+            Err(error) => return Err(error).at(path),
+        }
+    }
+    Err(io::Error::from(rustix::io::Errno::LOOP)).at(path)
+}
+
+/// Gives `new` the mode and owner of the file that it replaces; 644 where there was none.
+pub fn succeed(new: &Path, there: Option<&fs::Metadata>) -> io::Result<()> {
+    if let Some(there) = there {
+        // Only root can.
+        let _ = std::os::unix::fs::chown(new, Some(there.uid()), Some(there.gid()));
+    }
+    let mode = there.map_or(0o644, |there| there.mode() & 0o777);
+    fs::set_permissions(new, fs::Permissions::from_mode(mode)).at(new)
+}
+
 /// Opens a regular file that somebody else made, for reading: links are not followed.
 ///
 /// `relative` is looked up below `base` one component at a time, so that no directory on the way is a link either, and
@@ -231,6 +296,35 @@ mod tests {
             assert!(read(path, 100).is_err(), "{path}");
         }
         assert!(read("real/a.ko", 5).is_err(), "larger than the limit");
+        Ok(())
+    }
+
+    #[test]
+    fn a_path_that_was_said_leads_where_writing_to_it_would() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("file"), "old")?;
+        fs::set_permissions(at("file"), fs::Permissions::from_mode(0o440))?;
+        fs::create_dir(at("sub"))?;
+        symlink("../file", at("sub/link"))?;
+        symlink("sub/link", at("link"))?;
+        symlink("sub/new", at("dangling"))?;
+        symlink("loop", at("loop"))?;
+        for (said, end, mode) in [
+            ("file", "file", Some(0o440)),
+            ("link", "sub/../file", Some(0o440)),
+            ("dangling", "sub/new", None),
+            ("new", "new", None),
+        ] {
+            let Place::File { path, there } = Place::of(&at(said))? else { panic!("{said} is no file") };
+            assert_eq!((path, there.map(|there| there.mode() & 0o777)), (at(end), mode), "{said}");
+        }
+        assert!(matches!(Place::of(Path::new("/dev/null"))?, Place::Through(_)));
+        let held = File::create(at("held"))?;
+        fs::remove_file(at("held"))?;
+        let name = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&held));
+        assert!(matches!(Place::of(Path::new(&name))?, Place::Through(_)));
+        assert!(Place::of(&at("loop")).is_err() && Place::of(&at("sub")).is_err());
         Ok(())
     }
 

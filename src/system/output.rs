@@ -13,6 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
 use super::harmless::Harmless;
 use super::interrupt::{self, Moment};
 use super::screen::{FRAME, Screen};
@@ -58,6 +61,8 @@ struct State {
     head: usize,
     /// Where a person sees the jobs at work: both streams are one terminal then.
     screen: Option<Screen>,
+    /// Some of what was meant for standard output could not be written.
+    lost: bool,
     /// For what goes to a terminal, by stream.
     harmless: [Harmless; 2],
 }
@@ -89,30 +94,43 @@ impl State {
         };
         match &mut self.screen {
             Some(screen) => screen.say(text),
-            None => write_all(stream, text),
+            None => {
+                let written = write_all(stream, text);
+                self.note(stream, written);
+            }
         }
         self.draw();
+    }
+
+    /// What could not be written is no reason to stop an installation half way, but it is told, once. Not of a reader that
+    /// went away: it knows.
+    fn note(&mut self, stream: Stream, written: Result<(), Errno>) {
+        let Err(error) = written else { return };
+        if stream == Stream::Out && error != Errno::PIPE && !std::mem::replace(&mut self.lost, true) {
+            let error = std::io::Error::from(error);
+            let _ = write_all(Stream::Err, format!("dkms: cannot write to standard output: {error}\n").as_bytes());
+        }
     }
 
     /// Brings the screen up to date, unless it was not long ago: somebody will come again.
     fn draw(&mut self) {
         let now = Instant::now();
         if let Some(screen) = self.screen.as_mut().filter(|screen| !screen.is_fresh(now)) {
-            write_all(Stream::Out, &screen.frame(terminal::size(), now));
+            let _ = write_all(Stream::Out, &screen.frame(terminal::size(), now));
         }
     }
 
     /// Leaves nothing but words on the screen.
     fn clear(&mut self) {
         if let Some(mut screen) = self.screen.take() {
-            write_all(Stream::Out, &screen.clear());
+            let _ = write_all(Stream::Out, &screen.clear());
         }
     }
 
     fn at(&mut self, moment: Moment) {
         match (moment, &mut self.screen) {
             (Moment::End, _) => self.clear(),
-            (Moment::Stop, Some(screen)) => write_all(Stream::Out, &screen.hide()),
+            (Moment::Stop, Some(screen)) => drop(write_all(Stream::Out, &screen.hide())),
             (Moment::GoOn, Some(screen)) => screen.show(),
             (_, None) => {}
         }
@@ -132,8 +150,8 @@ impl State {
     }
 }
 
-fn write_all(stream: Stream, mut text: &[u8]) {
-    // A reader that went away is no reason to stop an installation half way.
+/// Writes all of it, whatever the stream is; a stream that does not block is waited for.
+fn write_all(stream: Stream, mut text: &[u8]) -> Result<(), Errno> {
     while !text.is_empty() {
         let written = match stream {
             Stream::Out => rustix::io::write(rustix::stdio::stdout(), text),
@@ -141,10 +159,19 @@ fn write_all(stream: Stream, mut text: &[u8]) {
         };
         match written {
             Ok(n) => text = &text[n..],
-            Err(rustix::io::Errno::INTR) => {}
-            Err(_) => return,
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                let (out, err) = (rustix::stdio::stdout(), rustix::stdio::stderr());
+                let stream = if stream == Stream::Out { &out } else { &err };
+                match poll(&mut [PollFd::new(stream, PollFlags::OUT)], None) {
+                    Ok(_) | Err(Errno::INTR) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Err(error) => return Err(error),
         }
     }
+    Ok(())
 }
 
 /// The one writer to our two streams.
@@ -200,6 +227,11 @@ impl Output {
         if let Some(screen) = &mut self.lock().screen {
             screen.total(done, left, Instant::now());
         }
+    }
+
+    /// Whether some of what was meant for standard output could not be written, which was told.
+    pub fn is_lost(&self) -> bool {
+        self.lock().lost
     }
 
     /// Clears the screen before an end or a stop; but not at any price: whoever holds the lock may be waiting for the

@@ -137,7 +137,9 @@ impl Evaluation {
 
     /// The file that bash says it could not read, in whatever language, and why: in a function of the driver's.
     fn unread<'a>(&self, line: &'a str) -> Option<&'a str> {
-        let place = |file: &PathBuf| line.find(&format!(": {}: ", file.display()));
+        // One with many NUL bytes was read, and is refused for a program's: it sets nothing.
+        let is_text = |file: &PathBuf| std::fs::read(file).map_or(true, |bytes| !bytes.contains(&0));
+        let place = |file: &PathBuf| line.find(&format!(": {}: ", file.display())).filter(|_| is_text(file));
         let place = self.files.iter().find_map(place).filter(|_| line.starts_with("environment: "))?;
         Some(&line[place + 2..])
     }
@@ -372,6 +374,10 @@ mod tests {
                 assert!(values.is_some() || most < 20, "{limit}");
             }
         }
+        // What bash takes for a program was read all the same.
+        std::fs::write(&file, [0; 2000]).expect("written");
+        let (values, errors) = evaluation().run(&mut Command::new("bash")).expect("it is read");
+        assert!(values.get("NAME").is_empty() && !errors.is_empty());
         std::fs::remove_file(&file).expect("removed");
         let error = evaluation().run(&mut Command::new("bash")).expect_err("it is gone");
         assert!(error.to_string().contains("conf: No such file"), "{error}");

@@ -1,24 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What values of framework.conf mean, and the words for those that mean nothing.
 
+use std::path::{Component, Path};
 use std::time::Duration;
 
+use super::FROM_ENVIRONMENT;
 use super::secret::REMOTE;
 use crate::system::remote::Address;
 use crate::system::shell::Values;
 
-/// Words for values of keys that dkms never had, which mean nothing. What dkms has, it reads as it always did.
+/// Words for values that mean nothing, of keys that dkms never had, and of parallel_jobs, which it hands to make as it is.
+/// What else dkms has, it reads as it always did.
 pub(super) fn misspelt(values: &Values) -> String {
     type Means = fn(&str) -> bool;
     let is_size: (&str, Means) = ("a size, such as 500M", |text| size(text).is_some());
     let is_time: (&str, Means) = ("a time, such as 90s, 30m or 12h", |text| duration(text).is_some());
+    let is_switch: (&str, Means) = ("\"yes\" or \"no\"", |text| switch(text).is_some());
+    let is_number: (&str, Means) = ("a number", |text| text.parse::<u64>().is_ok());
     let keys = [
+        ("parallel_jobs", is_number),
+        ("cache_tree", ("an absolute path without \"..\"", is_place)),
+        ("compile_cache", is_switch),
+        ("result_store", is_switch),
         ("on_failure", ("\"continue\" or \"original\"", (|text| matches!(text, "continue" | "original")) as Means)),
         ("on_miss", ("\"build\", \"wait\" or \"fail\"", |text| matches!(text, "build" | "wait" | "fail"))),
         ("on_miss_wait", is_time),
         ("prebuilt_timeout", is_time),
         ("build_memory", is_size),
-        ("build_processes", ("a number", |text| text.parse::<u64>().is_ok())),
+        ("build_processes", is_number),
         ("build_time", is_time),
         ("build_disk_reserve", is_size),
         ("compile_cache_size", is_size),
@@ -28,9 +37,25 @@ pub(super) fn misspelt(values: &Values) -> String {
     let wrong = keys.into_iter().filter(|(key, (_, means))| !values.get(key).is_empty() && !means(values.get(key)));
     let words = |(key, (wanted, _))| {
         let value = if key == REMOTE { "..." } else { values.get(key) };
-        format!("Warning: {key}=\"{value}\" in framework.conf is not {wanted}; the default is used.\n")
+        let place =
+            if FROM_ENVIRONMENT.contains(&key) { "framework.conf or the environment" } else { "framework.conf" };
+        format!("Warning: {key}=\"{value}\" in {place} is not {wanted}; the default is used.\n")
     };
     wrong.map(words).collect()
+}
+
+/// Whether something is wanted, if that is said.
+pub(super) fn switch(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "y" | "yes" | "true" => Some(true),
+        "0" | "n" | "no" | "false" => Some(false),
+        _ => None,
+    }
+}
+
+/// Whether it is a path that means the same for whoever has it, in a sandbox too.
+pub(super) fn is_place(text: &str) -> bool {
+    Path::new(text).is_absolute() && !Path::new(text).components().any(|part| part == Component::ParentDir)
 }
 
 /// A number of bytes, possibly in units of 1024: `20M`, `1.5G`.

@@ -40,6 +40,8 @@ try dkms status hello -k 9.9
 try dkms status nosuch -k $K
 try dkms status foo two
 try dkms status --all
+try dkms status -c /nonexistent
+try sh -c 'dkms status 2>/dev/null >/dev/full'
 try dkms status --verbose
 try dkms status --force
 

@@ -51,6 +51,23 @@ try dkms mktarball hello/1.0 --archive=/srv/out/not/there.tar.gz
 try dkms mktarball hello/1.0 --archive=/dev/null/there.tar.gz
 touch /root/here.tar.gz
 try dkms mktarball hello/1.0 --archive=here.tar.gz
+# What is there takes it as it would take any program's output.
+mkdir /root/there
+: >/root/there/closed.tar
+chmod 440 /root/there/closed.tar
+ln -s closed.tar /root/there/link.tar
+ln -s new.tar /root/there/dangling.tar.gz
+mkfifo /root/there/pipe.tgz
+mknod /root/there/null.tar.xz c 1 3
+cat /root/there/pipe.tgz >/root/there/read.tgz &
+for name in closed.tar link.tar dangling.tar.gz pipe.tgz null.tar.xz; do
+    try timeout 60 dkms mktarball hello/1.0 --archive=/root/there/$name
+done
+wait
+try stat -c '%A %N' /root/there/*
+try names /root/there/closed.tar
+try names /root/there/new.tar
+try names /root/there/read.tgz
 for name in plain.tar a.tar.xz a.tar.bz2 a.tgz a.tar.zst; do
     gone hello/1.0
     try dkms ldtarball /srv/out/$name
@@ -66,6 +83,9 @@ gone hello/1.0
 try dkms ldtarball /root/hello.tar.gz
 try dkms status
 try dkms ldtarball --archive=/root/hello.tar.gz
+gone hello/1.0
+try dkms ldtarball /root/hello.tar.gz --archive=nope
+try dkms ldtarball --archive=nope /root/hello.tar.gz
 try dkms install hello/1.0
 try dkms status
 quietly dkms uninstall hello/1.0
