@@ -16,6 +16,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use dkms_rs::model::compile_cache::COMPILERS;
+use dkms_rs::model::headers::FLAVOUR;
 use dkms_rs::model::probe::{Probe, Settings, behind};
 use dkms_rs::model::search::{headers_now, stays_in, tells_all};
 
@@ -78,7 +79,12 @@ fn run(called: &OsStr, args: &[OsString]) -> io::Result<ExitCode> {
         command.env_remove(name);
     }
     command.arg(compiler).args(args);
+    // Debugging symbols name where a compiler runs, and the linker's build id tells. Only there it is the same for all.
+    let is_renamed = cwd.iter().any(|part| part == FLAVOUR);
     for (name, mut value) in settings.variables {
+        if name == "CCACHE_NOHASHDIR" && !is_renamed {
+            continue;
+        }
         if let Some(build) = settings.build.as_ref().filter(|_| name == "CCACHE_NAMESPACE") {
             value.push(headers_now(build, args, &cwd));
         }

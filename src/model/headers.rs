@@ -12,7 +12,7 @@ use crate::system::sandbox::Mount;
 const COMMON: &str = "linux-headers-common";
 
 /// The same of the flavour's own, where compilers run and whose name they put into debugging symbols.
-const FLAVOUR: &str = "linux-headers-flavour";
+pub const FLAVOUR: &str = "linux-headers-flavour";
 
 /// The configuration as a header, below the build directory.
 pub const AUTOCONF: &str = "include/generated/autoconf.h";

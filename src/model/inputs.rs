@@ -59,7 +59,7 @@ impl Inputs {
     pub fn key(&self, recipe: &Recipe, source: &Source) -> io::Result<String> {
         let Recipe { site, options, id, kernel, conf, environment } = recipe;
         let Target { release, arch } = &kernel.target;
-        let mut key = Digest::new("result 5");
+        let mut key = Digest::new("result 6");
         key.add(crate::VERSION).add(&self.headers).add(&self.tools);
         key.add(&id.name).add(&id.version).add(release).add(arch);
         for path in [&kernel.build_dir, &kernel.config, site.tree.root(), &site.framework.source_tree] {
@@ -104,6 +104,8 @@ impl Inputs {
         key.add(outside.digest());
         if around {
             add_surroundings(&mut key);
+        } else if source.asks_release {
+            add_running(&mut key);
         }
         if source.compiles {
             HEADERS.iter().for_each(|dir| key_of_headers(&mut key, Path::new(dir)));
@@ -163,12 +165,16 @@ fn add_symbols(key: &mut Digest, site: &Site, target: &Target) -> io::Result<()>
 
 /// The versions of all packages but kernels, which count by their headers, and what else a configure script may ask.
 fn add_surroundings(key: &mut Digest) {
-    let kernels = ["linux-image-", "linux-headers-"];
+    let kernels = ["linux-image-", "linux-headers-", "linux-kbuild-", "linux-compiler-"];
     for (name, version) in dpkg::versions() {
         if !kernels.iter().any(|prefix| name.starts_with(prefix)) {
             key.add(name).add(version);
         }
     }
+    add_running(key);
+}
+
+fn add_running(key: &mut Digest) {
     let Target { release, arch } = Target::running();
     key.add(release).add(arch);
 }

@@ -25,6 +25,8 @@ pub struct Source {
     pub outside: String,
     /// Whether some Makefile in it runs programs that may look around.
     pub runs_programs: bool,
+    /// Whether one asks which kernel runs.
+    pub asks_release: bool,
     /// Whether one names symbols that other modules export.
     pub takes_symbols: bool,
     /// The caller's variables that its makefiles and scripts name.
@@ -40,7 +42,7 @@ impl Source {
     /// Looks at all of it.
     pub fn of(site: &Site, id: &Id) -> io::Result<Self> {
         let (mut runs_programs, mut takes_symbols, mut variables) = (false, false, BTreeMap::new());
-        let (mut asks, mut compiles, mut assembles) = (None, false, false);
+        let (mut asks, mut compiles, mut assembles, mut asks_release) = (None, false, false, false);
         let mut outside = Outside::new(site.tree.root());
         let mut callers = caller::variables();
         callers.retain(|name, _| caller::is_seen(name));
@@ -48,7 +50,8 @@ impl Source {
             if asks.is_none() && asks_elsewhere(text) {
                 asks = Some(name.to_owned());
             }
-            let makes = is_makefile(name) || memmem::find(text, b"$(shell").is_some();
+            let makes = is_makefile(name) || SHELL.iter().any(|shell| memmem::find(text, shell).is_some());
+            asks_release |= makes && memmem::find(text, b"uname").is_some();
             runs_programs |= makes && has_programs(text);
             compiles |= makes && runs_compilers(text);
             if asks.is_none() && makes && asks_machine(text) {
@@ -84,13 +87,14 @@ impl Source {
             }
         }
         let (content, outside) = (content.finish(), outside.digest());
-        Ok(Self { content, outside, runs_programs, takes_symbols, variables, compiles, asks })
+        Ok(Self { content, outside, runs_programs, takes_symbols, variables, compiles, asks, asks_release })
     }
 }
 
 fn is_makefile(name: &Path) -> bool {
     let name = name.file_name().unwrap_or_default().to_string_lossy();
-    name.contains("akefile") || name.starts_with("Kbuild") || name.ends_with(".mk") || name.ends_with(".mak")
+    let begins = ["Kbuild", "Rules.", "Make."].iter().any(|begin| name.starts_with(begin));
+    name.contains("akefile") || begins || [".mk", ".mak", ".make"].iter().any(|end| name.ends_with(end))
 }
 
 /// How scripts are called that somebody names to their interpreter.
@@ -145,11 +149,35 @@ pub fn takes_symbols_by(text: &[u8]) -> bool {
     ["KBUILD_EXTRA_SYMBOLS", "Module.symvers"].iter().any(|word| memmem::find(text, word.as_bytes()).is_some())
 }
 
+/// How makefiles have a program's words.
+const SHELL: [&[u8]; 2] = [b"$(shell", b"${shell"];
+
+/// What these may ask without looking around: which kernel runs, of which the key speaks then, and where they are.
+const ANSWERED: [&str; 4] = ["uname -r", "uname -m", "uname -s", "pwd"];
+
 /// Whether a Makefile has its words from programs, or runs some that are not make's usual ones.
 fn has_programs(text: &[u8]) -> bool {
-    let words = ["$(shell", "${shell", "!=", "pkg-config", "hostprogs", "configure"];
+    let words = ["!=", "pkg-config", "hostprogs", "configure", ".RECIPEPREFIX"];
     words.iter().any(|word| memmem::find(text, word.as_bytes()).is_some())
-        || text.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"\t")).any(|line| !is_plain(line))
+        || asks_programs(text)
+        || text.split(|byte| *byte == b'\n').filter_map(recipe).any(|line| !is_plain(line))
+}
+
+fn asks_programs(text: &[u8]) -> bool {
+    let is_answered = |asked: &[u8]| {
+        let end = asked.iter().position(|byte| b")}\n".contains(byte)).unwrap_or(asked.len());
+        ANSWERED.iter().any(|known| asked[..end].trim_ascii() == known.as_bytes())
+    };
+    SHELL.iter().any(|shell| memmem::find_iter(text, shell).any(|at| !is_answered(&text[at + shell.len()..])))
+}
+
+/// What a line of a makefile has a shell do: behind a tab, or behind a rule.
+fn recipe(line: &[u8]) -> Option<&[u8]> {
+    line.strip_prefix(b"\t").or_else(|| {
+        let rule = memchr(b':', line)?;
+        let end = rule + memchr(b';', &line[rule..])?;
+        (line.get(rule + 1) != Some(&b'=')).then_some(&line[end + 1..])
+    })
 }
 
 /// The lines of a makefile that run programs.
@@ -193,7 +221,7 @@ fn is_plain(line: &[u8]) -> bool {
     let line = String::from_utf8_lossy(line);
     let line = line.trim_start_matches(['@', '-', '+', ' ', '\t']);
     let first = line.split_whitespace().next().unwrap_or("#");
-    let alone = !line.contains([';', '&', '|', '`', '<']) && !line.contains("$(shell");
+    let alone = !line.contains([';', '&', '|', '`', '<']) && !line.contains("$$(") && !asks_programs(line.as_bytes());
     first.starts_with('#') || alone && PLAIN.contains(&first)
 }
 
@@ -286,7 +314,15 @@ mod tests {
     fn makefiles_may_have_their_words_from_programs() {
         for (name, text, runs) in [
             ("Makefile", "obj-m := a.o\n", false),
-            ("src/Kbuild", "V := $(shell uname -r)\n", true),
+            ("src/Kbuild", "V := $(shell ./version)\n", true),
+            ("src/Kbuild", "V := $(shell uname -r)\nP := ${shell pwd }\n", false),
+            ("src/Kbuild", "V := $(shell uname -r | cut -d. -f1)\n", true),
+            ("Makefile", "V := $(shell uname -r)\nW := $(shell cat VERSION)\n", true),
+            ("Makefile", "i:\n\tcp a.ko /lib/modules/$(shell uname -r)\n", false),
+            ("Makefile", "a.h:\n\techo \"$$(lsb_release -rs)\" >$@\n", true),
+            ("Makefile", "a.h: ; ./look >$@\n", true),
+            ("Makefile", "A := a;b\na: ; @true\n", false),
+            ("Rules.make", "V != ./look\n", true),
             ("a.mk", "X != date\n", true),
             ("Makefile", "all:\n\t$(MAKE) -C $(KDIR) M=$(CURDIR) modules\n\t@rm -f *.o\n", false),
             ("Makefile", "a.h:\n\tsh configure >$@\n", true),

@@ -204,13 +204,20 @@ fn usage_below(dir: &OwnedFd, depth: usize) -> io::Result<u64> {
     let mut sum = 0_u64;
     for entry in entries(dir)? {
         let (name, is_dir) = entry?;
-        let own = statat(dir, &name, AtFlags::SYMLINK_NOFOLLOW)?.st_blocks.unsigned_abs().saturating_mul(512);
+        let own = match statat(dir, &name, AtFlags::SYMLINK_NOFOLLOW) {
+            // Others work there meanwhile.
+            Err(Errno::NOENT) => continue,
+            stat => stat?.st_blocks.unsigned_abs().saturating_mul(512),
+        };
         let below = match is_dir {
             false => 0,
             true if depth > DEEPEST => u64::MAX,
             true => {
                 let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                usage_below(&openat(dir, &name, flags, Mode::empty())?, depth + 1)?
+                match openat(dir, &name, flags, Mode::empty()) {
+                    Err(Errno::NOENT) => 0,
+                    below => usage_below(&below?, depth + 1)?,
+                }
             }
         };
         sum = sum.saturating_add(own.max(SMALLEST)).saturating_add(below);
