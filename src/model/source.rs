@@ -17,7 +17,7 @@ use crate::model::site::Site;
 use crate::system::digest::{Digest, Tree};
 
 /// A module's source.
-#[derive(Debug, Clone)]
+#[derive(Debug, PartialEq, Eq, Clone)]
 pub struct Source {
     /// The digest of its files, and of the administrator's for it.
     pub content: String,

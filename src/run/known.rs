@@ -230,8 +230,12 @@ impl Shared<'_> {
                     .is_some_and(|source| takes_symbols(&recipe, source, &caller::variables())),
                 packages: identity.source.as_ref().is_some_and(|source| is_around(&recipe, source)),
             };
+            // It was copied after its key was made.
+            let is_another = |source: &&Source| Source::of(site, id).ok().as_ref() != Some(*source);
+            let another =
+                || identity.source.as_ref().filter(is_another).map(|_| Doubt::Elsewhere(site.tree.source_link(id)));
             let asks = || identity.source.as_ref().and_then(|source| source.asks.clone()).map(Doubt::Elsewhere);
-            Ok(places.doubt(self.known.began)?.or_else(asks))
+            Ok(places.doubt(self.known.began)?.or_else(asks).or_else(another))
         };
         match doubt() {
             Ok(None) => false,
