@@ -78,7 +78,7 @@ fn what_one_builder_compiled_another_has_from_redis_under_the_same_name_only() {
     share(&mut root, &address, "/srv/first");
     let made = build(&mut root, "pair");
     let (_, compiled) = counts(&mut root, "/srv/first", "pair");
-    assert!(compiled >= 3, "{compiled} objects");
+    assert!(compiled >= 2, "{compiled} objects");
     let keys = "redis --scan | cut -d: -f1,2 | sort | uniq -c | sed 's/^ *//'";
     assert!(root.sh(keys).ends_with(" dkms:pair\n"));
     root.says("redis config resetstat", "OK\n");
@@ -86,7 +86,7 @@ fn what_one_builder_compiled_another_has_from_redis_under_the_same_name_only() {
     share(&mut root, &address, "/srv/second");
     assert!(build(&mut root, "pair") == made, "the other builder's module is another one");
     let (hits, misses) = counts(&mut root, "/srv/second", "pair");
-    assert!(hits >= 3 && misses == 0, "{hits} hits, {misses} misses");
+    assert!(hits >= 2 && misses == 0, "{hits} hits, {misses} misses");
     // It had nothing to give.
     root.says("redis info commandstats | grep cmdstat_set:; true", "");
     // Settings that are closed to somebody are none of his.
@@ -94,7 +94,7 @@ fn what_one_builder_compiled_another_has_from_redis_under_the_same_name_only() {
     // The same under another name is another package's.
     build(&mut root, "other");
     let (_, misses) = counts(&mut root, "/srv/second", "other");
-    assert!(misses >= 3, "{misses} misses");
+    assert!(misses >= 2, "{misses} misses");
     assert!(root.sh(keys).lines().any(|line| line.ends_with(" dkms:other")));
     // What is left of it here is nothing.
     root.says("ls -A /srv/second | grep '^\\.'; true", "");
@@ -167,7 +167,7 @@ true"
     let theirs = root.sh("redis --scan | grep -v '^dkms:victim:' | cut -d: -f1,2 | sort -u");
     assert_eq!(theirs, "dkms:hostile\n");
     // What it forged was given in its own name, and is no object to ccache.
-    root.says("for key in $(cat /usr/src/hostile-1/names); do redis get dkms:hostile:$key; done | grep -cx forged >/srv/forged; test $(cat /srv/forged) -ge 6 && echo yes", "yes\n");
+    root.says("for key in $(cat /usr/src/hostile-1/names); do redis get dkms:hostile:$key; done | grep -cx forged >/srv/forged; test $(cat /srv/forged) -ge 4 && echo yes", "yes\n");
     root.sh("rm -r /srv/caches; sed -i /PRE_BUILD/d /usr/src/hostile-1/dkms.conf");
     build(&mut root, "hostile");
 }
@@ -194,8 +194,8 @@ fn what_one_builder_compiled_another_has_by_http() {
     share(&mut root, &address, "/srv/second");
     assert!(build(&mut root, "pair") == made, "the other builder's module is another one");
     let (hits, misses) = counts(&mut root, "/srv/second", "pair");
-    assert!(hits >= 3 && misses == 0, "{hits} hits, {misses} misses");
-    root.says("ls /srv/http/objects/dkms; grep -c '\"PUT .* 201 ' /srv/access | xargs test 6 -le", "pair\n");
+    assert!(hits >= 2 && misses == 0, "{hits} hits, {misses} misses");
+    root.says("ls /srv/http/objects/dkms; grep -c '\"PUT .* 201 ' /srv/access | xargs test 4 -le", "pair\n");
 }
 
 #[test]
