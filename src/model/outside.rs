@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use crate::model::search::without_dots;
 use crate::model::variables::Variables;
 use crate::system::digest::{self, Digest};
 use crate::system::directories::names;
-use crate::system::files::read_foreign;
+use crate::system::files::open_foreign;
 use crate::system::pattern::Shell;
 
 /// Where there are files that a build may read; programs, which it runs, count by the versions of packages.
@@ -71,7 +72,7 @@ const FEW_NAMES: usize = 2;
 const LARGEST_READ: u64 = 16 << 20;
 
 /// No larger makefile or script is looked through for what it names.
-const LARGEST_TEXT: usize = 1 << 20;
+const LARGEST_TEXT: u64 = 1 << 20;
 
 /// So many files of a directory count by what is in them.
 const MOST_FILES: usize = 64;
@@ -259,21 +260,32 @@ fn is_shared(dir: &Path) -> bool {
 }
 
 fn state_of_file(real: &Path, meta: &Metadata, read: &mut dyn FnMut(&[u8])) -> String {
-    // It may be anybody's, who may put something else there.
-    let bytes = real.strip_prefix("/").ok().and_then(|real| read_foreign(Path::new("/"), real, LARGEST_READ).ok());
-    let Some(bytes) = bytes else {
-        let times = [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()];
-        return format!("{} {times:?}", meta.len());
+    let mut seen = || -> io::Result<Option<String>> {
+        // It may be anybody's, who may put something else there.
+        let file = open_foreign(Path::new("/"), real.strip_prefix("/").unwrap_or(real))?;
+        let length = file.metadata()?.len();
+        if length > LARGEST_READ {
+            return Ok(None);
+        }
+        let mut file = file.take(LARGEST_READ);
+        if length > LARGEST_TEXT {
+            return digest::of_all(&mut file).map(Some);
+        }
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        if memchr(0, &bytes).is_none() {
+            read(&bytes);
+        }
+        Ok(Some(digest::of(&bytes)))
     };
-    if bytes.len() <= LARGEST_TEXT && memchr(0, &bytes).is_none() {
-        read(&bytes);
-    }
-    digest::of(&bytes)
+    seen().ok().flatten().unwrap_or_else(|| {
+        let times = [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()];
+        format!("{} {times:?}", meta.len())
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io;
 
     use super::*;
 

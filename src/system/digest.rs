@@ -5,6 +5,8 @@ mod notes;
 mod tree;
 mod walk;
 
+use std::io::{self, Read};
+
 use sha2::{Digest as _, Sha256};
 
 pub use notes::Notes;
@@ -42,6 +44,13 @@ pub fn of(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
+/// The digest of all that can be read, which is not held in memory.
+pub fn of_all(from: &mut impl Read) -> io::Result<String> {
+    let mut digest = Sha256::new();
+    io::copy(from, &mut digest)?;
+    Ok(hex(&digest.finalize()))
+}
+
 /// Bytes in hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -63,5 +72,6 @@ mod tests {
         assert_ne!(digest(&["ab", "c"]), digest(&["a", "bc"]));
         assert_ne!(digest(&["a"]), digest(&["a", ""]));
         assert_eq!(of(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(of_all(&mut &b"abc"[..]).ok(), Some(of(b"abc")));
     }
 }
