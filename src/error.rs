@@ -8,9 +8,9 @@ pub mod tarball;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::model::failures::full_disk;
-use crate::model::tree::looks_like_release;
+use crate::system::build_log::full_disk;
 use crate::system::trust::WeakSpot;
+use crate::system::version::looks_like_release;
 
 /// A result of this library.
 pub type Result<T> = std::result::Result<T, Error>;

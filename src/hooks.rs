@@ -13,8 +13,8 @@ use crate::model::kernel::Kernel;
 use crate::model::module::Target;
 use crate::model::options::Options;
 use crate::model::site::{Site, Trees};
-use crate::model::tree::looks_like_release;
 use crate::system::dpkg;
+use crate::system::version::looks_like_release;
 use crate::{plan, policy};
 
 /// Why we look after a kernel.

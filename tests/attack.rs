@@ -554,6 +554,11 @@ const ENDLESS: &[(&str, &str)] = &[
     ),
     ("more directories than a stack holds", "perl -e 'for (1..5000) { mkdir q(d); chdir q(d) }'"),
     ("a link to what is never read to its end", "ln -s /proc/kmsg x.c"),
+    (
+        "variables that have each other in them, over and over",
+        "perl -e 'for my $name (q(A)..q(C)) { print qq($name =), (map { q( ) . q($(A)$(B)$(C)) x 30 . qq(/$_) } 1..8), qq(\\n) } \
+         print q(include $(A)/x)' >a.mk",
+    ),
     ("more than fits into memory", "truncate -s 20G x.c"),
     ("a pipe where kbuild notes what it read", "mkfifo .x.cmd"),
     ("more than fits into memory where kbuild notes what it read", "ln -s /dev/zero .x.cmd"),
@@ -582,7 +587,7 @@ fn what_has_no_end_keeps_root_from_nothing() {
         root.says("find /var/lib/dkms /tmp -mindepth 1 ! -name 'mok.*'", "");
     }
     // The same in a source, from which builds are made, and of which plans know.
-    for (what, script) in &ENDLESS[..3] {
+    for (what, script) in &ENDLESS[..4] {
         root.quick("endless", "AUTOINSTALL=yes");
         root.sh(&format!("cd /usr/src/endless-1 && {script}"));
         root.run("dkms add endless/1");

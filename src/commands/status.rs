@@ -14,12 +14,13 @@ use crate::model::kernel::Kernel;
 use crate::model::module::{Id, Target};
 use crate::model::options::Options;
 use crate::model::site::Site;
-use crate::model::tree::{State, looks_like_release};
+use crate::model::tree::State;
 use crate::plan::question;
 use crate::steps::{Work, installed};
 use crate::system::output::Block;
 use crate::system::pattern::Shell;
 use crate::system::side_by_side;
+use crate::system::version::looks_like_release;
 
 /// Lines that one thread works out at a time: many enough that one bash answers for all of them.
 const TOGETHER: usize = 128;

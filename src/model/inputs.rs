@@ -20,6 +20,7 @@ use crate::model::source::{Source, takes_symbols_by};
 use crate::model::tools;
 use crate::model::tree::State;
 use crate::system::digest::{self, Digest, Notes, Tree};
+use crate::system::directories::find;
 use crate::system::dpkg;
 use crate::system::files::read_if_there;
 
@@ -182,25 +183,10 @@ fn add_running(key: &mut Digest) {
 /// Where compilers find headers that are none of the kernel's.
 const HEADERS: [&str; 2] = ["/usr/local/include", "/usr/include"];
 
-/// More headers than any machine has.
-const MOST_HEADERS: usize = 1 << 17;
-
 /// How those below a directory look: the versions of packages say nothing of one that the administrator put there or
 /// changed. One that is unpacked again has the time that it had.
 fn key_of_headers(key: &mut Digest, dir: &Path) {
-    let mut files = Vec::new();
-    let mut dirs = vec![dir.to_owned()];
-    while let Some(dir) = dirs.pop() {
-        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                dirs.push(entry.path());
-            } else if files.len() < MOST_HEADERS {
-                files.push(entry.path());
-            }
-        }
-    }
-    files.sort();
-    for path in files {
+    for path in find(dir, &mut |_| true) {
         let look = fs::metadata(&path).map(|meta| format!("{} {} {}", meta.len(), meta.mtime(), meta.mtime_nsec()));
         key.add(path.as_os_str().as_bytes()).add(look.unwrap_or_default());
     }

@@ -176,10 +176,8 @@ impl Outside {
                 break;
             }
             for path in to_see {
-                let mut texts = Vec::new();
-                let state = self.state_of(&path, &mut |text| texts.push(text.to_vec()));
+                let state = self.state_of(&path, &mut |text| all.add(text));
                 digest.add(path.as_os_str().as_bytes()).add(state);
-                texts.iter().for_each(|text| all.add(text));
                 seen.insert(path);
             }
             all.expand();

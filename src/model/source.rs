@@ -182,10 +182,10 @@ fn recipe(line: &[u8]) -> Option<&[u8]> {
 
 /// The lines of a makefile that run programs.
 fn commands(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let runs = |line: &&[u8]| {
-        let has = |word: &str| memmem::find(line, word.as_bytes()).is_some();
-        !line.trim_ascii_start().starts_with(b"#")
-            && (line.starts_with(b"\t") || has("$(shell") || has("${shell") || has("!="))
+    let has = |line: &[u8], word: &[u8]| memmem::find(line, word).is_some();
+    let runs = move |line: &&[u8]| {
+        let says = || has(line, b"!=") || SHELL.iter().any(|shell| has(line, shell));
+        !line.trim_ascii_start().starts_with(b"#") && (recipe(line).is_some() || says())
     };
     text.split(|byte| *byte == b'\n').filter(runs)
 }
@@ -344,6 +344,7 @@ mod tests {
             ("# hostname", false, false),
             ("hostname := x", false, false),
             ("a.h:\n\techo $$RANDOM >$@", false, true),
+            ("a.h: ; hostname >$@", false, true),
             ("hostprogs := gen", true, false),
             ("a.h:\n\t$(HOSTCC) gen.c -o gen && ./gen >$@", true, false),
             ("V := $(shell $(CC) -dumpversion)", true, false),

@@ -24,6 +24,7 @@ use crate::system::directories::{names, remove_any, remove_empty_up_to};
 use crate::system::files::{At, is_staged, read_if_there, replace_with_text};
 use crate::system::pattern::Shell;
 use crate::system::scratch;
+use crate::system::version::looks_like_release;
 
 /// Where things are, and what state they say a module is in.
 #[derive(Debug, Clone)]
@@ -386,12 +387,6 @@ fn listed(dir: &Path, wanted: impl Fn(fs::FileType, &str) -> bool) -> io::Result
 /// Directories below `TREE/M/V` that are no kernel's.
 pub const NOT_KERNELS: [&str; 8] = ["build", "tarball", "driver_disk", "rpm", "deb", "source", "dsc", "bmdeb"];
 
-/// Digits, a dot, and anything: `6.1.0-56-amd64`.
-pub fn looks_like_release(name: &str) -> bool {
-    let rest = name.trim_start_matches(|c: char| c.is_ascii_digit());
-    rest.len() < name.len() && rest.starts_with('.')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -431,15 +426,6 @@ mod tests {
         }
         assert_eq!(Tree::new(dir.path(), dir.path()).directories(dir.path()), ["zed-a", "zed.b", "zed", "zed_c"]);
         Ok(())
-    }
-
-    #[test]
-    fn kernels_are_told_from_other_directories() {
-        for (name, expected) in
-            [("6.1.0-56-amd64", true), ("6", false), ("build", false), (".6", false), ("weird-6.1", false)]
-        {
-            assert_eq!(looks_like_release(name), expected, "{name}");
-        }
     }
 
     /// As where a file system has an error there.

@@ -15,6 +15,9 @@ const MOST_VALUES: usize = 8;
 /// So deep variables are looked up in the values of others.
 const DEEPEST: usize = 4;
 
+/// So often one is looked up for all words together: those of one have others in them, and these have.
+const MOST_LOOKED_UP: usize = 20_000;
+
 /// Variables, and the words that have some in them.
 #[derive(Debug, Default, Clone)]
 pub struct Variables {
@@ -49,19 +52,21 @@ impl Variables {
 
     /// The words by all values that their variables may have, one on each line.
     pub fn expanded(&self) -> Vec<u8> {
-        let words = self.words.iter().flat_map(|word| self.expand(word, DEEPEST));
+        let mut left = MOST_LOOKED_UP;
+        let words = self.words.iter().flat_map(|word| self.expand(word, DEEPEST, &mut left));
         words.flat_map(|word| [word, b"\n".to_vec()]).flatten().collect()
     }
 
-    /// What a word may come to; up to the first variable that is not known.
-    fn expand(&self, word: &[u8], depth: usize) -> Vec<Vec<u8>> {
+    /// What a word may come to; up to the first variable that is not known, or of more than are `left` to be looked up.
+    fn expand(&self, word: &[u8], depth: usize, left: &mut usize) -> Vec<Vec<u8>> {
         let (mut made, mut rest) = (vec![Vec::new()], word);
         while let Some(at) = rest.iter().position(|byte| b"$(){}".contains(byte)) {
             let (before, from) = rest.split_at(at);
             made.iter_mut().for_each(|word| word.extend_from_slice(before));
-            let Some((name, after)) = reference(from).filter(|_| depth > 0) else { return made };
+            let Some((name, after)) = reference(from).filter(|_| depth > 0 && *left > 0) else { return made };
             let Some(values) = self.values.get(name) else { return made };
-            let values: Vec<_> = values.iter().flat_map(|value| self.expand(value, depth - 1)).collect();
+            *left -= 1;
+            let values: Vec<_> = values.iter().flat_map(|value| self.expand(value, depth - 1, left)).collect();
             let with = |word: &Vec<u8>| values.iter().map(|value| [&**word, value].concat()).collect::<Vec<_>>();
             made = made.iter().flat_map(with).filter(|word| word.len() <= 2 * LONGEST).take(MOST_VALUES).collect();
             rest = after;
@@ -136,9 +141,10 @@ mod tests {
     #[test]
     fn it_ends_whatever_they_are_set_to() {
         let mut variables = Variables::default();
-        let all = "$(A)$(B)$(C)$(D)/x ".repeat(100);
         for name in ["A", "B", "C", "D"] {
-            variables.add(format!("{name} = {all}\n").as_bytes());
+            let values: Vec<String> =
+                (0..MOST_VALUES).map(|end| "$(A)$(B)$(C)$(D)".repeat(30) + &format!("/{end}")).collect();
+            variables.add(format!("{name} = {}\n", values.join(" ")).as_bytes());
         }
         assert!(variables.expanded().len() < 1 << 20);
     }

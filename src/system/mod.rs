@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The ground floor: what the operating system offers, behind names of ours.
 
+pub mod build_log;
 pub mod compressed;
 pub mod diagnostics;
 pub mod digest;

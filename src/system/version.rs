@@ -55,6 +55,12 @@ pub fn dpkg_later(a: &str, b: &str) -> bool {
         .is_ok_and(|status| status.success())
 }
 
+/// Whether it may be a kernel's release: digits, a dot, and anything, as in `6.1.0-56-amd64`.
+pub fn looks_like_release(name: &str) -> bool {
+    let rest = name.trim_start_matches(|c: char| c.is_ascii_digit());
+    rest.len() < name.len() && rest.starts_with('.')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,5 +85,14 @@ mod tests {
         let mut items = ["6.1.0-9", "6.1.0-10", "5.10"].map(str::to_owned).to_vec();
         sort_versions(&mut items);
         assert_eq!(items, ["5.10", "6.1.0-9", "6.1.0-10"]);
+    }
+
+    #[test]
+    fn kernels_are_told_from_other_names() {
+        for (name, expected) in
+            [("6.1.0-56-amd64", true), ("6", false), ("build", false), (".6", false), ("weird-6.1", false)]
+        {
+            assert_eq!(looks_like_release(name), expected, "{name}");
+        }
     }
 }

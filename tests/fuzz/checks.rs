@@ -10,8 +10,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use dkms_rs::model::conf::{Conf, plain};
-use dkms_rs::model::{exchange, failures, headers, kernel};
+use dkms_rs::model::{exchange, headers, kernel};
 use dkms_rs::steps::unpack;
+use dkms_rs::system::build_log;
 use dkms_rs::system::harmless::{Harmless, is_text};
 use dkms_rs::system::modinfo::{self, ModInfo};
 use dkms_rs::system::regex::{self, Match};
@@ -177,6 +178,6 @@ pub fn text(bytes: &[u8]) {
     assert_eq!(whole, passed);
     let shown = String::from_utf8(whole).expect("text");
     assert!(shown.chars().all(|c| is_text(c) || "\n\t".contains(c)));
-    let line = failures::first_error(&String::from_utf8_lossy(bytes)).map(|line| failures::one_line(&line));
+    let line = build_log::first_error(&String::from_utf8_lossy(bytes)).map(|line| build_log::one_line(&line));
     assert!(line.is_none_or(|line| line.chars().all(is_text) && line.chars().count() < 1000));
 }
