@@ -127,8 +127,10 @@ impl Outside {
     pub fn add_files(&mut self, text: &[u8]) {
         // Few texts name any; to take all of them apart would take long.
         if self.places.iter().any(|place| memmem::find(text, place.as_bytes()).is_some()) {
-            let files: Vec<_> = self.paths_in(&joined(text)).collect();
-            self.files.extend(files);
+            joined(text, &mut |part| {
+                let files: Vec<_> = self.paths_in(part).collect();
+                self.files.extend(files);
+            });
         }
     }
 
