@@ -66,6 +66,13 @@ pub struct Step {
     pub signing_told: bool,
 }
 
+impl Step {
+    /// Indices of the earlier steps that have to end before this one can begin.
+    pub fn awaited(&self) -> impl Iterator<Item = &usize> {
+        self.after.iter().chain(&self.triggers)
+    }
+}
+
 /// The steps, and what is known without doing any.
 #[derive(Debug, Default)]
 pub struct Plan {

@@ -71,6 +71,40 @@ Autoinstall on $K succeeded for module(s) first second.
 }
 
 #[test]
+fn what_builds_upon_another_module_does_not_wait_for_the_rest() {
+    let mut root = root();
+    root.quick("a-long", WAITS);
+    root.quick("b-first", "AUTOINSTALL=yes");
+    root.quick("c-second", &format!("BUILD_DEPENDS='b-first'\n{WAITS}"));
+    root.sh("dkms add a-long/1; dkms add b-first/1; dkms add c-second/1");
+
+    start(&mut root, "dkms autoinstall -j 2");
+    root.wait_until(&format!("[ \"$({WAITING} | cut -d/ -f1 | xargs)\" = 'a-long c-second' ]"));
+    // It is in place; depmod comes once, in the end.
+    root.says("dkms status", "a-long/1: added\nb-first/1, $K, $A: built\nc-second/1: added\n");
+    root.sh("touch /srv/go-c-second /srv/go-a-long");
+    ends(&mut root, 0);
+    root.says(
+        "grep ^Auto /srv/out; dkms status; modprobe -n -S $K b-first c-second a-long",
+        "\
+Autoinstall of module a-long/1 for kernel $K ($A)
+Autoinstall of module b-first/1 for kernel $K ($A)
+Autoinstall of module c-second/1 for kernel $K ($A)
+Autoinstall on $K succeeded for module(s) a-long b-first c-second.
+a-long/1, $K, $A: installed
+b-first/1, $K, $A: installed
+c-second/1, $K, $A: installed
+",
+    );
+    // What is there already is not waited with either.
+    root.sh("rm /srv/go-*; dkms unbuild a-long/1; dkms unbuild c-second/1");
+    start(&mut root, "dkms autoinstall -j 2");
+    root.wait_until(&format!("[ \"$({WAITING} | cut -d/ -f1 | xargs)\" = 'a-long c-second' ]"));
+    root.sh("touch /srv/go-c-second /srv/go-a-long");
+    ends(&mut root, 0);
+}
+
+#[test]
 fn a_module_builds_for_two_kernels_side_by_side() {
     let mut root = root();
     root.quick("quick", WAITS);

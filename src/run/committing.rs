@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What the builds made becomes the state of things, and is told, in the order of the plan.
+//! What the builds made becomes the state of things, in the order of the plan but for what others wait for, and is told in
+//! that order.
 
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::PoisonError;
 
 use super::{Made, Outcome, Progress, Shared, is_triggered};
@@ -15,7 +17,7 @@ use crate::steps::{Work, apport};
 use crate::system::output::Block;
 
 impl Shared<'_> {
-    /// Whether nothing was installed for whose sake a step was planned. All steps before it were committed.
+    /// Whether nothing was installed for whose sake a step was planned; those steps were committed.
     fn is_idle(&self, step: &Step) -> bool {
         !is_triggered(step, &self.lock())
     }
@@ -58,15 +60,47 @@ impl Shared<'_> {
         closed && !matches!(step.verdict, Verdict::Settle)
     }
 
-    /// Commits all steps, each as soon as those before it are.
+    /// Whether all is there for a step to be committed. A build that cannot be tried is as ready as one that ended.
+    fn is_ready(&self, index: usize, progress: &[Progress]) -> bool {
+        let step = &self.steps[index];
+        let ended = |&i: &usize| matches!(progress[i], Progress::Committed { .. });
+        let failed = |&i: &usize| matches!(progress[i], Progress::Committed { succeeded: false, .. });
+        step.awaited().all(ended)
+            && (!matches!(step.verdict, Verdict::Build)
+                || matches!(progress[index], Progress::Made(_))
+                || step.after.iter().any(failed)
+                || !is_triggered(step, progress))
+    }
+
+    /// Waits for the next of the steps that are `left`: the first, or one that is `awaited`, lest whoever waits for it waits
+    /// for a long build before it as well. What is of one module keeps its order, for it has one place.
+    fn next_ready(&self, left: &VecDeque<usize>, awaited: &HashSet<usize>) -> usize {
+        let name = |index: usize| &self.steps[index].id.name;
+        let is_first_of_its_name = |at: usize| left.range(..at).all(|&earlier| name(earlier) != name(left[at]));
+        let mut progress = self.lock();
+        loop {
+            let is_next = |&at: &usize| {
+                (at == 0 || awaited.contains(&left[at]) && is_first_of_its_name(at))
+                    && self.is_ready(left[at], &progress)
+            };
+            if let Some(at) = (0..left.len()).find(is_next) {
+                return at;
+            }
+            progress = self.changed.wait(progress).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Commits all steps, each as soon as it can be.
     pub(super) fn commit_all(&self) -> Result<Vec<Outcome>> {
         let mut commit = Commit::new(self.site, &self.request.options);
-        let mut outcomes: Vec<Outcome> = Vec::with_capacity(self.steps.len());
+        let mut outcomes = BTreeMap::new();
         let mut unfinished = Vec::new();
-        for (index, step) in self.steps.iter().enumerate() {
-            let say = &self.blocks[index];
-            let last =
-                !self.steps[index + 1..].iter().any(|later| later.kernel.target.release == step.kernel.target.release);
+        let awaited: HashSet<usize> = self.steps.iter().flat_map(Step::awaited).copied().collect();
+        let mut left: VecDeque<usize> = (0..self.steps.len()).collect();
+        while !left.is_empty() {
+            let Some(index) = left.remove(self.next_ready(&left, &awaited)) else { break };
+            let (step, say) = (&self.steps[index], &self.blocks[index]);
+            let last = !left.iter().any(|&other| self.steps[other].kernel.target.release == step.kernel.target.release);
             let idle = self.is_idle(step);
             let result = if idle { Err(Error::silent(0)) } else { self.commit(index, step, say, &mut commit) };
             if result.is_ok() && matches!(step.verdict, Verdict::Build | Verdict::Install) {
@@ -95,8 +129,10 @@ impl Shared<'_> {
             if idle {
                 continue;
             }
-            outcomes.push(Outcome { id: step.id.clone(), target: step.kernel.target.clone(), result, failure });
+            outcomes
+                .insert(index, Outcome { id: step.id.clone(), target: step.kernel.target.clone(), result, failure });
         }
+        let mut outcomes: Vec<Outcome> = outcomes.into_values().collect();
         // That was told, and has never been an error; but who comes back to it must know.
         for outcome in outcomes.iter_mut().filter(|outcome| self.request.options.unattended && outcome.result.is_ok()) {
             let (id, target) = (&outcome.id, &outcome.target);

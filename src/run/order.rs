@@ -40,8 +40,7 @@ impl Times {
                 None => Duration::ZERO,
             })
             .collect();
-        let waits_for: Vec<Option<usize>> =
-            steps.iter().map(|step| step.after.iter().chain(&step.triggers).max().copied()).collect();
+        let waits_for: Vec<Vec<usize>> = steps.iter().map(|step| step.awaited().copied().collect()).collect();
         let mut urgency = critical_paths(&own, &waits_for);
         put_first(&mut urgency, &own, &originals(site, steps));
         Self { urgency, known }
@@ -78,17 +77,15 @@ fn put_first(urgency: &mut [Duration], own: &[Duration], originals: &[Option<usi
     }
 }
 
-/// The longest way from the begin of each step to the end of all. A step waits for the commitment of an earlier one,
-/// `waits_for`, and so for all before that: they are committed in order.
-fn critical_paths(own: &[Duration], waits_for: &[Option<usize>]) -> Vec<Duration> {
+/// The longest way from the begin of each step to the end of all. A step waits for the commitment of earlier ones,
+/// `waits_for`.
+fn critical_paths(own: &[Duration], waits_for: &[Vec<usize>]) -> Vec<Duration> {
     let mut paths = own.to_vec();
     // The longest way of those that wait for each.
     let mut behind = vec![Duration::ZERO; own.len()];
-    let mut longest = Duration::ZERO;
     for index in (0..own.len()).rev() {
-        longest = longest.max(behind[index]);
-        paths[index] += longest;
-        if let Some(earlier) = waits_for[index].filter(|earlier| *earlier < index) {
+        paths[index] += behind[index];
+        for &earlier in &waits_for[index] {
             behind[earlier] = behind[earlier].max(paths[index]);
         }
     }
@@ -131,24 +128,24 @@ mod tests {
 
     #[test]
     fn the_way_to_the_end_is_what_counts() {
-        type Case = (&'static [u64], &'static [Option<usize>], &'static [u64]);
-        const N: Option<usize> = None;
+        type Case = (&'static [u64], &'static [&'static [usize]], &'static [u64]);
         let cases: [Case; 6] = [
             (&[], &[], &[]),
-            (&[3, 5, 1], &[N, N, N], &[3, 5, 1]),
+            (&[3, 5, 1], &[&[], &[], &[]], &[3, 5, 1]),
             // A chain.
-            (&[1, 2, 3], &[N, Some(0), Some(1)], &[6, 5, 3]),
-            // Who waits for the second waits for the first as well: it is committed before.
-            (&[1, 1, 9, 4], &[N, N, Some(1), N], &[10, 10, 9, 4]),
-            // The longest of those that wait.
-            (&[1, 2, 9, 3], &[N, Some(0), Some(0), Some(1)], &[10, 5, 9, 3]),
+            (&[1, 2, 3], &[&[], &[0], &[1]], &[6, 5, 3]),
+            // Nobody waits for the first.
+            (&[1, 1, 9, 4], &[&[], &[], &[1], &[]], &[1, 10, 9, 4]),
+            // The longest of those that wait, one of them for two.
+            (&[1, 2, 9, 3], &[&[], &[0], &[0, 1], &[1]], &[12, 11, 9, 3]),
             // What builds nothing is on the way all the same.
-            (&[2, 0, 7], &[N, Some(0), Some(1)], &[9, 7, 7]),
+            (&[2, 0, 7], &[&[], &[0], &[1]], &[9, 7, 7]),
         ];
         for (own, waits_for, expected) in cases {
             let own: Vec<_> = own.iter().copied().map(Duration::from_secs).collect();
             let expected: Vec<_> = expected.iter().copied().map(Duration::from_secs).collect();
-            assert_eq!(critical_paths(&own, waits_for), expected, "{own:?} {waits_for:?}");
+            let waits_for: Vec<_> = waits_for.iter().map(|steps| steps.to_vec()).collect();
+            assert_eq!(critical_paths(&own, &waits_for), expected, "{own:?} {waits_for:?}");
         }
     }
 
