@@ -257,6 +257,57 @@ fn what_no_compiler_tells_of_is_seen_all_the_same() {
             "sed -i s/one/two/ /opt/told",
         ),
         (
+            "anywhere",
+            "const char mark[] = \"mark \" I \";\";",
+            "-include /data/x.mk\nccflags-y += '-DI=\"$(or $(VALUE),one)\"'",
+            "true",
+            "mkdir /data; echo VALUE=two >/data/x.mk",
+        ),
+        (
+            "in-a-cache",
+            "const char mark[] = \"mark \" I \";\";",
+            "include /var/cache/x.mk\nccflags-y += '-DI=\"$(VALUE)\"'",
+            "echo VALUE=one >/var/cache/x.mk",
+            "sed -i s/one/two/ /var/cache/x.mk",
+        ),
+        (
+            "of-a-neighbour",
+            "const char mark[] = \"mark \" I \";\";",
+            "include /var/lib/dkms/marked/1/source/x.mk\nccflags-y += '-DI=\"$(VALUE)\"'",
+            "echo VALUE=one >/usr/src/marked-1/x.mk",
+            "sed -i s/one/two/ /usr/src/marked-1/x.mk",
+        ),
+        (
+            "for-the-kernel",
+            "const char mark[] = \"mark \" I \";\";",
+            "ccflags-y += '-DI=\"$(shell cat /boot/x-$(KERNELRELEASE))\"'",
+            "echo one >/boot/x-$K",
+            "echo two >/boot/x-$K",
+        ),
+        (
+            "nobodys-program",
+            "const char mark[] = \"mark \" I \";\";",
+            "ccflags-y += '-DI=\"$(shell nobodys-program)\"'",
+            "printf '#!/bin/sh\\necho one\\n' >/usr/bin/nobodys-program; chmod 755 /usr/bin/nobodys-program",
+            "printf '#!/bin/sh\\necho  two\\n' >/usr/bin/nobodys-program",
+        ),
+        (
+            "asked-by-another-name",
+            "#define HAS __has_include\n#if HAS(\"/data/config.h\")\n#define I \"two\"\n#else\n#define I \"one\"\n#endif\n\
+             const char mark[] = \"mark \" I \";\";",
+            "",
+            "true",
+            "mkdir -p /data; touch /data/config.h",
+        ),
+        (
+            "specified",
+            "const char mark[] = \"mark \" I \";\";",
+            "",
+            "specs=$(dirname $(gcc -print-libgcc-file-name))/specs; gcc -dumpspecs | sed '/^\\*cpp:/{n;s/$/ -DI=\"one\"/}' >/srv/specs; \
+             cp /srv/specs $specs",
+            "specs=$(dirname $(gcc -print-libgcc-file-name))/specs; sed s/one/two/ /srv/specs >$specs",
+        ),
+        (
             "patched",
             "const char mark[] = \"mark \" I \";\";",
             "ccflags-y += '-DI=\"$(VALUE)\"'",
@@ -711,6 +762,16 @@ fn what_was_kept_is_not_taken_when_anything_is_different() {
         (
             "printf x >>/var/cache/dkms/results/*/files/module/hello.ko",
             "mv /usr/lib/dkms/sandbox/make /srv; dkms build hello/0.1; mv /srv/make /usr/lib/dkms/sandbox",
+        ),
+        // What others could have written is nobody's word.
+        (
+            "chmod 666 /var/cache/dkms/results/*/files/module/hello.ko",
+            "mv /usr/lib/dkms/sandbox/make /srv; dkms build hello/0.1; mv /srv/make /usr/lib/dkms/sandbox",
+        ),
+        (
+            "chmod 777 /var/cache/dkms/results",
+            "chmod 755 /var/cache/dkms/results; mv /usr/lib/dkms/sandbox/make /srv; dkms build hello/0.1; \
+             mv /srv/make /usr/lib/dkms/sandbox",
         ),
         (
             "rm -r /var/cache/dkms/results",

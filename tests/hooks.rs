@@ -665,6 +665,22 @@ fn a_failed_build_is_tried_again_with_another_user_or_other_limits() {
 }
 
 #[test]
+fn a_failed_build_is_tried_again_where_it_was_ended_or_has_a_program_that_it_lacked() {
+    let mut root = with_quick("");
+    // As an alternative comes, when a package is configured.
+    root.sh("sed -i 's/^MAKE=.*/MAKE=\"mytool\"/' /usr/src/quick-1/dkms.conf; dkms add quick/1");
+    root.sh("/etc/kernel/postinst.d/dkms $K; /etc/kernel/postinst.d/dkms $K | grep 'Not built again'");
+    root.sh(
+        "ln -s true /usr/bin/mytool; /etc/kernel/postinst.d/dkms $K; dkms status quick/1 -k $K | grep ': installed'",
+    );
+    // Who watches over memory asks politely first.
+    root.sh("dkms remove quick/1 --all; sed -i 's/^MAKE=.*/MAKE=\"sh .\\/mk\"/' /usr/src/quick-1/dkms.conf");
+    root.write("/usr/src/quick-1/mk", "kill $$");
+    root.sh("dkms add quick/1; /etc/kernel/postinst.d/dkms $K | grep 'exit status: 143'");
+    root.sh("/etc/kernel/postinst.d/dkms $K | grep 'exit status: 143'");
+}
+
+#[test]
 fn settings_that_cannot_be_read_hold_up_no_kernel_and_no_package() {
     let mut root = with_quick("");
     root.sh("dkms add quick/1");

@@ -58,8 +58,12 @@ impl Failure {
     pub fn new(site: &Site, id: &Id, target: &Target, error: &Error, inputs: Option<String>) -> Self {
         let log = error.log().map(Path::to_owned);
         let text = log.as_deref().map(text_of).unwrap_or_default();
-        let build_dir = format!("{}/", site.tree.build_dir(id).display());
-        let said = first_error(&text).map(|line| line.replace(&build_dir, ""));
+        let build_dir = site.tree.build_dir(id);
+        let shorter = |line: String| {
+            let line = line.replace(&format!("cd {}/ && ", build_dir.display()), "");
+            line.replace(&format!("{}/", build_dir.display()), "")
+        };
+        let said = first_error(&text).map(shorter);
         let full = log.as_deref().and_then(full_disk);
         let why = match error {
             _ if full.is_some() => full.clone(),

@@ -60,7 +60,7 @@ impl Inputs {
     pub fn key(&self, recipe: &Recipe, source: &Source) -> io::Result<String> {
         let Recipe { site, options, id, kernel, conf, environment } = recipe;
         let Target { release, arch } = &kernel.target;
-        let mut key = Digest::new("result 6");
+        let mut key = Digest::new("result 7");
         key.add(crate::VERSION).add(&self.headers).add(&self.tools);
         key.add(&id.name).add(&id.version).add(release).add(arch);
         for path in [&kernel.build_dir, &kernel.config, site.tree.root(), &site.framework.source_tree] {
@@ -69,7 +69,7 @@ impl Inputs {
         if let Some(config) = &options.config {
             key.add(digest::of(&fs::read(config)?));
         }
-        let mut outside = Outside::new(site.tree.root());
+        let mut outside = Outside::new(site.tree.root(), &id.name);
         for (name, index, value) in conf.values() {
             key.add(name).add(index.to_string()).add(value);
             outside.add(value.as_bytes());
@@ -171,6 +171,9 @@ fn add_surroundings(key: &mut Digest) {
         if !kernels.iter().any(|prefix| name.starts_with(prefix)) {
             key.add(name).add(version);
         }
+    }
+    for program in caller::packages_programs() {
+        key.add(program);
     }
     add_running(key);
 }

@@ -46,16 +46,32 @@ pub fn asks_elsewhere(text: &[u8]) -> bool {
             // A stand-in for compilers without it asks for nothing.
             !is_name_at(text, at) && !asks_plainly(after.strip_prefix(b"_next").unwrap_or(after))
         })
+    }) || memmem::find_iter(text, HALF).any(|at| {
+        let after = &text[at + HALF.len()..];
+        !after.first().is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
     })
 }
 
-/// Whether the word at this place is what a `#define` is for, or a question whether there is one.
+/// What such a word begins with, where the rest of it is put there in some other way.
+const HALF: &[u8] = b"__has_";
+
+/// Whether the word at this place is what a `#define` is for, or a question whether there is one, or what the end of a
+/// condition is told to be of.
 fn is_name_at(text: &[u8], at: usize) -> bool {
-    let before = text[..at].trim_ascii_end();
-    before.len() < at && ["define", "ifdef", "ifndef", "defined"].iter().any(|word| before.ends_with(word.as_bytes()))
+    let seen = &text[at.saturating_sub(LONGEST_LINE)..at];
+    let line = seen.rsplit(|byte| *byte == b'\n').next().unwrap_or(seen).trim_ascii_start();
+    if line.strip_prefix(b"#").is_some_and(|line| line.trim_ascii_start().starts_with(b"endif")) {
+        return true;
+    }
+    let before = seen.trim_ascii_end();
+    if let Some(before) = before.strip_suffix(b"(") {
+        return before.trim_ascii_end().ends_with(b"defined");
+    }
+    before.len() < seen.len()
+        && ["define", "ifdef", "ifndef", "defined"].iter().any(|word| before.ends_with(word.as_bytes()))
 }
 
-/// Whether what follows such a word on its line is no question, or one with the header's name in full.
+/// Whether what follows such a word on its line is a question with the header's name in full.
 fn asks_plainly(after: &[u8]) -> bool {
     let seen = &after[..after.len().min(LONGEST_LINE)];
     let line = match memchr(b'\n', seen) {
@@ -64,10 +80,8 @@ fn asks_plainly(after: &[u8]) -> bool {
         None => return false,
     };
     let line = line.trim_ascii_start();
-    let Some(asked) = line.strip_prefix(b"(") else {
-        // The bracket may stand behind a comment, or on the next line.
-        return !line.starts_with(b"/") && !line.starts_with(b"\\");
-    };
+    // The bracket may stand behind a comment, or on the next line; or another word stands for this one.
+    let Some(asked) = line.strip_prefix(b"(") else { return false };
     let name = match asked.trim_ascii_start().split_first() {
         Some((b'<', rest)) => before(rest, b'>'),
         Some((b'"', rest)) => before(rest, b'"'),
@@ -99,6 +113,14 @@ mod tests {
             ("#define __has_include(name) 0", false),
             ("#ifdef __has_include /* since gcc 5 */", false),
             ("#if defined __has_include // or not", false),
+            ("#if defined(__has_include)", false),
+            ("#if X\n# endif /* X && __has_include */", false),
+            ("#if defined ( __has_include )", false),
+            ("#define HAS __has_include\n#if HAS(\"/opt/a.h\")", true),
+            ("ccflags-y += -DHAS=__has_include", true),
+            ("#if __has_\\\ninclude(\"/opt/a.h\")", true),
+            ("X = __has_\nccflags-y += -DHAS=$(X)include", true),
+            ("#if __has_attribute(x)", false),
             ("#if __has_embed(\"a.bin\")", false),
             ("#if __has_include(\"/opt/a.h\")", true),
             ("#if __has_include( </opt/a.h>)", true),

@@ -20,7 +20,7 @@ use crate::system::directories::names;
 use crate::system::files::open_foreign;
 use crate::system::pattern::Shell;
 
-/// Where there are files that a build may read; programs, which it runs, count by the versions of packages.
+/// By what a path is known that has something in front, as an option has, or a variable.
 const PLACES: [&str; 14] = [
     "/etc/",
     "/home/",
@@ -38,26 +38,15 @@ const PLACES: [&str; 14] = [
     "/boot/",
 ];
 
-/// What is there is another thing at each look; or is a kernel's, which counts by its headers.
-const PASSING: [&str; 14] = [
-    "/dev",
-    "/lib/modules",
-    "/usr/lib/modules",
-    "/proc",
-    "/run",
-    "/sys",
-    "/var/backups",
-    "/var/cache",
-    "/var/lock",
-    "/var/log",
-    "/var/mail",
-    "/var/run",
-    "/var/spool",
-    "/var/tmp",
-];
+/// A build has these of its own, or they are another thing at each look.
+const UNSEEN: [&str; 8] = ["/dev", "/proc", "/run", "/sys", "/tmp", "/var/lock", "/var/run", "/var/tmp"];
 
-/// Below /var/lib, what changes with each package that is installed.
-const OF_PACKAGES: [&str; 2] = ["apt", "dpkg"];
+/// What comes and goes here says nothing; but a file that is named counts. Kernels count by their headers.
+const PASSING: [&str; 6] =
+    ["/lib/modules", "/usr/lib/modules", "/var/backups", "/var/cache", "/var/mail", "/var/spool"];
+
+/// Nor does what is in the files: programs count by the versions of packages, the others change with each that is installed.
+const OF_PACKAGES: [&str; 7] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin", "/var/lib/apt", "/var/lib/dpkg", "/var/log"];
 
 /// Directories in which kernels and packages that are none of a module's business come and go, beside those of at most
 /// [`FEW_NAMES`]: `/usr/src/linux-$(V)` is seen without its end.
@@ -90,9 +79,11 @@ fn is_of_path(byte: &u8) -> bool {
 /// What texts of a source name outside of it.
 #[derive(Debug, Clone)]
 pub struct Outside {
-    /// The tree of registered modules by its names, of which keys speak in their own ways.
+    /// The tree of registered modules by its names.
     tree: Vec<PathBuf>,
-    places: &'static [&'static str],
+    /// The module, whose own files in there keys speak of in their own ways.
+    module: String,
+    unseen: &'static [&'static str],
     named: BTreeSet<PathBuf>,
     /// Those that count where they are files.
     files: BTreeSet<PathBuf>,
@@ -103,12 +94,13 @@ pub struct Outside {
 }
 
 impl Outside {
-    /// Nothing yet.
-    pub fn new(tree: &Path) -> Self {
+    /// Nothing yet, of a module of this name.
+    pub fn new(tree: &Path, module: &str) -> Self {
         let tree = fs::canonicalize(tree).into_iter().chain([tree.to_owned()]).collect();
         Self {
             tree,
-            places: &PLACES,
+            module: module.to_owned(),
+            unseen: &UNSEEN,
             named: BTreeSet::new(),
             files: BTreeSet::new(),
             patterns: BTreeSet::new(),
@@ -126,7 +118,7 @@ impl Outside {
     /// them. Directories that it names would more often be told of than read.
     pub fn add_files(&mut self, text: &[u8]) {
         // Few texts name any; to take all of them apart would take long.
-        if self.places.iter().any(|place| memmem::find(text, place.as_bytes()).is_some()) {
+        if memmem::find(text, b"\"/").is_some() || PLACES.iter().any(|at| memmem::find(text, at.as_bytes()).is_some()) {
             joined(text, &mut |part| {
                 let files: Vec<_> = self.paths_in(part).collect();
                 self.files.extend(files);
@@ -142,27 +134,31 @@ impl Outside {
     }
 
     fn paths_in(&self, text: &[u8]) -> impl Iterator<Item = PathBuf> {
-        self.words_in(text, is_of_path).map(without_dots).filter(|path| !self.is_passing(path))
+        words_in(text, is_of_path).map(without_dots).filter(|path| !self.is_unseen(path))
     }
 
     fn patterns_in(&self, text: &[u8]) -> impl Iterator<Item = PathBuf> {
-        let words = self.words_in(text, |byte| is_of_path(byte) || ANY.contains(byte));
+        let words = words_in(text, |byte| is_of_path(byte) || ANY.contains(byte));
         let stands_for_others = |word: &&Path| word.as_os_str().as_bytes().iter().any(|byte| ANY.contains(byte));
         words.filter(stands_for_others).map(without_dots).filter(|path| !self.is_passing(path))
     }
 
-    fn words_in<'a>(&self, text: &'a [u8], is_in: impl Fn(&u8) -> bool) -> impl Iterator<Item = &'a Path> {
-        // A word may have something in front, as an option has.
-        let start = |word: &[u8]| self.places.iter().filter_map(|place| memmem::find(word, place.as_bytes())).min();
-        let words = text.split(move |byte| !is_in(byte)).filter(|word| memchr(b'/', word).is_some());
-        words.filter_map(move |word| Some(Path::new(OsStr::from_bytes(&word[start(word)?..]))))
+    fn is_unseen(&self, path: &Path) -> bool {
+        let is_own = |tree: &PathBuf| path.starts_with(tree.join(&self.module));
+        self.tree.iter().any(is_own) || is_in(path, self.unseen)
     }
 
+    /// Whether a directory does not count by what is in it.
     fn is_passing(&self, path: &Path) -> bool {
         let is_ours = self.tree.iter().any(|tree| path.starts_with(tree));
-        let below_lib = path.strip_prefix("/var/lib");
-        let is_of_packages = || below_lib.is_ok_and(|below| OF_PACKAGES.iter().any(|of| below.starts_with(of)));
-        is_ours || is_of_packages() || PASSING.iter().any(|place| path.starts_with(place))
+        is_ours || self.is_unseen(path) || is_in(path, &PASSING) || is_in(path, &OF_PACKAGES)
+    }
+
+    /// The same of a file. In the tree of modules each of them has its own directory, with those of its versions.
+    fn is_passing_file(&self, path: &Path) -> bool {
+        let is_nobodys = |below: &Path| below.components().count() < 3;
+        let is_ours = self.tree.iter().any(|tree| path.strip_prefix(tree).is_ok_and(is_nobodys));
+        is_ours || self.is_unseen(path) || is_in(path, &OF_PACKAGES)
     }
 
     /// The digest of what there is now, and of what the texts there name in turn.
@@ -185,7 +181,7 @@ impl Outside {
             all.expand();
         }
         for path in &all.files {
-            let file = real(path).filter(|(real, meta)| !meta.is_dir() && !self.is_passing(real));
+            let file = real(path).filter(|(real, meta)| !meta.is_dir() && !self.is_passing_file(real));
             let state = file.map_or(String::new(), |(real, meta)| state_of_file(&real, &meta, &mut |_| {}));
             digest.add(path.as_os_str().as_bytes()).add(state);
         }
@@ -230,8 +226,9 @@ impl Outside {
         match real(path) {
             None => "nothing".into(),
             // By a link, such as /etc/mtab.
-            Some((real, _)) if self.is_passing(&real) => "something".into(),
+            Some((real, meta)) if !meta.is_dir() && self.is_passing_file(&real) => "something".into(),
             Some((real, meta)) if !meta.is_dir() => state_of_file(&real, &meta, read),
+            Some((real, _)) if self.is_passing(&real) || self.is_passing(path) => "something".into(),
             Some((real, _)) if is_shared(path) || is_shared(&real) => "directory".into(),
             Some((real, _)) => self.state_of_directory(&real, read),
         }
@@ -240,13 +237,28 @@ impl Outside {
     fn state_of_directory(&self, dir: &Path, read: &mut dyn FnMut(&[u8])) -> String {
         let (mut digest, mut left) = (Digest::new("directory"), MOST_FILES);
         for name in names(dir) {
-            let file = real(&dir.join(&name)).filter(|(real, meta)| meta.is_file() && !self.is_passing(real));
+            let file = real(&dir.join(&name)).filter(|(real, meta)| meta.is_file() && !self.is_passing_file(real));
             let file = file.filter(|_| left > 0);
             left -= usize::from(file.is_some());
             digest.add(name).add(file.map_or(String::new(), |(real, meta)| state_of_file(&real, &meta, read)));
         }
         digest.finish()
     }
+}
+
+fn is_in(path: &Path, places: &[&str]) -> bool {
+    places.iter().any(|place| path.starts_with(place))
+}
+
+/// The words of a text that are paths, or have one behind an option.
+fn words_in(text: &[u8], is_in_word: impl Fn(&u8) -> bool) -> impl Iterator<Item = &Path> {
+    let start = |word: &[u8]| match word {
+        [b'/', ..] => Some(0),
+        [b'-' | b'@', ..] => memchr(b'/', word),
+        _ => PLACES.iter().filter_map(|place| memmem::find(word, place.as_bytes())).min(),
+    };
+    let words = text.split(move |byte| !is_in_word(byte)).filter(|word| memchr(b'/', word).is_some());
+    words.filter_map(move |word| Some(Path::new(OsStr::from_bytes(&word[start(word)?..]))))
 }
 
 fn real(path: &Path) -> Option<(PathBuf, Metadata)> {
@@ -285,161 +297,4 @@ fn state_of_file(real: &Path, meta: &Metadata, read: &mut dyn FnMut(&[u8])) -> S
 }
 
 #[cfg(test)]
-mod tests {
-
-    use super::*;
-
-    #[test]
-    fn what_lies_outside_is_found_in_a_text() {
-        let outside = Outside::new(Path::new("/var/lib/dkms"));
-        let paths = |text: &str| outside.paths_in(text.as_bytes()).collect::<Vec<_>>();
-        assert_eq!(
-            paths("-include /etc/a.mk\nifneq ($(wildcard /opt/b/x.h),)\nCF += -I/usr/local/inc # /usr/bin/x /var/log"),
-            ["/etc/a.mk", "/opt/b/x.h", "/usr/local/inc"].map(PathBuf::from)
-        );
-        assert_eq!(
-            paths("/usr/src/a/b.mk:/usr/share/c /var/lib/d \"/usr/lib/firmware/e\" .incbin /lib/firmware/f /boot/g"),
-            ["/usr/src/a/b.mk", "/usr/share/c", "/var/lib/d", "/usr/lib/firmware/e", "/lib/firmware/f", "/boot/g"]
-                .map(PathBuf::from)
-        );
-        assert_eq!(
-            paths("\tcp /usr/include/a.h /mnt/b /media/c .\ninclude /usr/lib/d.mk /lib/modules/$(V)/build"),
-            ["/usr/include/a.h", "/mnt/b", "/media/c", "/usr/lib/d.mk"].map(PathBuf::from)
-        );
-        assert_eq!(
-            paths("/var/lib/dkms/a/1/build /usr/src/../../var/lib/dkms/b /var/cache/c /var/lib/dpkg/status"),
-            <[PathBuf; 0]>::default()
-        );
-    }
-
-    #[test]
-    fn what_is_there_counts_by_what_it_holds() -> io::Result<()> {
-        let dir = tempfile::tempdir()?;
-        let place = dir.path().join("place");
-        let tree = dir.path().join("tree");
-        fs::create_dir_all(place.join("below"))?;
-        fs::create_dir(&tree)?;
-        let outside = Outside::new(&tree);
-        let state = |path: &Path| outside.state_of(path, &mut |_| {});
-        let file = place.join("a");
-        let mut last = [state(&file), state(&place)];
-        for text in ["one", "two"] {
-            fs::write(&file, text)?;
-            let now = [state(&file), state(&place)];
-            assert!(now[0] != last[0] && now[1] != last[1], "{text}");
-            last = now;
-        }
-        rustix::fs::mknodat(rustix::fs::CWD, place.join("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0)?;
-        assert!(!state(&place.join("pipe")).is_empty(), "nobody waits for who writes to it");
-        let before = state(&place);
-        fs::write(place.join("below/c"), "")?;
-        assert_eq!(state(&place), before, "what lies deeper");
-        fs::write(place.join("b"), "")?;
-        assert_ne!(state(&place), before);
-        // By a link, too.
-        std::os::unix::fs::symlink(&tree, place.join("link"))?;
-        assert_eq!(state(&place.join("link")), "something");
-        Ok(())
-    }
-
-    #[test]
-    fn what_is_too_large_to_be_read_is_seen_to_change() -> io::Result<()> {
-        let dir = tempfile::tempdir()?;
-        let path = dir.path().join("large");
-        let file = fs::File::create(&path)?;
-        file.set_len(LARGEST_READ + 1)?;
-        let outside = Outside::new(Path::new("/var/lib/dkms"));
-        let state = || outside.state_of(&path, &mut |_| {});
-        let (before, modified) = (state(), file.metadata()?.modified()?);
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        file.set_modified(modified)?;
-        assert_ne!(state(), before, "dated back");
-        Ok(())
-    }
-
-    #[test]
-    fn who_else_is_installed_there_does_not_count() {
-        let outside = Outside::new(Path::new("/var/lib/dkms"));
-        for dir in ["/usr/src", "/usr/share", "/var", "/var/lib", "/etc", "/usr/local", "/usr/share/doc"] {
-            assert!(is_shared(Path::new(dir)), "{dir}");
-            assert!(["directory", "nothing"].contains(&&*outside.state_of(Path::new(dir), &mut |_| {})), "{dir}");
-        }
-        assert!(!is_shared(Path::new("/usr/local/include")) && !is_shared(Path::new("/opt/sdk/include")));
-        // A path whose end is a variable's.
-        let paths = outside.paths_in(b"/usr/src/linux-headers-$(V) /var/lib/$(X) /usr/src/$(V)");
-        let states: Vec<_> = paths.map(|path| outside.state_of(&path, &mut |_| {})).collect();
-        assert_eq!(states, ["nothing", "directory", "directory"]);
-    }
-
-    #[test]
-    fn what_included_files_name_counts_too() -> io::Result<()> {
-        let dir = tempfile::tempdir_in("/tmp")?;
-        let at = |name: &str| dir.path().join(name);
-        let named = |name: &str| at(name).display().to_string();
-        fs::write(at("a.mk"), format!("include {}\n", named("b.mk")))?;
-        fs::write(at("b.mk"), format!("include {} {}\n", named("a.mk"), named("c.mk")))?;
-        let follow = |name: &str| {
-            let mut outside = Outside { places: &["/tmp/"], ..Outside::new(Path::new("/var/lib/dkms")) };
-            outside.add(named(name).as_bytes());
-            outside.digest()
-        };
-        let before = follow("a.mk");
-        fs::write(at("c.mk"), "X := 1\n")?;
-        assert_ne!(follow("a.mk"), before);
-        let before = follow("a.mk");
-        fs::write(at("unnamed.mk"), "")?;
-        assert_eq!(follow("a.mk"), before);
-        // By a variable that an included file sets.
-        fs::write(at("b.mk"), format!("DIR = {}\ninclude $(DIR)/d.mk\n", dir.path().display()))?;
-        let before = follow("a.mk");
-        fs::write(at("d.mk"), "X := 1\n")?;
-        assert_ne!(follow("a.mk"), before);
-        Ok(())
-    }
-
-    #[test]
-    fn what_comes_to_a_pattern_counts() -> io::Result<()> {
-        let dir = tempfile::tempdir_in("/tmp")?;
-        let at = |name: &str| dir.path().join(name);
-        let digest = |pattern: &str| {
-            let mut outside = Outside { places: &["/tmp/"], ..Outside::new(Path::new("/var/lib/dkms")) };
-            outside.add(format!("include $(wildcard {}/{pattern})", dir.path().display()).as_bytes());
-            outside.digest()
-        };
-        fs::create_dir(at("sub"))?;
-        for (pattern, name, is_seen) in [
-            ("*.mk", "a.mk", true),
-            ("*.mk", "b.c", false),
-            ("s*/?.mk", "sub/a.mk", true),
-            ("s*/?.mk", "sub/ab.mk", false),
-            ("[a-c].in", "b.in", true),
-        ] {
-            let before = digest(pattern);
-            fs::write(at(name), "one")?;
-            let there = digest(pattern);
-            fs::write(at(name), "two")?;
-            // The directory before the first sign is named, too, where it is nobody else's.
-            assert!(!is_seen || before != there && there != digest(pattern), "{pattern} {name}");
-        }
-        // Kernels come and go.
-        let outside = Outside::new(Path::new("/var/lib/dkms"));
-        let pattern = Path::new("/usr/*/");
-        assert!(outside.matches(pattern).is_empty(), "{:?}", outside.matches(pattern));
-        Ok(())
-    }
-
-    #[test]
-    fn what_programs_may_read_counts_where_it_is_a_file() -> io::Result<()> {
-        let dir = tempfile::tempdir_in("/tmp")?;
-        let at = |name: &str| dir.path().join(name);
-        fs::create_dir(at("dir"))?;
-        let mut outside = Outside { places: &["/tmp/"], ..Outside::new(Path::new("/var/lib/dkms")) };
-        outside.add_files(format!("fopen(\"{}\"); // as in {}", at("a").display(), at("dir").display()).as_bytes());
-        let before = outside.digest();
-        fs::write(at("dir/b"), "")?;
-        assert_eq!(outside.digest(), before);
-        fs::write(at("a"), "")?;
-        assert_ne!(outside.digest(), before);
-        Ok(())
-    }
-}
+mod tests;

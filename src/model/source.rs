@@ -43,7 +43,7 @@ impl Source {
     pub fn of(site: &Site, id: &Id) -> io::Result<Self> {
         let (mut runs_programs, mut takes_symbols, mut variables) = (false, false, BTreeMap::new());
         let (mut asks, mut compiles, mut assembles, mut asks_release) = (None, false, false, false);
-        let mut outside = Outside::new(site.tree.root());
+        let mut outside = Outside::new(site.tree.root(), &id.name);
         let mut callers = caller::variables();
         callers.retain(|name, _| caller::is_seen(name));
         let mut look = |name: &Path, text: &[u8]| {

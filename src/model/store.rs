@@ -19,6 +19,7 @@ use crate::system::directories::{by_age, find};
 use crate::system::files::{At, publish};
 use crate::system::sandbox::Isolation;
 use crate::system::scratch::Scratch;
+use crate::system::trust;
 
 /// What a build made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -81,6 +82,8 @@ impl Store {
     /// The same, without using it: it goes when it would have gone.
     pub fn look(&self, key: &str) -> Option<Made> {
         let dir = self.root.join(key);
+        // What it says of itself is worth what whoever could write it is.
+        trust::check_all(&dir).inspect_err(|weak| log::warn!("{weak}")).ok()?;
         let manifest = fs::read_to_string(dir.join(MANIFEST)).ok()?;
         Made::read(key, &manifest, |name| fs::read(dir.join(FILES).join(name)).ok())
     }

@@ -52,22 +52,23 @@ pub fn digest(toolchain: &Toolchain, types: bool, notes: &Notes) -> io::Result<S
     Ok(digest.finish())
 }
 
-/// The programs that gcc's driver runs, each by a path of its own where it is not the first on PATH. Asked once.
+/// The programs that gcc's driver runs, each by a path of its own where it is not the first on PATH, and what tells it how.
+/// Asked once.
 fn behind(compiler: &str) -> Vec<PathBuf> {
     static KNOWN: Mutex<BTreeMap<String, Vec<PathBuf>>> = Mutex::new(BTreeMap::new());
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    let ask = || ["cc1", "as", "collect2", "ld"].iter().filter_map(|program| ask(compiler, program)).collect();
+    // A file of its specs, which says how these are run, is there only if somebody has made one.
+    let files = ["-print-prog-name=cc1", "-print-prog-name=as", "-print-prog-name=collect2", "-print-prog-name=ld"]
+        .into_iter()
+        .chain(["-print-file-name=specs"]);
+    let ask = || files.filter_map(|question| ask(compiler, question)).collect();
     known.entry(compiler.to_owned()).or_insert_with(ask).clone()
 }
 
-fn ask(compiler: &str, program: &str) -> Option<PathBuf> {
+fn ask(compiler: &str, question: &str) -> Option<PathBuf> {
     // The one on root's PATH, whatever a configuration says.
     let compiler = find_program(compiler).filter(|_| !compiler.contains('/'))?;
-    let output = plain_environment(&mut Command::new(compiler))
-        .arg(format!("-print-prog-name={program}"))
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
+    let output = plain_environment(&mut Command::new(compiler)).arg(question).stderr(Stdio::null()).output().ok()?;
     let path = String::from_utf8(output.stdout).ok()?;
     Some(Path::new(path.trim()).to_owned()).filter(|path| path.is_absolute())
 }

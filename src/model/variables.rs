@@ -18,6 +18,9 @@ const DEEPEST: usize = 4;
 /// So often one is looked up for all words together: those of one have others in them, and these have.
 const MOST_LOOKED_UP: usize = 20_000;
 
+/// What make and dkms.conf are told of: each kernel's release, whichever.
+const RELEASE: [&[u8]; 2] = [b"KERNELRELEASE", b"kernelver"];
+
 /// Variables, and the words that have some in them.
 #[derive(Debug, Default, Clone)]
 pub struct Variables {
@@ -64,7 +67,8 @@ impl Variables {
             let (before, from) = rest.split_at(at);
             made.iter_mut().for_each(|word| word.extend_from_slice(before));
             let Some((name, after)) = reference(from).filter(|_| depth > 0 && *left > 0) else { return made };
-            let Some(values) = self.values.get(name) else { return made };
+            let release = || RELEASE.contains(&name).then(|| BTreeSet::from([b"*".to_vec()]));
+            let Some(values) = self.values.get(name).cloned().or_else(release) else { return made };
             *left -= 1;
             let values: Vec<_> = values.iter().flat_map(|value| self.expand(value, depth - 1, left)).collect();
             let with = |word: &Vec<u8>| values.iter().map(|value| [&**word, value].concat()).collect::<Vec<_>>();
@@ -128,6 +132,7 @@ mod tests {
             ("\tcp $$dir/x .; dir=/srv", "/srv/x\n"),
             ("include $(DIR)/x.mk", "\n"),
             ("include /usr/src/$(V)/x.mk", "/usr/src/\n"),
+            ("include /boot/config-$(KERNELRELEASE)", "/boot/config-*\n"),
             ("A = $(A)/x\ninclude $(A)/y", "/x/x/x/x\n/x/x/x/y\n"),
         ] {
             let mut variables = Variables::default();

@@ -17,7 +17,7 @@ const LONGEST_END: u64 = 1 << 20;
 const LONGEST_REASON: usize = 160;
 
 /// What a log says where the machine is to blame: the same may work the next time.
-pub const PASSING: [&str; 12] = [
+pub const PASSING: [&str; 16] = [
     "No space left on device",
     "Disk quota exceeded",
     "Cannot allocate memory",
@@ -32,6 +32,11 @@ pub const PASSING: [&str; 12] = [
     // By SIGKILL, as when memory runs out, and by us when the last of a disk is taken.
     "code: 137",
     "code: 153",
+    // By SIGTERM, as who watches over memory, or over the machine's end, sends it.
+    "Terminated signal terminated",
+    "] Terminated",
+    "Error 143",
+    "code: 143",
 ];
 
 /// What a log says where a disk is to blame.
