@@ -89,3 +89,24 @@ fn a_respin_compiles_what_names_it_and_nothing_else() {
          grep -q one-and-two /var/lib/dkms/marked/1/$RESPIN/*/module/marked.ko",
     );
 }
+
+/// Names in kbuild's notes are from the module's directory there, which is often one in that of the build.
+#[test]
+fn what_reads_beside_its_directory_is_kept() {
+    let mut root = newer();
+    root.write(
+        "/srv/newer/root/parted",
+        r#"set -e
+mkdir -p /usr/src/parted-1/src
+cd /usr/src/parted-1
+printf '%s=%s\n' PACKAGE_NAME parted PACKAGE_VERSION 1 BUILT_MODULE_NAME parted BUILT_MODULE_LOCATION src \
+    DEST_MODULE_LOCATION /updates MAKE '"make -C $kernel_source_dir M=$dkms_tree/parted/1/build/src"' >dkms.conf
+echo '#define MARK "one"' >own.h
+echo 'obj-m := parted.o' >src/Makefile
+printf '%s\n' '#include <linux/module.h>' '#include "../own.h"' 'const char mark[] = MARK;' 'MODULE_LICENSE("GPL");' >src/parted.c
+dkms add parted/1
+dkms build parted/1 -k $(cat /etc/throwaway-kernels)"#,
+    );
+    inside(&mut root, "bash /root/parted >/root/said 2>&1 || { cat /root/said; exit 1; }");
+    inside(&mut root, "grep -l parted.ko /var/cache/dkms/results/*/manifest");
+}

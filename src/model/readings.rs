@@ -86,13 +86,14 @@ impl Places<'_> {
             let text = read_foreign(self.build[0], name, left.min(LONGEST_NOTE))?;
             left -= text.len() as u64;
             let text = String::from_utf8_lossy(&text);
+            let cwd = ran_in(&note, &text).unwrap_or(self.headers.flavour());
             if let Some((compiler, args)) = command_in(&text) {
-                if !self.knows_compiler(compiler, &known) {
+                if !self.knows_compiler(compiler, cwd, &known) {
                     elsewhere.get_or_insert(Doubt::Elsewhere(compiler.into()));
                 }
                 // What is not there is noted nowhere.
                 let variables = self.variables.iter().map(OsString::from);
-                if !stays_in(&known, self.packages, &args, self.headers.flavour(), variables) {
+                if !stays_in(&known, self.packages, &args, cwd, variables) {
                     elsewhere.get_or_insert(Doubt::Elsewhere(note.clone()));
                 }
             }
@@ -100,7 +101,7 @@ impl Places<'_> {
                 elsewhere.get_or_insert(Doubt::Elsewhere(symbols.into()));
             }
             for file in files_in(&text) {
-                if !seen.insert(file.to_owned()) {
+                if !seen.insert(cwd.join(file)) {
                     continue;
                 }
                 if seen.len() > MOST_READ {
@@ -111,8 +112,7 @@ impl Places<'_> {
                     rest.starts_with('/').then(|| PathBuf::from(format!("{outside}{rest}")))
                 };
                 let path = names.iter().find_map(below).unwrap_or_else(|| PathBuf::from(file));
-                // Where compilers run is the kernel's directory, or the module's own.
-                let path = without_dots(&if path.is_relative() { self.headers.flavour().join(path) } else { path });
+                let path = without_dots(&cwd.join(path));
                 if self.headers.have(&path) {
                     let changed = fs::metadata(&path).is_ok_and(|meta| time(meta.ctime(), meta.ctime_nsec()) >= since);
                     if changed {
@@ -133,15 +133,23 @@ impl Places<'_> {
     }
 
     /// Packages' own count by their versions, the build's and the kernel's by what is in them.
-    fn knows_compiler(&self, compiler: &str, known: &[PathBuf]) -> bool {
-        let path =
-            if compiler.contains('/') { Some(self.headers.flavour().join(compiler)) } else { find_program(compiler) };
+    fn knows_compiler(&self, compiler: &str, cwd: &Path, known: &[PathBuf]) -> bool {
+        let path = if compiler.contains('/') { Some(cwd.join(compiler)) } else { find_program(compiler) };
         let path = path.map(|path| without_dots(&path)).unwrap_or_default();
         compiler == self.compiler
             || ["/usr/bin", "/bin"].iter().any(|place| path.starts_with(place))
             || self.headers.have(&path)
             || is_known(known, &path)
     }
+}
+
+/// Where a compiler ran, if it was in the module's directory, as from Linux 6.13 on: what it made has its name below that.
+fn ran_in<'a>(note: &'a Path, text: &str) -> Option<&'a Path> {
+    let (made, _) = text.lines().next()?.split_once(" := ")?;
+    let made = Path::new(made.split_once("cmd_")?.1);
+    let (dir, above) = (note.parent()?, made.parent()?);
+    let is_below = made.is_relative() && dir.ends_with(above);
+    dir.ancestors().nth(above.components().count()).filter(|_| is_below)
 }
 
 /// The compiler that made an object, and its arguments, in what is noted of it.
@@ -193,11 +201,14 @@ mod tests {
         let takes_symbols = std::cell::Cell::new(true);
         let seen = std::cell::Cell::new("HOME");
         std::os::unix::fs::symlink("v-amd64", at("link"))?;
+        let made = std::cell::Cell::new("/var/lib/dkms/m/1/build/x.o");
+        let note = std::cell::Cell::new("build/.x.o.cmd");
         let doubt_of = |compiler: &str, file: &str, packages: bool, since: SystemTime| {
+            let made = made.get();
             let text = format!(
-                "savedcmd_x.o := {compiler} -nostdinc -I./include -c x.c  ; objtool --prefix=16\n\nsource_x.o := x.c\n\ndeps_x.o := \\\n    $(wildcard include/config/A) \\\n  {file} \\\n\nx.o: $(deps_x.o)\n"
+                "savedcmd_{made} := {compiler} -nostdinc -I./include -c x.c  ; objtool --prefix=16\n\nsource_x.o := x.c\n\ndeps_x.o := \\\n    $(wildcard include/config/A) \\\n  {file} \\\n\nx.o: $(deps_x.o)\n"
             );
-            fs::write(at("build/.x.o.cmd"), text).expect("it can be written");
+            fs::write(at(note.get()), text).expect("it can be written");
             let build = [&*build, inside];
             let others = vec![at("other")];
             let tree = Path::new("/var/lib/dkms");
@@ -278,6 +289,21 @@ mod tests {
         seen.set("C_INCLUDE_PATH");
         assert_eq!(doubt("include/b.h", false, since), Some(Doubt::Elsewhere(at("build/.x.o.cmd"))));
         assert_eq!(doubt("include/b.h", false, SystemTime::UNIX_EPOCH), changed, "which is worse");
+        // Where it ran in the module's directory, which is one in the build's.
+        seen.set("HOME");
+        fs::remove_file(at("build/.x.o.cmd"))?;
+        fs::create_dir_all(at("build/src/sub"))?;
+        for (object, noted, file, expected) in [
+            ("x.o", "build/src/.x.o.cmd", "../own.h", None),
+            ("x.o", "build/src/.x.o.cmd", "../../other.h", elsewhere(at("other.h").to_str().expect("a name"))),
+            ("sub/x.o", "build/src/sub/.x.o.cmd", "../own.h", None),
+            ("sub/x.o", "build/src/sub/.x.o.cmd", "../../other.h", elsewhere(at("other.h").to_str().expect("a name"))),
+        ] {
+            made.set(object);
+            note.set(noted);
+            assert_eq!(doubt(file, false, since), expected, "{noted} {file}");
+            fs::remove_file(at(noted))?;
+        }
         Ok(())
     }
 }
