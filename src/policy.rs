@@ -7,26 +7,28 @@
 //! changed of what it is built from; and the hook goes well. Unless the machine could not boot that kernel: then it
 //! fails, before the boot loader hears of the kernel.
 
-use std::cell::LazyCell;
+mod critical;
+
 use std::collections::BTreeSet;
 
 use crate::error::{Error, Result};
 use crate::model::conf::Conf;
 use crate::model::failures::{self, Failure};
-use crate::model::kernel::is_module_file;
 use crate::model::module::{Id, Target};
 use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::model::tree::State;
 use crate::plan::{self, Plan};
 use crate::run::Outcome;
-use crate::system::directories::find;
 use crate::system::dpkg;
-use crate::system::root_fs::{self, module_name};
+use crate::system::root_fs::module_name;
 use crate::system::trust;
 
+pub(crate) use self::critical::Critical;
+use self::critical::names_of;
+
 /// The code of an error that says that a module is not meant for a kernel.
-const EXCLUDED: u8 = 77;
+pub(crate) const EXCLUDED: u8 = 77;
 
 /// A module that is not installed, and the reason why the machine cannot boot without it, if there is one.
 struct Missing {
@@ -48,11 +50,13 @@ pub fn settle(site: &Site, options: &Options, plan: &Plan, outcomes: &[Outcome],
         let Some(failure) = outcome.failure.clone() else { continue };
         let step = plan.steps.iter().find(|step| (&step.id, &step.kernel.target) == (&failure.id, &failure.target));
         let conf = step.and_then(|step| step.conf.as_ref());
-        // What the kernel has already, as new or newer, has not failed, nor what is not meant for it; that may be needed.
+        // What the kernel has already, as new or newer, has not failed, nor what is not meant for it; that may be needed,
+        // if only by what an older version left.
         let passed_over = matches!(outcome.result, Err(Error::InstallAborted));
         let covered = passed_over && critical.is_covered(conf, &failure.target);
+        let excluded = failure.code == EXCLUDED && critical.left(&failure.id.name, &failure.target).is_none();
         let critical = critical.reason(&failure.id, conf, &failure.target).filter(|_| !covered);
-        if !(covered || failure.code == EXCLUDED) || critical.is_some() {
+        if !(covered || excluded) || critical.is_some() {
             missing.push(Missing { failure, critical });
         }
     }
@@ -177,13 +181,6 @@ fn way_out(critical: &[Missing], before: bool) -> String {
     )
 }
 
-/// By what name the administrator calls a module package, or one of its modules, one that this machine shall not boot
-/// without, if he does.
-pub fn called_critical(site: &Site, id: &Id, conf: Option<&Conf>) -> Option<String> {
-    let called: BTreeSet<String> = site.framework.critical_modules.iter().map(|name| module_name(name)).collect();
-    names_of(id, conf).into_iter().find(|name| called.contains(name) && !called.contains("none"))
-}
-
 /// Warns of names in critical_modules that neither the kernel has nor a registered package would bring: what is misspelt
 /// there guards nothing.
 pub fn warn_of_unknown(site: &Site, options: &Options, target: &Target) {
@@ -216,66 +213,5 @@ pub fn warn_of_unknown(site: &Site, options: &Options, target: &Target) {
              of that name.",
             target.release
         ));
-    }
-}
-
-/// What a package and its modules are called, as the kernel knows modules.
-fn names_of(id: &Id, conf: Option<&Conf>) -> BTreeSet<String> {
-    let modules = conf.map(|conf| conf.modules.as_slice()).unwrap_or_default();
-    modules.iter().map(|module| &module.dest_name).chain([&id.name]).map(|name| module_name(name)).collect()
-}
-
-/// The modules without which this machine cannot boot.
-struct Critical<'a> {
-    site: &'a Site,
-    /// By what the root file system stands on; looked up when it matters.
-    needed: LazyCell<BTreeSet<String>, Box<dyn FnOnce() -> BTreeSet<String> + 'a>>,
-}
-
-impl<'a> Critical<'a> {
-    fn of(site: &'a Site) -> Self {
-        let off = site.framework.critical_modules.iter().any(|name| name == "none");
-        let needed = move || if off { BTreeSet::new() } else { root_fs::modules(&site.paths) };
-        Self { site, needed: LazyCell::new(Box::new(needed)) }
-    }
-
-    /// Why a kernel does not boot without a module package, if that is so. What the root file system stands on may still
-    /// be there: as a module of the kernel's own, or of an older version that stays until its successor comes.
-    fn reason(&self, id: &Id, conf: Option<&Conf>, target: &Target) -> Option<String> {
-        // Headers without a kernel: nobody boots that.
-        if !self.site.modules(&target.release).join("kernel").is_dir() {
-            return None;
-        }
-        if let Some(name) = called_critical(self.site, id, conf) {
-            return Some(format!("{name} is one of critical_modules in framework.conf"));
-        }
-        let names = names_of(id, conf);
-        let needed = names.iter().find(|name| self.needed.contains(*name) && !self.has(target, name))?;
-        Some(format!("its root file system stands on {needed}"))
-    }
-
-    /// Whether a kernel has modules of all names that a package would bring.
-    fn is_covered(&self, conf: Option<&Conf>, target: &Target) -> bool {
-        conf.is_some_and(|conf| conf.modules.iter().all(|module| self.has(target, &module_name(&module.dest_name))))
-    }
-
-    /// Whether a kernel has a module of this name, from wherever: one that modprobe finds, which after a depmod that failed
-    /// is not what lies there.
-    fn has(&self, target: &Target, module: &str) -> bool {
-        let modules = self.site.modules(&target.release);
-        let called = |file: &str| {
-            is_module_file(file) && file.split(".ko").next().is_some_and(|name| module_name(name) == *module)
-        };
-        let builtin = std::fs::read_to_string(modules.join("modules.builtin")).unwrap_or_default();
-        let of = |path: &str| called(path.rsplit('/').next().unwrap_or_default());
-        // What is named may be gone, and a link lead nowhere.
-        let there = |path: &str| modules.join(path).exists();
-        builtin.lines().any(of)
-            || match std::fs::read_to_string(modules.join("modules.dep")) {
-                Ok(index) => {
-                    index.lines().filter_map(|line| line.split(':').next()).any(|path| of(path) && there(path))
-                }
-                Err(_) => find(&modules, &mut |file| called(file)).iter().any(|file| file.exists()),
-            }
     }
 }

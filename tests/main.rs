@@ -18,6 +18,7 @@ mod completion;
 mod conf;
 mod contract;
 mod corpus;
+mod critical;
 mod crowd;
 mod depmod;
 mod differential;

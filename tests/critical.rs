@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Modules that the machine boots by: they do not go where nothing takes their place, and no kernel becomes the default
+//! without them.
+
+use crate::support::{Layer, Root};
+
+/// A machine with two kernels and no module by the name of what / of a throwaway root is.
+fn root() -> Root {
+    let mut root = Root::with(Layer::Ours, &[]);
+    // Nobody boots them.
+    root.write("/usr/sbin/update-initramfs", "#!/bin/sh");
+    root.sh("dkms generate_mok; mkdir -p /lib/modules/$OLD/kernel");
+    root.sh("find /lib/modules -name 'overlay.ko*' -delete; depmod $OLD; depmod $K");
+    root
+}
+
+/// Makes /root/NAME-VERSION.deb of a module NAME that is built in no time.
+fn package(root: &mut Root, name: &str, version: &str, conf: &str) {
+    let at = format!("{name}-{version}");
+    let source = format!("/root/{at}/usr/src/{name}-{version}");
+    root.write(
+        &format!("{source}/dkms.conf"),
+        &format!(
+            "PACKAGE_NAME={name}\nPACKAGE_VERSION={version}\nBUILT_MODULE_NAME={name}\nDEST_MODULE_LOCATION=/updates\n\
+             MAKE=true\nAUTOINSTALL=yes\n{conf}"
+        ),
+    );
+    root.sh(&format!("xz -dcf /lib/modules/$K/kernel/drivers/net/nlmon.ko* >{source}/{name}.ko"));
+    root.pack(&at, &format!("{name}-dkms"), version, &format!("{name}/{version}"));
+}
+
+/// The kernels for which modprobe finds a module.
+fn kernels_with(module: &str) -> String {
+    format!("for k in $OLD $K; do if modprobe -n -q -S $k {module}; then echo $k; fi; done")
+}
+
+const BOTH: &str = "$OLD\n$K\n";
+const EXCLUDED: &str = "BUILD_EXCLUSIVE_KERNEL=^9";
+
+/// The new version is not meant for the kernel, or for nobody, or there is none.
+#[test]
+fn what_the_root_file_system_stands_on_outlives_its_package() {
+    for conf in [EXCLUDED, "AUTOINSTALL=", "none"] {
+        let mut root = root();
+        package(&mut root, "overlay", "1", "");
+        package(&mut root, "overlay", "2", conf);
+        if conf == "none" {
+            root.sh("cd /root/overlay-2 && rm -r usr DEBIAN/p* && dpkg-deb --build . /root/overlay-2.deb");
+        }
+        root.sh("dpkg -i /root/overlay-1.deb");
+        let said = root.sh("dpkg -i /root/overlay-2.deb 2>&1");
+        let stays = root.expand(
+            "Warning: overlay/1 stays on kernel $K ($A): this machine boots by its overlay, and nothing takes its place.\n",
+        );
+        assert_eq!(said.matches(&stays).count(), 1, "{said}");
+        root.says(&kernels_with("overlay"), BOTH);
+        let failed = if conf == EXCLUDED { "2\n" } else { "0\n" };
+        root.says("dkms status --failed | grep -c 'overlay/2 for kernel .* is not meant for'; true", failed);
+        // Until the kernel has one of its own.
+        root.sh(
+            "cp /lib/modules/$K/kernel/drivers/net/nlmon.ko /lib/modules/$K/kernel/overlay.ko; /usr/lib/dkms/settle",
+        );
+        root.says("ls /lib/modules/*/updates/dkms", "overlay.ko\n");
+        root.says(&kernels_with("overlay"), BOTH);
+    }
+}
+
+#[test]
+fn what_is_called_critical_outlives_its_package() {
+    let mut root = root();
+    root.sh("echo critical_modules=foo >/etc/dkms/framework.conf.d/critical.conf");
+    package(&mut root, "foo", "1", "");
+    package(&mut root, "foo", "2", EXCLUDED);
+    root.sh("dpkg -i /root/foo-1.deb");
+    assert_eq!(root.run("dpkg -i /root/foo-2.deb").code, 1);
+    root.says(&kernels_with("foo"), BOTH);
+    root.sh("rm /etc/dkms/framework.conf.d/critical.conf; dpkg --configure -a");
+    root.says(&kernels_with("foo"), "");
+}
+
+#[test]
+fn what_is_called_critical_outlives_its_kernels_headers() {
+    let mut root = root();
+    root.sh("echo critical_modules=foo >/etc/dkms/framework.conf.d/critical.conf");
+    package(&mut root, "foo", "1", "");
+    root.sh("dpkg -i /root/foo-1.deb");
+    root.sh("DEB_MAINT_PARAMS='upgrade 1 2' /etc/kernel/preinst.d/dkms $K");
+    root.sh("echo BUILD_EXCLUSIVE_KERNEL=^9 >/etc/dkms/foo.conf");
+    assert_eq!(root.run("/etc/kernel/postinst.d/dkms $K").code, 1);
+    root.sh("/usr/lib/dkms/settle");
+    root.says(&kernels_with("foo"), BOTH);
+}
+
+#[test]
+fn a_module_whose_successor_failed_serves_on_whatever_is_wanted_then() {
+    let mut root = root();
+    package(&mut root, "foo", "1", "");
+    package(&mut root, "foo", "2", "MAKE=false");
+    root.sh("dpkg -i /root/foo-1.deb; dpkg -i /root/foo-2.deb");
+    root.sh("echo AUTOINSTALL= >/etc/dkms/foo.conf; /etc/kernel/postinst.d/dkms $K");
+    root.sh("dpkg-trigger --by-package=foo-dkms /usr/src; dpkg --configure -a");
+    root.says(&kernels_with("foo"), BOTH);
+}
+
+#[test]
+fn who_takes_our_place_finds_what_the_machine_boots_by() {
+    let mut root = root();
+    for name in ["foo", "overlay"] {
+        package(&mut root, name, "1", "");
+        package(&mut root, name, "2", "MAKE=false");
+        root.sh(&format!("dpkg -i /root/{name}-1.deb; dpkg -i /root/{name}-2.deb"));
+    }
+    let said = root.sh("dpkg --force-depends -r dkms-rs 2>&1");
+    assert!(said.contains(&root.expand("overlay/1 stays on kernel $OLD")), "{said}");
+    root.says(&kernels_with("foo"), "");
+    root.says(&kernels_with("overlay"), BOTH);
+}
+
+#[test]
+fn what_the_root_file_system_stands_on_is_installed_whatever_its_package_thinks() {
+    let mut root = root();
+    root.quick("overlay", "AUTOINSTALL=");
+    root.sh("dkms add overlay/1; dkms autoinstall -k $K; dkms status overlay/1 | grep ': added'");
+    root.sh("/etc/kernel/postinst.d/dkms $K; dkms status overlay/1 -k $K | grep ': installed'");
+    // Where the kernel has one, it is for its package to say.
+    root.sh("dkms unbuild overlay/1 -k $K; cp /lib/modules/$K/kernel/drivers/net/nlmon.ko /lib/modules/$K/kernel/overlay.ko");
+    root.sh("depmod $K; /etc/kernel/postinst.d/dkms $K; dkms status overlay/1 | grep ': added'");
+}
