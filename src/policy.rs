@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use crate::error::{Error, Result};
 use crate::model::conf::Conf;
 use crate::model::failures::{self, Failure};
+use crate::model::kernel::Kernel;
 use crate::model::module::{Id, Target};
 use crate::model::options::Options;
 use crate::model::site::Site;
@@ -49,7 +50,13 @@ pub fn settle(site: &Site, options: &Options, plan: &Plan, outcomes: &[Outcome],
     for outcome in outcomes {
         let Some(failure) = outcome.failure.clone() else { continue };
         let step = plan.steps.iter().find(|step| (&step.id, &step.kernel.target) == (&failure.id, &failure.target));
-        let conf = step.and_then(|step| step.conf.as_ref());
+        // For a kernel without headers there was nothing to plan.
+        let kernel = || Kernel::new(site, &failure.target, None, None);
+        let conf = match step {
+            Some(step) => step.conf.clone(),
+            None => plan::read_conf(site, options, &failure.id, &kernel()).ok(),
+        };
+        let conf = conf.as_ref();
         // What the kernel has already, as new or newer, has not failed, nor what is not meant for it; that may be needed,
         // if only by what an older version left.
         let passed_over = matches!(outcome.result, Err(Error::InstallAborted));
@@ -205,7 +212,7 @@ pub fn warn_of_unknown(site: &Site, options: &Options, target: &Target) {
     }
     let registered = site.tree.all().into_iter().map(|id| (id, None));
     let names: BTreeSet<String> =
-        wanted.into_iter().chain(registered).flat_map(|(id, conf)| names_of(&id, conf.as_ref())).collect();
+        wanted.into_iter().chain(registered).flat_map(|(id, conf)| names_of(site, &id, conf.as_ref())).collect();
     unknown.retain(|name| !names.contains(&module_name(name.as_str())));
     for name in unknown {
         site.output.block().warn(format!(

@@ -127,3 +127,36 @@ fn what_the_root_file_system_stands_on_is_installed_whatever_its_package_thinks(
     root.sh("dkms unbuild overlay/1 -k $K; cp /lib/modules/$K/kernel/drivers/net/nlmon.ko /lib/modules/$K/kernel/overlay.ko");
     root.sh("depmod $K; /etc/kernel/postinst.d/dkms $K; dkms status overlay/1 | grep ': added'");
 }
+
+/// It is called otherwise than its module, which is known by what was built.
+#[test]
+fn a_module_whose_conf_cannot_be_read_is_critical_all_the_same() {
+    let mut root = root();
+    root.quick("foo", "DEST_MODULE_NAME=overlay\nAUTOINSTALL=yes");
+    root.sh("dkms install foo/1 -k $K");
+    let hook = "/etc/kernel/postinst.d/dkms $OLD 2>&1";
+    let reason =
+        root.expand("This machine may not boot kernel $OLD without foo/1: its root file system stands on overlay.\n");
+    for damage in ["chmod o+w /usr/src/foo-1", "mv /usr/src/foo-1 /srv"] {
+        root.sh(damage);
+        let output = root.run(hook);
+        assert!(output.code == 1 && output.text.contains(&reason), "{damage}: {output:?}");
+    }
+    // As when it is configured: of the old one the files are there, and nothing of the new one.
+    root.sh("mv /srv/foo-1 /usr/src; dkms remove foo/1 --all; chmod o-w /usr/src/foo-1");
+    root.sh("dkms install foo/1 -k $OLD; chmod o+w /usr/src/foo-1");
+    let output = root.run("/usr/lib/dkms/common.postinst foo 1 /usr/share/foo '' 1 2>&1");
+    let reason =
+        root.expand("This machine may not boot kernel $K without foo/1: its root file system stands on overlay.\n");
+    assert!(output.code != 0 && output.text.contains(&reason), "{output:?}");
+}
+
+#[test]
+fn a_module_that_lacks_headers_is_critical_by_its_conf() {
+    let mut root = root();
+    root.quick("foo", "DEST_MODULE_NAME=overlay\nAUTOINSTALL=yes");
+    root.sh("mv /lib/modules/$K/build /srv");
+    let output = root.run("/usr/lib/dkms/common.postinst foo 1 /usr/share/foo '' '' 2>&1");
+    let reason = root.expand("without foo/1: its root file system stands on overlay.\n");
+    assert!(output.code != 0 && output.text.contains(&reason), "{output:?}");
+}

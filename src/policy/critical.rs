@@ -38,7 +38,7 @@ impl<'a> Critical<'a> {
         if !self.is_bootable(target) {
             return None;
         }
-        let names = names_of(id, conf);
+        let names = names_of(self.site, id, conf);
         if let Some(name) = names.iter().find(|name| self.called.contains(*name)) {
             return Some(format!("{name} is one of critical_modules in framework.conf"));
         }
@@ -49,7 +49,7 @@ impl<'a> Critical<'a> {
     /// Whether a module package is installed for a kernel whatever it thinks of that: it is called critical, or the kernel
     /// does not boot without it.
     pub fn wants(&self, id: &Id, conf: &Conf, target: &Target) -> bool {
-        names_of(id, Some(conf)).iter().any(|name| self.called.contains(name))
+        names_of(self.site, id, Some(conf)).iter().any(|name| self.called.contains(name))
             || self.reason(id, Some(conf), target).is_some()
     }
 
@@ -118,8 +118,27 @@ fn is_of(module: &str, path: &str) -> bool {
     module_in(path).is_some_and(|name| name == module)
 }
 
-/// What a package and its modules are called, as the kernel knows modules.
-pub fn names_of(id: &Id, conf: Option<&Conf>) -> BTreeSet<String> {
-    let modules = conf.map(|conf| conf.modules.as_slice()).unwrap_or_default();
-    modules.iter().map(|module| &module.dest_name).chain([&id.name]).map(|name| module_name(name)).collect()
+/// What a package and its modules are called, as the kernel knows modules. Of one whose dkms.conf cannot be read it is the
+/// modules that were built of it.
+pub fn names_of(site: &Site, id: &Id, conf: Option<&Conf>) -> BTreeSet<String> {
+    let mut all = BTreeSet::from([module_name(&id.name)]);
+    match conf {
+        Some(conf) => all.extend(conf.modules.iter().map(|module| module_name(&module.dest_name))),
+        None => all.extend(built(site, &id.name)),
+    }
+    all
+}
+
+/// The modules that were built of module `name` for any kernel, and those that upgrades left in place.
+fn built(site: &Site, name: &str) -> Vec<String> {
+    let tree = &site.tree;
+    let mut files = Vec::new();
+    for id in tree.versions(name) {
+        files.extend(tree.all_targets(&id).iter().flat_map(|target| names(&tree.module_dir(&id, target))));
+    }
+    for target in tree.superseded(name) {
+        let left = superseded::files(site, name, &target).unwrap_or_default();
+        files.extend(left.iter().map(|file| file.to_string_lossy().into_owned()));
+    }
+    files.iter().filter_map(|file| module_in(file)).collect()
 }
