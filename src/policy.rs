@@ -21,6 +21,7 @@ use crate::model::site::Site;
 use crate::model::tree::State;
 use crate::plan::{self, Plan};
 use crate::run::Outcome;
+use crate::steps::superseded;
 use crate::system::dpkg;
 use crate::system::root_fs::module_name;
 use crate::system::trust;
@@ -65,6 +66,8 @@ pub fn settle(site: &Site, options: &Options, plan: &Plan, outcomes: &[Outcome],
         let critical = critical.reason(&failure.id, conf, &failure.target).filter(|_| !covered);
         if !(covered || excluded) || critical.is_some() {
             missing.push(Missing { failure, critical });
+        } else {
+            failures::forget(&site.tree, &failure.id.name, &failure.target);
         }
     }
     for waiting in &plan.waiting {
@@ -85,7 +88,25 @@ pub fn settle(site: &Site, options: &Options, plan: &Plan, outcomes: &[Outcome],
         }
     }
     failures::prune(site);
+    forget_unwanted(site, plan);
     end(site, options, missing)
+}
+
+/// Forgets that modules failed which nobody wants to be installed any more, unless what they were to succeed serves on.
+fn forget_unwanted(site: &Site, plan: &Plan) {
+    let tree = &site.tree;
+    for (target, _) in &plan.installed {
+        let planned = plan.steps.iter().map(|step| (&step.id, &step.kernel));
+        let waiting = plan.waiting.iter().map(|waiting| (&waiting.id, &waiting.kernel));
+        let here = planned.chain(waiting).filter(|(_, kernel)| kernel.target == *target);
+        let wanted: BTreeSet<&str> = here.map(|(id, _)| id.name.as_str()).collect();
+        for name in tree.all_failed().iter().filter(|name| !wanted.contains(name.as_str())) {
+            // What could not even be registered is no less wanted.
+            if !tree.versions(name).is_empty() && !superseded::is_recorded(site, name, target) {
+                failures::forget(tree, name, target);
+            }
+        }
+    }
 }
 
 /// Ends an installation that may not have got as far as to [`settle`], if nobody waits for it: then none of the `wanted`

@@ -22,6 +22,7 @@ mod critical;
 mod crowd;
 mod depmod;
 mod differential;
+mod failures;
 mod fleet;
 mod fuzz;
 mod hooks;
