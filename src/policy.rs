@@ -10,6 +10,8 @@
 mod critical;
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 use crate::model::conf::Conf;
@@ -23,6 +25,7 @@ use crate::plan::{self, Plan};
 use crate::run::Outcome;
 use crate::steps::superseded;
 use crate::system::dpkg;
+use crate::system::paths::Paths;
 use crate::system::root_fs::module_name;
 use crate::system::trust;
 
@@ -163,7 +166,7 @@ fn end(site: &Site, options: &Options, missing: Vec<Missing>) -> Result<()> {
     }
     // On one screen, what matters most.
     let (mut first, others): (Vec<_>, Vec<_>) = missing.into_iter().partition(|it| it.critical.is_some());
-    let way_out = way_out(&first, options.initramfs_follows);
+    let way_out = way_out(site, &first, options.initramfs_follows);
     let code = first.first().map(|it| it.failure.code);
     first.extend(others);
     let failures: Vec<Failure> = first.into_iter().map(|it| it.failure).collect();
@@ -184,8 +187,10 @@ fn end(site: &Site, options: &Options, missing: Vec<Missing>) -> Result<()> {
 }
 
 /// What to do about modules that the machine cannot boot without. `before`: the boot loader does not know the kernel yet.
-fn way_out(critical: &[Missing], before: bool) -> String {
-    let Some(Missing { failure: first, .. }) = critical.first() else { return String::new() };
+fn way_out(site: &Site, critical: &[Missing], before: bool) -> String {
+    if critical.is_empty() {
+        return String::new();
+    }
     let mut text = String::new();
     for Missing { failure: Failure { id, target, .. }, critical } in critical {
         let reason = critical.as_deref().unwrap_or_default();
@@ -193,8 +198,10 @@ fn way_out(critical: &[Missing], before: bool) -> String {
     }
     let again: BTreeSet<&str> = critical.iter().map(|it| it.failure.again.as_str()).collect();
     let again: Vec<&str> = again.into_iter().collect();
-    let release = &first.target.release;
-    let image = dpkg::maintainer_script().filter(|_| before).unwrap_or_else(|| format!("linux-image-{release}"));
+    let images: BTreeSet<String> =
+        critical.iter().map(|it| format!("linux-image-{}", it.failure.target.release)).collect();
+    let images: Vec<String> = images.into_iter().collect();
+    let images = dpkg::maintainer_script().filter(|_| before).unwrap_or_else(|| images.join(" "));
     let stop = if before {
         "Its installation stops here, before the boot loader makes it the default."
     } else {
@@ -204,9 +211,21 @@ fn way_out(critical: &[Missing], before: bool) -> String {
     text + &format!(
         "{stop}\n  \
          when it is mended:       {again} && dpkg --configure -a\n  \
-         without that kernel:     apt purge {image}\n  \
-         to boot it all the same: echo critical_modules=none >/etc/dkms/framework.conf.d/critical.conf && dpkg --configure -a\n"
+         without that kernel:     apt purge {images}\n  \
+         to boot it all the same: echo critical_modules=none >{} && dpkg --configure -a\n",
+        last_word(&site.paths).display()
     )
+}
+
+/// A file for settings whose critical_modules count, whatever the files say that there are.
+fn last_word(paths: &Paths) -> PathBuf {
+    let own = paths.etc().join("framework.conf.d/critical.conf");
+    let says =
+        |file: &PathBuf| fs::read(file).is_ok_and(|text| String::from_utf8_lossy(&text).contains("critical_modules"));
+    let others = paths.framework_confs().unwrap_or_default().into_iter().filter(says);
+    let last = others.chain([own]).max().unwrap_or_default();
+    // That one sorts behind the other.
+    if last.to_string_lossy().ends_with("critical.conf") { last } else { last.with_extension("critical.conf") }
 }
 
 /// Warns of names in critical_modules that neither the kernel has nor a registered package would bring: what is misspelt

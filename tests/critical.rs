@@ -160,3 +160,25 @@ fn a_module_that_lacks_headers_is_critical_by_its_conf() {
     let reason = root.expand("without foo/1: its root file system stands on overlay.\n");
     assert!(output.code != 0 && output.text.contains(&reason), "{output:?}");
 }
+
+#[test]
+fn the_ways_out_are_out() {
+    let mut root = root();
+    root.quick("bad", "MAKE=false\nAUTOINSTALL=yes");
+    let said = root.run(
+        "echo critical_modules=bad >/etc/dkms/framework.conf.d/zzz.conf; /usr/lib/dkms/common.postinst bad 1 '' '' ''",
+    );
+    let purge = root.expand("  without that kernel:     apt purge linux-image-$OLD linux-image-$K\n");
+    assert!(said.code == 10 && said.text.contains(&purge), "{said:?}");
+    // It has the last word, each time.
+    for name in ["bad", "'bad other'"] {
+        root.sh(&format!("sed -i \"s/=.*/={name}/\" /etc/dkms/framework.conf.d/z*.conf"));
+        let said = root.run("/etc/kernel/postinst.d/dkms $K");
+        let way =
+            said.text.lines().find_map(|line| line.strip_prefix("  to boot it all the same: ")).unwrap_or_default();
+        assert_eq!(said.code, 1, "{said:?}");
+        root.sh(way);
+        root.sh("/etc/kernel/postinst.d/dkms $K");
+    }
+    root.says("cd /etc/dkms/framework.conf.d; ls z*", "zzz.conf\nzzz.critical.conf\n");
+}
