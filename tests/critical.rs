@@ -182,3 +182,38 @@ fn the_ways_out_are_out() {
     }
     root.says("cd /etc/dkms/framework.conf.d; ls z*", "zzz.conf\nzzz.critical.conf\n");
 }
+
+/// As apt configures a kernel that comes in one run with a new version of the module.
+#[test]
+fn a_kernel_that_comes_before_its_module_is_configured_has_it() {
+    for (name, critical) in [("foo", "foo"), ("overlay", "")] {
+        let mut root = root();
+        root.sh(&format!("echo critical_modules={critical} >/etc/dkms/framework.conf.d/c.conf"));
+        let only_old = root.expand("MAKE=\"test $kernelver = $OLD\"");
+        for (version, conf) in [("1", ""), ("2", ""), ("3", &only_old)] {
+            package(&mut root, name, version, conf);
+        }
+        let before = "mv /lib/modules/$K/build /srv; dpkg -P NAME-dkms; dpkg -i /root/NAME-1.deb; mv /srv/build /lib/modules/$K; \
+                      dpkg --unpack /root/NAME-VERSION.deb; dkms status NAME";
+        let before = |version| before.replace("NAME", name).replace("VERSION", version);
+        let hook = "/etc/kernel/postinst.d/dkms $K 2>&1";
+        root.run(&before("2"));
+        let said = root.sh(hook);
+        assert!(!said.contains("Warning: critical"), "{said}");
+        root.says(&kernels_with(name), BOTH);
+        root.sh("dpkg --configure -a");
+        root.says(&format!("dkms status | grep -c '{name}/2.*: installed'; dpkg --audit"), "2\n");
+
+        root.run(&before("3"));
+        let said = root.run(hook);
+        let reason = root.expand(&format!("This machine may not boot kernel $K without {name}/3: "));
+        assert!(said.code == 1 && said.text.contains(&reason), "{said:?}");
+        assert!(!said.text.contains("Warning: critical"), "{said:?}");
+    }
+    // What the machine boots without waits for its package.
+    let mut root = root();
+    package(&mut root, "foo", "1", "");
+    package(&mut root, "foo", "2", "");
+    root.sh("dpkg -i /root/foo-1.deb; dpkg --unpack /root/foo-2.deb; /etc/kernel/postinst.d/dkms $K");
+    root.says("dkms status", "");
+}
