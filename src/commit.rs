@@ -12,7 +12,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Doing, Error, Result, cannot};
-use crate::model::failures::Failure;
+use crate::model::failures::{self, Failure};
 use crate::model::module::{Id, Target};
 use crate::model::options::Options;
 use crate::model::site::Site;
@@ -290,9 +290,7 @@ impl<'a> Commit<'a> {
 
     /// Forgets that a module could not be installed for a kernel: it is, or the kernel goes.
     pub fn forget_failure(&self, name: &str, target: &Target) {
-        let record = self.site.tree.failure_record(name, target);
-        // One that stays is found not to be so any more by whoever reads it.
-        self.site.tree.forget(&record).unwrap_or_else(|error| log::warn!("{error}"));
+        failures::forget(&self.site.tree, name, target);
     }
 
     /// Forgets a module that is built for no kernel any more.

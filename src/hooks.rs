@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::process::ExitCode;
 use std::slice;
 
-use crate::commands::{Action, Invocation, autoinstall, kernel};
+use crate::commands::{Action, Invocation, autoinstall, kernel, settle};
 use crate::entry::{self, Reader};
 use crate::error::{Error, Result};
 use crate::model::framework::OnFailure;
@@ -75,6 +75,9 @@ fn options(site: &Site, occasion: Occasion) -> Options {
 
 fn arrived(site: &Site, target: Target, occasion: Occasion) -> Result<()> {
     let options = options(site, occasion);
+    if options.unattended {
+        settle::register_unpacked(site, &target)?;
+    }
     let kernel = Kernel::new(site, &target, None, None);
     // Who gets modules from elsewhere needs no headers; but with them all is done when they come.
     if !kernel.has_headers() && (!site.fetches() || they_come(site, &kernel, &options)) {

@@ -14,7 +14,7 @@ use crate::model::module::{Id, Target};
 use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::model::tree::State;
-use crate::policy::called_critical;
+use crate::policy::Critical;
 use crate::request::{Announced, Goal, Modules, Request};
 use crate::steps::prepare::check_source;
 use crate::system::output::Block;
@@ -113,7 +113,7 @@ impl Plan {
     fn work_out(site: &Site, request: &Request, say: &Block) -> Result<Self> {
         let mut plan = Self::default();
         if request.goal.undoes() {
-            plan.removal(site, request);
+            plan.removal(site, request, say);
             return Ok(plan);
         }
         if let Modules::Automatic = request.modules {
@@ -166,7 +166,7 @@ impl Plan {
     }
 
     /// Adds what is to be taken away. What was built is what counts: no dkms.conf is needed.
-    fn removal(&mut self, site: &Site, request: &Request) {
+    fn removal(&mut self, site: &Site, request: &Request, say: &Block) {
         let options = &request.options;
         let on = |target: &Target| named(site, request, target).into_iter().map(|id| (id, target.clone())).collect();
         let present: Vec<(Id, Target)> = request.targets.iter().flat_map(|target| -> Vec<_> { on(target) }).collect();
@@ -179,7 +179,7 @@ impl Plan {
             let step = Step::new(request, id, kernel, Verdict::Undo);
             self.steps.push(Step { conf: Some(conf), remarks, ..step });
         }
-        for (name, target) in leftovers(site, request) {
+        for (name, target) in leftovers(site, request, say) {
             let kernel = Kernel::new(site, &target, options.headers.as_deref(), options.config.as_deref());
             let step = Step::new(request, &Id::new(name, ""), kernel, Verdict::Settle);
             self.steps.push(Step { conf: Some(Conf::default()), announced: Announced::Not, ..step });
@@ -283,12 +283,12 @@ fn named(site: &Site, request: &Request, target: &Target) -> Vec<Id> {
 }
 
 /// Modules, each for a kernel, whose files an upgrade left in place and that nothing will come for after this request.
-fn leftovers(site: &Site, request: &Request) -> Vec<(String, Target)> {
+fn leftovers(site: &Site, request: &Request, say: &Block) -> Vec<(String, Target)> {
     let tree = &site.tree;
     let mut left = Vec::new();
     match &request.modules {
         _ if request.options.supersede => {}
-        Modules::Left(left_in_place) => left = abandoned::find(site, &request.options, left_in_place),
+        Modules::Left(left_in_place) => left = abandoned::find(site, &request.options, left_in_place, say),
         Modules::Present { .. } => {
             for target in &request.targets {
                 let present = tree.present(target);
@@ -374,7 +374,8 @@ fn missing<'a>(site: &Site, options: &Options, target: &Target, newest: &'a [Id]
     let ids: Vec<Id> = missing.iter().map(|id| (*id).clone()).collect();
     let readings = Reading::all_for(site, options, &ids, target);
     // What the machine shall not boot without is installed before it does, whatever its package thinks of that.
-    let critical = |id: &Id, conf: &Conf| options.unattended && called_critical(site, id, Some(conf)).is_some();
+    let critical = Critical::of(site);
+    let critical = |id: &Id, conf: &Conf| options.unattended && critical.wants(id, conf, target);
     let wants = |(id, reading): &(&Id, Reading)| {
         reading.conf.as_ref().map_or(true, |conf| conf.autoinstall() || critical(id, conf))
     };

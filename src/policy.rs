@@ -7,26 +7,33 @@
 //! changed of what it is built from; and the hook goes well. Unless the machine could not boot that kernel: then it
 //! fails, before the boot loader hears of the kernel.
 
-use std::cell::LazyCell;
+mod critical;
+
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 use crate::model::conf::Conf;
 use crate::model::failures::{self, Failure};
-use crate::model::kernel::is_module_file;
+use crate::model::kernel::Kernel;
 use crate::model::module::{Id, Target};
 use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::model::tree::State;
 use crate::plan::{self, Plan};
 use crate::run::Outcome;
-use crate::system::directories::find;
+use crate::steps::superseded;
 use crate::system::dpkg;
-use crate::system::root_fs::{self, module_name};
+use crate::system::paths::Paths;
+use crate::system::root_fs::module_name;
 use crate::system::trust;
 
+pub(crate) use self::critical::Critical;
+use self::critical::names_of;
+
 /// The code of an error that says that a module is not meant for a kernel.
-const EXCLUDED: u8 = 77;
+pub(crate) const EXCLUDED: u8 = 77;
 
 /// A module that is not installed, and the reason why the machine cannot boot without it, if there is one.
 struct Missing {
@@ -47,13 +54,23 @@ pub fn settle(site: &Site, options: &Options, plan: &Plan, outcomes: &[Outcome],
     for outcome in outcomes {
         let Some(failure) = outcome.failure.clone() else { continue };
         let step = plan.steps.iter().find(|step| (&step.id, &step.kernel.target) == (&failure.id, &failure.target));
-        let conf = step.and_then(|step| step.conf.as_ref());
-        // What the kernel has already, as new or newer, has not failed, nor what is not meant for it; that may be needed.
+        // For a kernel without headers there was nothing to plan.
+        let kernel = || Kernel::new(site, &failure.target, None, None);
+        let conf = match step {
+            Some(step) => step.conf.clone(),
+            None => plan::read_conf(site, options, &failure.id, &kernel()).ok(),
+        };
+        let conf = conf.as_ref();
+        // What the kernel has already, as new or newer, has not failed, nor what is not meant for it; that may be needed,
+        // if only by what an older version left.
         let passed_over = matches!(outcome.result, Err(Error::InstallAborted));
         let covered = passed_over && critical.is_covered(conf, &failure.target);
+        let excluded = failure.code == EXCLUDED && critical.left(&failure.id.name, &failure.target).is_none();
         let critical = critical.reason(&failure.id, conf, &failure.target).filter(|_| !covered);
-        if !(covered || failure.code == EXCLUDED) || critical.is_some() {
+        if !(covered || excluded) || critical.is_some() {
             missing.push(Missing { failure, critical });
+        } else {
+            failures::forget(&site.tree, &failure.id.name, &failure.target);
         }
     }
     for waiting in &plan.waiting {
@@ -74,7 +91,25 @@ pub fn settle(site: &Site, options: &Options, plan: &Plan, outcomes: &[Outcome],
         }
     }
     failures::prune(site);
+    forget_unwanted(site, plan);
     end(site, options, missing)
+}
+
+/// Forgets that modules failed which nobody wants to be installed any more, unless what they were to succeed serves on.
+fn forget_unwanted(site: &Site, plan: &Plan) {
+    let tree = &site.tree;
+    for (target, _) in &plan.installed {
+        let planned = plan.steps.iter().map(|step| (&step.id, &step.kernel));
+        let waiting = plan.waiting.iter().map(|waiting| (&waiting.id, &waiting.kernel));
+        let here = planned.chain(waiting).filter(|(_, kernel)| kernel.target == *target);
+        let wanted: BTreeSet<&str> = here.map(|(id, _)| id.name.as_str()).collect();
+        for name in tree.all_failed().iter().filter(|name| !wanted.contains(name.as_str())) {
+            // What could not even be registered is no less wanted.
+            if !tree.versions(name).is_empty() && !superseded::is_recorded(site, name, target) {
+                failures::forget(tree, name, target);
+            }
+        }
+    }
 }
 
 /// Ends an installation that may not have got as far as to [`settle`], if nobody waits for it: then none of the `wanted`
@@ -131,7 +166,7 @@ fn end(site: &Site, options: &Options, missing: Vec<Missing>) -> Result<()> {
     }
     // On one screen, what matters most.
     let (mut first, others): (Vec<_>, Vec<_>) = missing.into_iter().partition(|it| it.critical.is_some());
-    let way_out = way_out(&first, options.initramfs_follows);
+    let way_out = way_out(site, &first, options.initramfs_follows);
     let code = first.first().map(|it| it.failure.code);
     first.extend(others);
     let failures: Vec<Failure> = first.into_iter().map(|it| it.failure).collect();
@@ -152,8 +187,10 @@ fn end(site: &Site, options: &Options, missing: Vec<Missing>) -> Result<()> {
 }
 
 /// What to do about modules that the machine cannot boot without. `before`: the boot loader does not know the kernel yet.
-fn way_out(critical: &[Missing], before: bool) -> String {
-    let Some(Missing { failure: first, .. }) = critical.first() else { return String::new() };
+fn way_out(site: &Site, critical: &[Missing], before: bool) -> String {
+    if critical.is_empty() {
+        return String::new();
+    }
     let mut text = String::new();
     for Missing { failure: Failure { id, target, .. }, critical } in critical {
         let reason = critical.as_deref().unwrap_or_default();
@@ -161,8 +198,10 @@ fn way_out(critical: &[Missing], before: bool) -> String {
     }
     let again: BTreeSet<&str> = critical.iter().map(|it| it.failure.again.as_str()).collect();
     let again: Vec<&str> = again.into_iter().collect();
-    let release = &first.target.release;
-    let image = dpkg::maintainer_script().filter(|_| before).unwrap_or_else(|| format!("linux-image-{release}"));
+    let images: BTreeSet<String> =
+        critical.iter().map(|it| format!("linux-image-{}", it.failure.target.release)).collect();
+    let images: Vec<String> = images.into_iter().collect();
+    let images = dpkg::maintainer_script().filter(|_| before).unwrap_or_else(|| images.join(" "));
     let stop = if before {
         "Its installation stops here, before the boot loader makes it the default."
     } else {
@@ -172,16 +211,21 @@ fn way_out(critical: &[Missing], before: bool) -> String {
     text + &format!(
         "{stop}\n  \
          when it is mended:       {again} && dpkg --configure -a\n  \
-         without that kernel:     apt purge {image}\n  \
-         to boot it all the same: echo critical_modules=none >/etc/dkms/framework.conf.d/critical.conf && dpkg --configure -a\n"
+         without that kernel:     apt purge {images}\n  \
+         to boot it all the same: echo critical_modules=none >{} && dpkg --configure -a\n",
+        last_word(&site.paths).display()
     )
 }
 
-/// By what name the administrator calls a module package, or one of its modules, one that this machine shall not boot
-/// without, if he does.
-pub fn called_critical(site: &Site, id: &Id, conf: Option<&Conf>) -> Option<String> {
-    let called: BTreeSet<String> = site.framework.critical_modules.iter().map(|name| module_name(name)).collect();
-    names_of(id, conf).into_iter().find(|name| called.contains(name) && !called.contains("none"))
+/// A file for settings whose critical_modules count, whatever the files say that there are.
+fn last_word(paths: &Paths) -> PathBuf {
+    let own = paths.etc().join("framework.conf.d/critical.conf");
+    let says =
+        |file: &PathBuf| fs::read(file).is_ok_and(|text| String::from_utf8_lossy(&text).contains("critical_modules"));
+    let others = paths.framework_confs().unwrap_or_default().into_iter().filter(says);
+    let last = others.chain([own]).max().unwrap_or_default();
+    // That one sorts behind the other.
+    if last.to_string_lossy().ends_with("critical.conf") { last } else { last.with_extension("critical.conf") }
 }
 
 /// Warns of names in critical_modules that neither the kernel has nor a registered package would bring: what is misspelt
@@ -208,7 +252,7 @@ pub fn warn_of_unknown(site: &Site, options: &Options, target: &Target) {
     }
     let registered = site.tree.all().into_iter().map(|id| (id, None));
     let names: BTreeSet<String> =
-        wanted.into_iter().chain(registered).flat_map(|(id, conf)| names_of(&id, conf.as_ref())).collect();
+        wanted.into_iter().chain(registered).flat_map(|(id, conf)| names_of(site, &id, conf.as_ref())).collect();
     unknown.retain(|name| !names.contains(&module_name(name.as_str())));
     for name in unknown {
         site.output.block().warn(format!(
@@ -216,66 +260,5 @@ pub fn warn_of_unknown(site: &Site, options: &Options, target: &Target) {
              of that name.",
             target.release
         ));
-    }
-}
-
-/// What a package and its modules are called, as the kernel knows modules.
-fn names_of(id: &Id, conf: Option<&Conf>) -> BTreeSet<String> {
-    let modules = conf.map(|conf| conf.modules.as_slice()).unwrap_or_default();
-    modules.iter().map(|module| &module.dest_name).chain([&id.name]).map(|name| module_name(name)).collect()
-}
-
-/// The modules without which this machine cannot boot.
-struct Critical<'a> {
-    site: &'a Site,
-    /// By what the root file system stands on; looked up when it matters.
-    needed: LazyCell<BTreeSet<String>, Box<dyn FnOnce() -> BTreeSet<String> + 'a>>,
-}
-
-impl<'a> Critical<'a> {
-    fn of(site: &'a Site) -> Self {
-        let off = site.framework.critical_modules.iter().any(|name| name == "none");
-        let needed = move || if off { BTreeSet::new() } else { root_fs::modules(&site.paths) };
-        Self { site, needed: LazyCell::new(Box::new(needed)) }
-    }
-
-    /// Why a kernel does not boot without a module package, if that is so. What the root file system stands on may still
-    /// be there: as a module of the kernel's own, or of an older version that stays until its successor comes.
-    fn reason(&self, id: &Id, conf: Option<&Conf>, target: &Target) -> Option<String> {
-        // Headers without a kernel: nobody boots that.
-        if !self.site.modules(&target.release).join("kernel").is_dir() {
-            return None;
-        }
-        if let Some(name) = called_critical(self.site, id, conf) {
-            return Some(format!("{name} is one of critical_modules in framework.conf"));
-        }
-        let names = names_of(id, conf);
-        let needed = names.iter().find(|name| self.needed.contains(*name) && !self.has(target, name))?;
-        Some(format!("its root file system stands on {needed}"))
-    }
-
-    /// Whether a kernel has modules of all names that a package would bring.
-    fn is_covered(&self, conf: Option<&Conf>, target: &Target) -> bool {
-        conf.is_some_and(|conf| conf.modules.iter().all(|module| self.has(target, &module_name(&module.dest_name))))
-    }
-
-    /// Whether a kernel has a module of this name, from wherever: one that modprobe finds, which after a depmod that failed
-    /// is not what lies there.
-    fn has(&self, target: &Target, module: &str) -> bool {
-        let modules = self.site.modules(&target.release);
-        let called = |file: &str| {
-            is_module_file(file) && file.split(".ko").next().is_some_and(|name| module_name(name) == *module)
-        };
-        let builtin = std::fs::read_to_string(modules.join("modules.builtin")).unwrap_or_default();
-        let of = |path: &str| called(path.rsplit('/').next().unwrap_or_default());
-        // What is named may be gone, and a link lead nowhere.
-        let there = |path: &str| modules.join(path).exists();
-        builtin.lines().any(of)
-            || match std::fs::read_to_string(modules.join("modules.dep")) {
-                Ok(index) => {
-                    index.lines().filter_map(|line| line.split(':').next()).any(|path| of(path) && there(path))
-                }
-                Err(_) => find(&modules, &mut |file| called(file)).iter().any(|file| file.exists()),
-            }
     }
 }

@@ -50,7 +50,7 @@ pub enum Left {
     By(String),
     /// Of all modules what nothing will come for.
     Abandoned,
-    /// All of it.
+    /// All of it, but for what this machine boots by.
     All,
 }
 

@@ -153,10 +153,15 @@ pub fn standing(site: &Site) -> Vec<Failure> {
 pub fn prune(site: &Site) {
     for (name, target) in noted(&site.tree) {
         if !Failure::read(&site.tree, &name, &target).is_some_and(|failure| failure.stands(site)) {
-            let record = site.tree.failure_record(&name, &target);
-            site.tree.forget(&record).unwrap_or_else(|error| log::warn!("{error}"));
+            forget(&site.tree, &name, &target);
         }
     }
+}
+
+/// Forgets what is noted of a module for a kernel.
+pub fn forget(tree: &Tree, name: &str, target: &Target) {
+    // One that stays is found not to be so any more by whoever reads it.
+    tree.forget(&tree.failure_record(name, target)).unwrap_or_else(|error| log::warn!("{error}"));
 }
 
 fn noted(tree: &Tree) -> impl Iterator<Item = (String, Target)> + '_ {

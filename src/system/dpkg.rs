@@ -137,9 +137,9 @@ pub fn refuses_version(version: &str) -> Option<String> {
     }
 }
 
-/// The files that an installed package has, by dpkg's list; empty for one that is not installed.
+/// The files of a package that is installed, or on its way, by dpkg's list; empty for one that is neither.
 pub fn files(package: &str) -> Vec<String> {
-    if !is_installed(package) {
+    if !is_installed(package) && !is_halfway(package) {
         return Vec::new();
     }
     let output = Command::new("dpkg-query").args(["--listfiles", package]).stderr(Stdio::null()).output();
