@@ -507,7 +507,7 @@ fn names_do_not_lead_out_of_the_tree() {
                 &format!("dkms {action} {named}"),
                 1,
                 &format!(
-                    "\nError! {told} is no module and version: neither may be empty, begin with a dot or contain a slash,\nand a version may not be original_module or begin with kernel-.\n"
+                    "\nError! {told} is no module and version: neither may be empty, begin with a dot or contain a slash,\na name may not be mok.key, mok.pub or dkms_dbversion,\nand a version may not be original_module or begin with kernel-.\n"
                 ),
             );
         }
@@ -515,7 +515,7 @@ fn names_do_not_lead_out_of_the_tree() {
     root.fails(
         "/usr/lib/dkms/common.postinst .. 1 /usr/share/x '' ''",
         1,
-        "\nError! ../1 is no module and version: neither may be empty, begin with a dot or contain a slash,\nand a version may not be original_module or begin with kernel-.\n",
+        "\nError! ../1 is no module and version: neither may be empty, begin with a dot or contain a slash,\na name may not be mok.key, mok.pub or dkms_dbversion,\nand a version may not be original_module or begin with kernel-.\n",
     );
     root.unchanged(TRACE, &before);
 
