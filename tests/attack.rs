@@ -427,6 +427,13 @@ fn a_build_takes_no_more_of_the_machine_than_it_may() {
         "grep '^# Building' /var/lib/dkms/greedy/1/build/make.log; pgrep -u _dkms; true",
         "# Building module(s) was ended: it took too long, see build_time in /etc/dkms/framework.conf\n",
     );
+    // All commands have it together.
+    with_make(&mut root, "greedy", "PRE_BUILD=make.sh", "sleep 2; exit 0");
+    root.sh("echo build_time=3s >/etc/dkms/framework.conf.d/time.conf; dkms build greedy/1 --force && exit 1; rm /etc/dkms/framework.conf.d/time.conf");
+    root.says(
+        "grep -c 'exit code: 0' /var/lib/dkms/greedy/1/build/make.log; grep '^# Building' /var/lib/dkms/greedy/1/build/make.log",
+        "1\n# Building module(s) was ended: it took too long, see build_time in /etc/dkms/framework.conf\n",
+    );
     // The disk: what it wrote is not kept.
     root.sh("dkms unbuild greedy/1 >/dev/null; mount -t tmpfs -o mode=755,size=64m x /var/lib/dkms/greedy/1");
     root.sh("ln -s /usr/src/greedy-1 /var/lib/dkms/greedy/1/source");
@@ -448,8 +455,10 @@ fn a_build_takes_no_more_of_the_machine_than_it_may() {
     root.says("ls /var/lib/dkms/greedy/1/build", "make.log\n");
     root.sh("umount /var/lib/dkms/greedy/1");
     // What it prints is cut off, and does not stop it.
-    with_make(&mut root, "greedy", "", "head -c 300M /dev/zero; exit 0");
-    root.sh("dkms build greedy/1 --force");
+    with_make(&mut root, "greedy", "PRE_BUILD=make.sh\nPOST_BUILD=make.sh", "head -c 100M /dev/zero; exit 0");
+    root.sh("rm -rf /var/cache/dkms/results; dkms build greedy/1 --force");
+    // Nor is what says so much kept for another time.
+    root.says("find /var/cache/dkms -path '*/results/*' -type f", "");
     root.sh("[ $(dkms build greedy/1 --force --verbose | wc -c) -lt $((260 << 20)) ]");
     root.sh("[ $(stat -c %s /var/lib/dkms/greedy/1/$K/$A/log/make.log) -lt $((260 << 20)) ] && grep -qa 'is left out' /var/lib/dkms/greedy/1/$K/$A/log/make.log");
 }
