@@ -93,7 +93,7 @@ const ATTEMPTS: &[Attempt] = &[
         "listen",
         "perl -MIO::Socket -e 'IO::Socket::INET->new(Listen => 1, LocalAddr => \"127.0.0.1\") or exit 1'",
     ),
-    attempt("talk to an abstract socket", "perl /srv/talk '@dkms-attack'"),
+    attempt("talk to an abstract socket", "perl /srv/talk @$abstract"),
     attempt("talk to a socket in /run", "perl /srv/talk /run/listens"),
     attempt("talk to a socket in /tmp", "perl /srv/talk /tmp/listens"),
     attempt("talk to a socket elsewhere", "perl /srv/talk /srv/listens"),
@@ -103,11 +103,23 @@ const ATTEMPTS: &[Attempt] = &[
     attempt("mount", "mount -t tmpfs x /mnt && umount /mnt"),
     attempt("be root by a setuid program", "[ $(/srv/setuid-id -u) = 0 ]"),
     uncontrolled("be root by su", "su -c true"),
-    uncontrolled("see what /run hides", "unshare -Urm sh -c 'umount -l /run; ls /run/listens'"),
+    // MNT_DETACH; MS_REMOUNT and MS_BIND; a tmpfs.
+    uncontrolled(
+        "see what /run hides",
+        "perl /srv/apart 'my $at = q(/run); syscall(166, $at, 2) == 0 && -e q(/run/listens)'",
+    ),
     uncontrolled(
         "write by a user namespace",
-        "unshare -Urm sh -c 'mount -o remount,rw / || mount -o remount,bind,rw /; touch /etc/x'",
+        "perl /srv/apart 'my $at = q(/); syscall(165, 0, $at, 0, $_, 0) for 0x20, 0x1020; open my $f, q(>), q(/etc/x)'",
     ),
+    attempt(
+        "mount in a user namespace",
+        "perl /srv/apart 'my @mount = qw(x /srv tmpfs); syscall(165, @mount, 0, 0) == 0'",
+    ),
+    attempt("leave a namespace", "perl -e 'exit(syscall(272, 0x20000) != 0)'"),
+    // Keys, into and from what goes with the thread.
+    attempt("add a key", "perl -e 'my @key = qw(user k x); exit(syscall(248, @key, 1, -1) < 0)'"),
+    attempt("have a keyring", "perl -e 'exit(syscall(250, 0, -1, 1) < 0)'"),
     attempt("take a capability", "grep -q 'CapBnd:.*[1-9a-f]' /proc/self/status"),
     attempt("open the caller's terminal", ": >/dev/tty || echo >/srv/terminal"),
     attempt("use io_uring", "perl -e 'my $p = \"\\0\" x 120; exit(syscall(425, 1, $p) < 0)'"),
@@ -133,15 +145,27 @@ for my $type (SOCK_STREAM, SOCK_DGRAM) {
 exit 1;
 "#;
 
+/// Makes a user namespace with mounts of its own, by unshare or clone3, and does there what is said.
+const APART: &str = r#"my $flags = 0x10020000;
+if (syscall(272, $flags) != 0) {
+    my $pid = syscall(435, pack("Q11", $flags, (0) x 3, 17, (0) x 6), 88);
+    exit 1 if $pid < 0;
+    if ($pid) { waitpid($pid, 0); exit($? != 0) }
+}
+exit !eval $ARGV[0];
+"#;
+
 /// Listens everywhere, and says where.
 const LISTEN: &str = r#"use IO::Socket; use IO::Socket::UNIX;
 my $tcp = IO::Socket::INET->new(Listen => 9, LocalAddr => "127.0.0.1") or die;
 my $port = $tcp->sockport;
 my $udp = IO::Socket::INET->new(Proto => "udp", LocalAddr => "127.0.0.1:$port") or die;
-my @paths = ("/run/listens", "/tmp/listens", "/srv/listens", "\0dkms-attack");
+# Roots have one network.
+my $abstract = "dkms-attack-" . (stat "/proc/self/ns/mnt")[1];
+my @paths = ("/run/listens", "/tmp/listens", "/srv/listens", "\0$abstract");
 my @unix = map { IO::Socket::UNIX->new(Listen => 9, Local => $_) or die $_ } @paths;
 chmod 0777, @paths[0..2];
-open F, ">", "/srv/port"; print F "tcp=$port\n"; close F;
+open F, ">", "/srv/port"; print F "tcp=$port\nabstract=$abstract\n"; close F;
 sleep 100000;
 "#;
 
@@ -154,6 +178,7 @@ fn hostile(options: &[&str]) -> Root {
     root.sh("chown -R _dkms: /var/cache/dkms/ccache/victim && chmod 700 /var/cache/dkms/ccache/victim");
     root.sh("cp /usr/bin/id /srv/setuid-id && chmod 4755 /srv/setuid-id");
     root.write("/srv/talk", TALK);
+    root.write("/srv/apart", APART);
     root.write("/srv/listen", LISTEN);
     root.write("/srv/try", &trier());
     root.sh(
@@ -236,6 +261,43 @@ for i in {1..500}; do grep -qs 98763 /proc/[0-9]*/cmdline && exit 0; sleep 0.01;
     root.wait_until("pgrep -f '^sleep 98766'");
     root.sh("kill -KILL $(cat /srv/dkms)");
     root.wait_until("! pgrep -u _dkms");
+}
+
+/// Nor where the build's user has no room for another key: keys are in no namespace, and outlive who made them.
+#[test]
+fn keys_of_who_calls_are_out_of_reach() {
+    let mut root = Root::with(Layer::Ours, &[]);
+    root.sh("dkms generate_mok; gcc -o /tmp/no-namespaces /srv/tests/no-namespaces.c");
+    // keyctl: 1 is JOIN, 7 CLEAR, 11 READ, 15 SET_TIMEOUT, for what should not be cleared. -3 is the session's, -4 the user's.
+    root.write(
+        "/srv/secret",
+        "my ($ring, @key) = qw(mine user roots-secret TOPSECRET);
+         syscall(250, 1, $ring) > 0 && syscall(248, @key, 9, -3) > 0 or exit 9; exec @ARGV",
+    );
+    root.write(
+        "/srv/fill",
+        "for (1..300) { my @key = (qq(user), qq(k$_), qq(x)); my $key = syscall(248, @key, 1, -4); $key > 0 or exit;
+         syscall(250, 15, $key, 120); print qq(TOPSECRET room\n) }",
+    );
+    root.write(
+        "/srv/read",
+        "system(q(grep roots-secret /proc/keys)); my ($type, $name, $text) = (qq(user), qq(roots-secret), qq( ) x 9);
+         my $key = syscall(249, $type, $name, 0, 0); $key > 0 && syscall(250, 11, $key, $text, 9) > 0 && print qq($text\n); exit 0",
+    );
+    let secret = "perl /srv/secret";
+    root.sh(&format!(
+        "{secret} perl /srv/read | grep -q '^[0-9a-f]* .*roots-secret' && {secret} perl /srv/read | grep TOPSECRET"
+    ));
+    with_make(&mut root, "keys", "PRE_BUILD=make.sh", "perl /srv/fill; perl /srv/read");
+    let user = "setpriv --reuid=_dkms --regid=_dkms --clear-groups perl";
+    for fill in ["true", &format!("{user} /srv/fill | grep -q room")] {
+        for without in ["", "/tmp/no-namespaces"] {
+            root.sh(&format!(
+                "{fill} && {secret} {without} dkms build keys/1 --force; code=$?; {user} -e 'syscall(250, 7, -4)'; exit $code"
+            ));
+            root.says("grep -aE 'roots-secret|TOPSECRET' /var/lib/dkms/keys/1/$K/$A/log/make.log; true", "");
+        }
+    }
 }
 
 /// What a build may leave for root to take, and the exit code. None of it is taken, and nothing is followed.
@@ -365,6 +427,13 @@ fn a_build_takes_no_more_of_the_machine_than_it_may() {
         "grep '^# Building' /var/lib/dkms/greedy/1/build/make.log; pgrep -u _dkms; true",
         "# Building module(s) was ended: it took too long, see build_time in /etc/dkms/framework.conf\n",
     );
+    // All commands have it together.
+    with_make(&mut root, "greedy", "PRE_BUILD=make.sh", "sleep 2; exit 0");
+    root.sh("echo build_time=3s >/etc/dkms/framework.conf.d/time.conf; dkms build greedy/1 --force && exit 1; rm /etc/dkms/framework.conf.d/time.conf");
+    root.says(
+        "grep -c 'exit code: 0' /var/lib/dkms/greedy/1/build/make.log; grep '^# Building' /var/lib/dkms/greedy/1/build/make.log",
+        "1\n# Building module(s) was ended: it took too long, see build_time in /etc/dkms/framework.conf\n",
+    );
     // The disk: what it wrote is not kept.
     root.sh("dkms unbuild greedy/1 >/dev/null; mount -t tmpfs -o mode=755,size=64m x /var/lib/dkms/greedy/1");
     root.sh("ln -s /usr/src/greedy-1 /var/lib/dkms/greedy/1/source");
@@ -386,8 +455,10 @@ fn a_build_takes_no_more_of_the_machine_than_it_may() {
     root.says("ls /var/lib/dkms/greedy/1/build", "make.log\n");
     root.sh("umount /var/lib/dkms/greedy/1");
     // What it prints is cut off, and does not stop it.
-    with_make(&mut root, "greedy", "", "head -c 300M /dev/zero; exit 0");
-    root.sh("dkms build greedy/1 --force");
+    with_make(&mut root, "greedy", "PRE_BUILD=make.sh\nPOST_BUILD=make.sh", "head -c 100M /dev/zero; exit 0");
+    root.sh("rm -rf /var/cache/dkms/results; dkms build greedy/1 --force");
+    // Nor is what says so much kept for another time.
+    root.says("find /var/cache/dkms -path '*/results/*' -type f", "");
     root.sh("[ $(dkms build greedy/1 --force --verbose | wc -c) -lt $((260 << 20)) ]");
     root.sh("[ $(stat -c %s /var/lib/dkms/greedy/1/$K/$A/log/make.log) -lt $((260 << 20)) ] && grep -qa 'is left out' /var/lib/dkms/greedy/1/$K/$A/log/make.log");
 }

@@ -507,7 +507,7 @@ fn names_do_not_lead_out_of_the_tree() {
                 &format!("dkms {action} {named}"),
                 1,
                 &format!(
-                    "\nError! {told} is no module and version: neither may be empty, begin with a dot or contain a slash,\nand a version may not be original_module or begin with kernel-.\n"
+                    "\nError! {told} is no module and version: neither may be empty, begin with a dot or contain a slash,\na name may not be mok.key, mok.pub or dkms_dbversion,\nand a version may not be original_module or begin with kernel-.\n"
                 ),
             );
         }
@@ -515,7 +515,7 @@ fn names_do_not_lead_out_of_the_tree() {
     root.fails(
         "/usr/lib/dkms/common.postinst .. 1 /usr/share/x '' ''",
         1,
-        "\nError! ../1 is no module and version: neither may be empty, begin with a dot or contain a slash,\nand a version may not be original_module or begin with kernel-.\n",
+        "\nError! ../1 is no module and version: neither may be empty, begin with a dot or contain a slash,\na name may not be mok.key, mok.pub or dkms_dbversion,\nand a version may not be original_module or begin with kernel-.\n",
     );
     root.unchanged(TRACE, &before);
 
@@ -650,14 +650,19 @@ fn odd_places_of_the_tree_are_only_odd() {
 #[test]
 fn a_conf_may_have_thousands_of_modules_but_not_any_number() {
     let mut root = root();
-    for index in ["65536", "3000000000", "9223372036854775807"] {
-        root.quick("quick", &format!("DEST_MODULE_LOCATION[{index}]=/updates"));
+    for (directive, what, most, index) in [
+        ("DEST_MODULE_LOCATION", "Record", 65535, "65536"),
+        ("DEST_MODULE_LOCATION", "Record", 65535, "3000000000"),
+        ("DEST_MODULE_LOCATION", "Record", 65535, "9223372036854775807"),
+        ("PATCH", "Patch", 1023, "1024"),
+    ] {
+        root.quick("quick", &format!("{directive}[{index}]=/updates"));
         root.fails(
             "dkms add quick/1",
             8,
             &format!(
                 "\
-dkms.conf: Error! Record #{index} is one too many: the last can be #65535.
+dkms.conf: Error! {what} #{index} is one too many: the last can be #{most}.
 
 Error! Bad conf file.
 File: /usr/src/quick-1/dkms.conf does not represent a valid dkms.conf file.

@@ -136,7 +136,7 @@ fn only_files_are_in_a_tarball() {
     root.fails(
         "dkms ldtarball /root/w/x.tar",
         1,
-        "\nError! ../../x/1 is no module and version: neither may be empty, begin with a dot or contain a slash,\nand a version may not be original_module or begin with kernel-.\n",
+        "\nError! ../../x/1 is no module and version: neither may be empty, begin with a dot or contain a slash,\na name may not be mok.key, mok.pub or dkms_dbversion,\nand a version may not be original_module or begin with kernel-.\n",
     );
 }
 
@@ -156,6 +156,24 @@ fn a_small_tarball_takes_neither_memory_nor_disk() {
         ));
         let output = root.run("ulimit -v 1000000; cd /root/w && dkms ldtarball x.tar.gz");
         assert!(output.code == 3 && output.text.contains("a name in it is too long"), "{kind}: {output:?}");
+    }
+    // Links: each has a long name in front of it, they are many, or lead through each other over and over.
+    let head = "sub head { my ($kind, $name, $to, $size) = @_;
+        my $h = pack(q(a100 a8 a8 a8 a12 a12 A8 a1 a100 a8 a32 a32 a8 a8 a167), $name, q(0000644), q(0), q(0),
+            sprintf(q(%011o), $size), q(0), q(), $kind, $to, qq(ustar  ));
+        my $s = 0; $s += $_ for unpack(q(C*), $h); substr($h, 148, 8) = sprintf(qq(%06o\\0 ), $s); print $h }
+        sub long { my $to = shift; head(q(K), q(././@LongLink), q(), length $to); print $to, qq(\\0) x (-length($to) % 512) }";
+    for (links, why) in [
+        ("for (1..1200) { long(q(a) x 1000000); head(2, qq(p/l$_), q(a), 0) }", "is a link to a name that is too long"),
+        ("for (1..400000) { head(2, qq(p/link$_), q(somewhere), 0) }", "is one link more than any module's source has"),
+        (
+            "head(5, q(p/d/), q(), 0); for (1..200) { long(q(d/../) x 800 . q(l) . ($_ + 1)); head(2, qq(p/l$_), q(a), 0) }",
+            "is a link out of it",
+        ),
+    ] {
+        root.sh(&format!("cd /root/w && perl -e '{head}; {links} print qq(\\0) x 1024' | gzip -1 >x.tar.gz"));
+        let output = root.run("ulimit -v 1000000; cd /root/w && timeout 30 dkms ldtarball x.tar.gz");
+        assert!(output.code == 7 && output.text.contains(why), "{why}: {output:?}");
     }
     root.says("find /var/lib/dkms -mindepth 1 ! -name 'mok.*'; ls -d /usr/src/hello* 2>/dev/null; true", "");
 }

@@ -345,11 +345,18 @@ fn names_and_records_of_the_trees_own_lead_root_nowhere() {
     root.quick("quick", "");
     let trace = "find /var/lib/dkms /etc/dkms; ls -A /usr/src";
     let before = root.sh(trace);
-    for (name, version) in
-        [(".superseded", "1"), (".pending", "1"), (".failed", "1"), ("quick", "original_module"), ("quick", "kernel-x")]
-    {
+    for (name, version) in [
+        (".superseded", "1"),
+        (".pending", "1"),
+        (".failed", "1"),
+        ("mok.key", "1"),
+        ("mok.pub", "1"),
+        ("dkms_dbversion", "1"),
+        ("quick", "original_module"),
+        ("quick", "kernel-x"),
+    ] {
         let words = format!(
-            "\nError! {name}/{version} is no module and version: neither may be empty, begin with a dot or contain a slash,\nand a version may not be original_module or begin with kernel-.\n"
+            "\nError! {name}/{version} is no module and version: neither may be empty, begin with a dot or contain a slash,\na name may not be mok.key, mok.pub or dkms_dbversion,\nand a version may not be original_module or begin with kernel-.\n"
         );
         let source = format!("/usr/src/{name}-{version}");
         root.sh(&format!(

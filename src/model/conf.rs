@@ -64,6 +64,9 @@ const PER_MODULE: [&str; 4] =
 /// More modules than any package has. What lies between the first index and one beyond would be told record by record.
 const MOST_MODULES: usize = 1 << 16;
 
+/// More patches than any package has.
+const MOST_PATCHES: usize = 1 << 10;
+
 /// One module of a package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Module {

@@ -7,6 +7,9 @@ use std::sync::OnceLock;
 
 use crate::error::{Error, Result};
 
+/// Beside the modules: the keys that sign where nothing else is configured, and what Debian's dkms keeps of the tree's form.
+pub const BESIDE_MODULES: [&str; 3] = ["mok.key", "mok.pub", "dkms_dbversion"];
+
 /// Beside the versions of a module: what it has replaced.
 pub const ORIGINALS: &str = "original_module";
 
@@ -29,9 +32,11 @@ impl Id {
     }
 
     /// Whether name and version are each one component of a path that is free in the tree: not empty, without `/` or NUL,
-    /// and none of the tree's own, which begin with a dot or stand beside the versions.
+    /// and none of the tree's own, which begin with a dot or stand beside the modules or the versions.
     pub fn is_sane(&self) -> bool {
-        let is_own = self.version == ORIGINALS || self.version.starts_with(INSTALLED_LINK);
+        let is_own = BESIDE_MODULES.contains(&self.name.as_str())
+            || self.version == ORIGINALS
+            || self.version.starts_with(INSTALLED_LINK);
         let is_free = |part: &String| !part.is_empty() && !part.starts_with('.') && !part.contains(['/', '\0']);
         is_free(&self.name) && is_free(&self.version) && !is_own
     }

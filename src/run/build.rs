@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::finish;
 use crate::error::{Doing, Error, Result, cannot};
@@ -24,7 +25,7 @@ use crate::steps::scripts::{self, Script};
 use crate::steps::sign::Signing;
 use crate::system::directories::find;
 use crate::system::files::read_foreign;
-use crate::system::interrupt;
+use crate::system::interrupt::{self, Clock};
 use crate::system::output::Block;
 use crate::system::process;
 use crate::system::sandbox::{self, Isolation, Limit};
@@ -39,10 +40,14 @@ const LARGEST_RESULT: u64 = 1 << 30;
 /// Nor is it more files than this.
 const MOST_FILES: usize = 1 << 16;
 
+/// Nor is a result kept whose log has more than this: who finds it holds that in memory, too.
+const LARGEST_KEPT_LOG: u64 = 32 << 20;
+
 /// Builds `work`'s modules for its kernel into the workshop's result.
 #[derive(Debug)]
 pub struct Build<'a> {
     work: Work<'a>,
+    clock: Clock,
     workshop: &'a Workshop,
     token: &'a JobToken,
     toolchain: Toolchain,
@@ -68,6 +73,7 @@ impl<'a> Build<'a> {
         let toolchain = work.kernel.toolchain();
         let build = Self {
             work,
+            clock: Clock::start(),
             workshop,
             token,
             toolchain,
@@ -97,6 +103,9 @@ impl<'a> Build<'a> {
             return Err(io::Error::other(format!("{} is not kept: its modules are not stripped", self.work.id)));
         }
         let mut made = self.made.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if fs::metadata(&self.workshop.log)?.len() > LARGEST_KEPT_LOG {
+            return Err(io::Error::other(format!("{} is not kept: it says too much", self.work.id)));
+        }
         made.files.insert(PathBuf::from(LOG), fs::read(&self.workshop.log)?);
         Ok(made)
     }
@@ -107,6 +116,11 @@ impl<'a> Build<'a> {
             cache.limit(self.work.id, self.workshop.is_overgrown());
         }
         std::mem::take(&mut self.exchanges.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What is left of the time that all of it may take.
+    fn time_left(&self) -> Option<Duration> {
+        self.work.site.framework.build_limits.time.map(|time| time.saturating_sub(self.clock.elapsed()))
     }
 
     /// Where people will look for the log of a build that failed.
@@ -129,11 +143,11 @@ impl<'a> Build<'a> {
         let mut command = Command::new("bash");
         command.args(["-c", script, "bash"]);
         let mut share = if compiles { self.share() } else { Share::default() };
-        let confined = self.workshop.confine(&self.work, result, &share.mounts, &mut command);
+        let confined = self.workshop.confine(&self.work, self.time_left(), result, &share.mounts, &mut command);
         // Somebody may have deleted the caches since.
         if confined.is_err() && !share.mounts.is_empty() {
             share = Share::default();
-            self.workshop.confine(&self.work, result, &[], &mut command)?;
+            self.workshop.confine(&self.work, self.time_left(), result, &[], &mut command)?;
         } else {
             confined?;
         }

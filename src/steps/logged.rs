@@ -19,8 +19,8 @@ use crate::system::sandbox::{self, Limit};
 /// How often a person at a terminal sees that a command still runs.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(3);
 
-/// More than this of what one command prints is read by nobody, and fills a disk.
-const LARGEST_OUTPUT: u64 = 256 << 20;
+/// More than this of what a build prints is read by nobody, and fills a disk.
+const LARGEST_LOG: u64 = 256 << 20;
 
 /// What is said of the rest.
 const LEFT_OUT: &[u8] = b"\n# what else it prints is left out\n";
@@ -56,7 +56,8 @@ pub fn run(site: &Site, say: &Block, log: &Path, command: &mut Command, told: To
     say.print(if verbose { format!("{text}\n") } else { format!("{description}...") });
     append(log, format!("\n{description}\n# command: {text}\n"))?;
     let mut file = open_log(log).doing(cannot("write", log))?;
-    let (mut written, mut left) = (Ok(()), LARGEST_OUTPUT);
+    let length = file.metadata().doing(cannot("read", log))?.len();
+    let (mut written, mut left) = (Ok(()), LARGEST_LOG.saturating_sub(length));
     let started = Instant::now();
     let code = std::thread::scope(|scope| {
         let (ended, end) = channel::<()>();

@@ -6,6 +6,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::error::{Doing, Error, Result, cannot};
 use crate::model::closed::is_open;
@@ -15,7 +16,7 @@ use crate::system::directories::{Owner, copy_tree, remove_any, take_ownership};
 use crate::system::files;
 use crate::system::paths::Paths;
 use crate::system::process::{find_programs, is_elf, plain_environment};
-use crate::system::sandbox::{self, Isolation, Mount, Sandbox, User};
+use crate::system::sandbox::{self, Isolation, Limits, Mount, Sandbox, User};
 use crate::system::scratch::Scratch;
 use crate::system::trust;
 
@@ -171,9 +172,16 @@ impl Workshop {
         Ok(dir)
     }
 
-    /// Confines `command` to this workshop; `result` is what it sees as `TREE/M/V/K/A`, if anything, `more` what else it
-    /// is to see.
-    pub fn confine(&self, work: &Work, result: Option<&Path>, more: &[Mount], command: &mut Command) -> Result<()> {
+    /// Confines `command` to this workshop, for `time` at most; `result` is what it sees as `TREE/M/V/K/A`, if anything,
+    /// `more` what else it is to see.
+    pub fn confine(
+        &self,
+        work: &Work,
+        time: Option<Duration>,
+        result: Option<&Path>,
+        more: &[Mount],
+        command: &mut Command,
+    ) -> Result<()> {
         let Work { site, id, kernel, .. } = work;
         plain_environment(command);
         let mut mounts = self.headers.clone();
@@ -210,7 +218,7 @@ impl Workshop {
         mounts.extend(site.without_caches());
         mounts.extend_from_slice(more);
         let tmp = Some(self.tmp.path().join("tmp"));
-        let limits = site.framework.build_limits.clone();
+        let limits = Limits { time, ..site.framework.build_limits.clone() };
         let sandbox = Sandbox { user: self.user, mounts, cwd: build_dir, tmp, limits };
         sandbox.confine(self.isolation, command).doing(|| "Cannot set up the sandbox for the build".into())
     }

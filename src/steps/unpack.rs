@@ -2,7 +2,10 @@
 //! Unpacking a tarball that a stranger made: only files, directories and links among them, and only below one
 //! directory. Everything else is refused, with the name of what is wrong.
 
+mod links;
+
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -15,6 +18,7 @@ use tar::{Archive, Entry, EntryType};
 use crate::error::tarball::Problem;
 use crate::error::{Error, Result};
 use crate::system::compressed;
+pub use links::{Following, link_outside};
 
 /// More than this is no module: the largest sources there are have some hundred megabytes.
 const LARGEST: u64 = 8 << 30;
@@ -32,8 +36,8 @@ const LARGEST_HEAD: u64 = 1 << 20;
 /// What an entry takes on a disk, whatever it holds.
 const SMALLEST: u64 = 4096;
 
-/// How many links may lead to each other.
-const LINKS: usize = 32;
+/// What a link says is a path to the kernel, which are no longer than this.
+const LONGEST_TARGET: usize = 4095;
 
 /// Why unpacking ended.
 enum Trouble {
@@ -52,7 +56,7 @@ impl From<io::Error> for Trouble {
 /// Unpacks `file` into the empty directory `into`. What is unpacked belongs to us, and only we may write it.
 pub fn unpack(file: &Path, into: &Path) -> Result<()> {
     let unpacked = compressed::Reader::open(file).map_err(Trouble::Io).and_then(|reader| {
-        let mut unpacking = Unpacking { into, total: 0, links: Vec::new() };
+        let mut unpacking = Unpacking { into, total: 0, links: BTreeMap::new(), links_bytes: 0 };
         let budget = Cell::new(LARGEST_HEAD);
         let mut whole = Whole { reader, zeros: 0, budget: &budget };
         let mut archive = Archive::new(&mut whole);
@@ -114,7 +118,6 @@ impl Whole<'_> {
 
 /// A link that is made when all files are there, so that none is written through it.
 struct Link {
-    place: PathBuf,
     target: PathBuf,
     name: String,
 }
@@ -122,7 +125,10 @@ struct Link {
 struct Unpacking<'a> {
     into: &'a Path,
     total: u64,
-    links: Vec<Link>,
+    /// By their places.
+    links: BTreeMap<PathBuf, Link>,
+    /// What of them is held in memory.
+    links_bytes: usize,
 }
 
 const TOO_LARGE: &str = "makes it larger than any module's source is";
@@ -206,8 +212,14 @@ impl Unpacking<'_> {
             }
             EntryType::Symlink => {
                 let target = entry.link_name_bytes().unwrap_or_default().into_owned();
-                self.links.retain(|link| link.place != place);
-                self.links.push(Link { place, target: PathBuf::from(std::ffi::OsStr::from_bytes(&target)), name });
+                if target.len() > LONGEST_TARGET {
+                    return refused("is a link to a name that is too long");
+                }
+                self.links_bytes += bytes.len() + target.len();
+                if self.links_bytes > links::ALL {
+                    return refused("is one link more than any module's source has");
+                }
+                self.links.insert(place, Link { target: PathBuf::from(std::ffi::OsStr::from_bytes(&target)), name });
             }
             EntryType::Fifo => return refused("is a pipe"),
             EntryType::Block | EntryType::Char => return refused("is a device"),
@@ -226,14 +238,15 @@ impl Unpacking<'_> {
 
     /// Makes the links, and looks where each ends.
     fn make_links(&self) -> std::result::Result<(), Trouble> {
-        for Link { place, target, name } in &self.links {
+        for (place, Link { target, name }) in &self.links {
             if fs::symlink_metadata(place).is_ok() {
                 return Err(Trouble::Unsafe(name.clone(), "is a link and something else"));
             }
             symlink(target, place)?;
         }
-        for Link { place, name, .. } in &self.links {
-            if !stays_within(self.into, place) {
+        let mut following = Following::new(self.into);
+        for (place, Link { name, .. }) in &self.links {
+            if !following.stays_within(place) {
                 return Err(Trouble::Unsafe(name.clone(), "is a link out of it"));
             }
         }
@@ -279,93 +292,9 @@ fn place(bytes: &[u8]) -> std::result::Result<PathBuf, &'static str> {
     Ok(place)
 }
 
-/// Whether the link at `link` ends below `base` wherever it leads through, be it to nothing.
-pub fn stays_within(base: &Path, link: &Path) -> bool {
-    let Ok(start) = link.strip_prefix(base) else {
-        return false;
-    };
-    // What is left to walk, the next name last; and where we are, below the base.
-    let names = |path: &Path| path.components().rev().map(|c| c.as_os_str().to_owned()).collect::<Vec<_>>();
-    let (mut left, mut here, mut links) = (names(start), PathBuf::new(), 0);
-    while let Some(name) = left.pop() {
-        match name.as_bytes() {
-            b"." => {}
-            b".." => {
-                if !here.pop() {
-                    return false;
-                }
-            }
-            _ => {
-                here.push(&name);
-                let Ok(target) = fs::read_link(base.join(&here)) else {
-                    continue;
-                };
-                links += 1;
-                if target.is_absolute() || links > LINKS {
-                    return false;
-                }
-                here.pop();
-                left.append(&mut names(&target));
-            }
-        }
-    }
-    true
-}
-
-/// A link below `dir` that leads out of it, be it to another part of what was unpacked.
-pub fn link_outside(dir: &Path) -> io::Result<Option<PathBuf>> {
-    let mut dirs = vec![dir.to_owned()];
-    while let Some(next) = dirs.pop() {
-        for entry in fs::read_dir(next)? {
-            let entry = entry?;
-            let kind = entry.file_type()?;
-            if kind.is_dir() {
-                dirs.push(entry.path());
-            } else if kind.is_symlink() && !stays_within(dir, &entry.path()) {
-                return Ok(Some(entry.path()));
-            }
-        }
-    }
-    Ok(None)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn links_are_followed_to_where_they_end() -> io::Result<()> {
-        let dir = tempfile::tempdir()?;
-        let base = dir.path();
-        fs::create_dir_all(base.join("a/b"))?;
-        for (target, link) in [
-            (".", "here"),
-            ("a/b/../..", "root"),
-            ("here/here/../..", "through"),
-            ("../..", "a/b/up"),
-            ("../../..", "a/b/out"),
-            ("/etc", "absolute"),
-            ("nowhere/file", "dangling"),
-            ("loop", "loop"),
-            ("a/b/out", "chain"),
-        ] {
-            symlink(target, base.join(link))?;
-        }
-        for (link, expected) in [
-            ("here", true),
-            ("root", true),
-            ("through", false),
-            ("a/b/up", true),
-            ("a/b/out", false),
-            ("absolute", false),
-            ("dangling", true),
-            ("loop", false),
-            ("chain", false),
-        ] {
-            assert_eq!(stays_within(base, &base.join(link)), expected, "{link}");
-        }
-        Ok(())
-    }
 
     #[test]
     fn names_stay_below_the_base() {
@@ -398,7 +327,7 @@ mod tests {
             builder.append(&header, io::empty())?;
         }
         let bytes = builder.into_inner()?;
-        let mut unpacking = Unpacking { into: dir.path(), total: 0, links: Vec::new() };
+        let mut unpacking = Unpacking { into: dir.path(), total: 0, links: BTreeMap::new(), links_bytes: 0 };
         for entry in Archive::new(bytes.as_slice()).entries()? {
             assert!(unpacking.entry(entry?).is_ok());
         }
@@ -422,7 +351,8 @@ mod tests {
             builder.append_link(&mut header, name, "file")?;
         }
         let bytes = builder.into_inner()?;
-        let mut unpacking = Unpacking { into: dir.path(), total: LARGEST - 320_000, links: Vec::new() };
+        let unpacking = Unpacking { into: dir.path(), total: 0, links: BTreeMap::new(), links_bytes: 0 };
+        let mut unpacking = Unpacking { total: LARGEST - 320_000, ..unpacking };
         let mut archive = Archive::new(bytes.as_slice());
         let refused: Vec<String> = archive
             .entries()?

@@ -9,7 +9,14 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use crate::system::process;
+use crate::system::sys::before_exec;
+
+/// Memory for a program that decompresses: a file says how much of what came before it refers to, and may say any number.
+/// The best that xz and zstd do of themselves takes 65 and 128 MiB; more than these is for those who ask for it.
+const MEMORY: u64 = 384 << 20;
 
 /// A format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +99,11 @@ impl Reader {
         if format == GZIP {
             return Ok(Self::Gzip(Box::new(MultiGzDecoder::new(file))));
         }
-        let mut child = format.start(format.command().arg("-dc").stdin(file).stdout(Stdio::piped()))?;
+        let mut command = format.command();
+        // Never more than there was.
+        let memory = Some(getrlimit(Resource::Data).maximum.map_or(MEMORY, |most| most.min(MEMORY)));
+        before_exec(&mut command, move || Ok(setrlimit(Resource::Data, Rlimit { current: memory, maximum: memory })?));
+        let mut child = format.start(command.arg("-dc").stdin(file).stdout(Stdio::piped()))?;
         let output = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
         Ok(Self::Program { program: format.program[0], output, child })
     }
@@ -211,6 +222,33 @@ mod tests {
                 std::fs::write(&path, &bytes[..bytes.len() - 5])?;
                 assert!(Reader::open(&path)?.read_to_end(&mut text).is_err(), "{name} was cut off");
             }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_file_does_not_say_how_much_memory_it_takes() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("file");
+        let made = |script: &str| Command::new("sh").arg("-c").arg(script).stdout(File::create(&path)?).status();
+        for (script, is_read) in [
+            ("head -c 100000 /dev/zero | xz -9", true),
+            ("head -c 100000 /dev/zero | xz --format=lzma -9", true),
+            ("head -c 100000 /dev/zero | zstd -q --ultra -22", true),
+            ("head -c 100000 /dev/zero | bzip2 -9", true),
+            // Whose dictionary has 256 MiB, and 2 GiB.
+            (
+                "head -c 100000 /dev/zero | xz --format=lzma | perl -0777 -pe 'substr($_, 1, 4) = pack V => 1 << 28'",
+                true,
+            ),
+            (
+                "head -c 100000 /dev/zero | xz --format=lzma | perl -0777 -pe 'substr($_, 1, 4) = pack V => 1 << 31'",
+                false,
+            ),
+        ] {
+            assert!(made(script)?.success(), "{script}");
+            let read = Reader::open(&path)?.read_to_end(&mut Vec::new());
+            assert_eq!(read.ok(), is_read.then_some(100_000), "{script}");
         }
         Ok(())
     }

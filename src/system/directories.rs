@@ -128,6 +128,9 @@ fn take_over_metadata(from: &Path, to: &Path, owner: Owner) -> io::Result<()> {
     utimensat(CWD, to, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from).at(to)
 }
 
+/// Access control lists, as acl(5) has them: of what there is, and of what will be made in a directory.
+const ACCESS_LISTS: [&str; 2] = ["system.posix_acl_access", "system.posix_acl_default"];
+
 /// Makes everything in `dir`, and itself, ours, and nobody else's to write. Nothing is followed; what is neither file nor
 /// directory nor link goes, and so does what lies too deep.
 pub fn take_ownership(dir: &Path) -> io::Result<()> {
@@ -160,6 +163,10 @@ fn take_over(opened: &OwnedFd, depth: usize) -> io::Result<()> {
 
 fn take_over_one(file: &OwnedFd) -> io::Result<()> {
     rustix::fs::fchown(file, Some(Uid::ROOT), Some(Gid::ROOT))?;
+    // What others may do to it, and to whatever is made in it one day. Most files, and some file systems, have none.
+    for list in ACCESS_LISTS {
+        let _ = rustix::fs::fremovexattr(file, list);
+    }
     let mode = fstat(file)?.st_mode & 0o755;
     Ok(rustix::fs::fchmod(file, Mode::from_raw_mode(mode))?)
 }
@@ -444,7 +451,22 @@ mod tests {
         stranger(&tree.join("d"), 0o2777)?;
         stranger(&tree, 0o777)?;
         stranger(&outside, 0o666)?;
+        // Version 2: the owner, user 1000, the group, the mask and others, what each may, and the number of who has one.
+        let entries = [(1, 7, u32::MAX), (2, 7, 1000), (4, 7, u32::MAX), (0x10, 7, u32::MAX), (0x20, 7, u32::MAX)];
+        let mut list = 2u32.to_le_bytes().to_vec();
+        for (tag, may, id) in entries {
+            list.extend([u16::to_le_bytes(tag), u16::to_le_bytes(may)].concat());
+            list.extend(id.to_le_bytes());
+        }
+        for name in ACCESS_LISTS {
+            rustix::fs::setxattr(tree.join("d"), name, &list, rustix::fs::XattrFlags::empty())?;
+        }
         take_ownership(&tree)?;
+        fs::create_dir(tree.join("d/new"))?;
+        for (place, name) in [("d", ACCESS_LISTS[0]), ("d", ACCESS_LISTS[1]), ("d/new", ACCESS_LISTS[0])] {
+            let left = rustix::fs::getxattr_query(tree.join(place), name);
+            assert_eq!(left, Err(Errno::NODATA), "{place}: {name}");
+        }
         for (path, mode) in [(&tree, 0o755), (&tree.join("d"), 0o755), (&file, 0o755)] {
             let meta = fs::metadata(path)?;
             assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (0, 0, mode), "{path:?}");

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
@@ -28,6 +28,32 @@ pub enum Moment {
 
 type Listener = Box<dyn Fn(Moment) + Send>;
 static LISTENERS: Mutex<Vec<Listener>> = Mutex::new(Vec::new());
+
+/// For how long this process was stopped.
+static STOPPED: Mutex<Duration> = Mutex::new(Duration::ZERO);
+
+fn stopped() -> Duration {
+    *STOPPED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Counts the time in which this process is not stopped: who stops it does not want its builds to run out of time.
+#[derive(Debug)]
+pub struct Clock {
+    started: Instant,
+    stopped: Duration,
+}
+
+impl Clock {
+    /// From now on.
+    pub fn start() -> Self {
+        Self { started: Instant::now(), stopped: stopped() }
+    }
+
+    /// What it has counted.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed().saturating_sub(stopped() - self.stopped)
+    }
+}
 
 /// How often, ten milliseconds apart, we look whether builds have ended. They are killed, so it does not take long.
 const LOOKS: usize = 150;
@@ -73,7 +99,9 @@ fn tell(moment: Moment) {
 fn stop() {
     tell(Moment::Stop);
     let stopped = stop_all(|| guards().into_iter().flat_map(|guard| descendants(guard, |_| true)).collect());
+    let since = Instant::now();
     let _ = signal_hook::low_level::emulate_default_handler(SIGTSTP);
+    *STOPPED.lock().unwrap_or_else(PoisonError::into_inner) += since.elapsed();
     signal_all(&stopped, Signal::CONT);
     tell(Moment::GoOn);
 }

@@ -237,11 +237,15 @@ pub fn restrict_self(ruleset: impl AsFd) -> io::Result<()> {
     }
 }
 
-/// Leaves the caller's session keyring, whose keys are readable to whoever possesses it, for an empty one.
-pub fn leave_keyring() {
+/// Leaves the caller's session keyring, whose keys are readable to whoever possesses it, for an empty one. It counts as a
+/// key of whoever this process is by then.
+pub fn leave_keyring() -> io::Result<()> {
     const KEYCTL_JOIN_SESSION_KEYRING: c_int = 1;
-    // SAFETY: a null name is allowed and means a new, nameless keyring. Without keyrings it fails, and nothing is lost.
-    unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>()) };
+    // SAFETY: a null name is allowed and means a new, nameless keyring.
+    match unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>()) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
 }
 
 /// This machine's kind in what the kernel shows to filters of system calls: AUDIT_ARCH of linux/audit.h.
@@ -265,22 +269,52 @@ const ARCH: Option<u32> = if cfg!(target_arch = "x86_64") {
     None
 };
 
-/// socketcall(2), where there is one: it makes sockets, too.
+/// What System V has of memory, semaphores and queues; with socketcall(2) and ipc(2), which make sockets and those, where
+/// there are such. The numbers there are the same for all, and libc does not name them.
 #[cfg(any(target_arch = "x86", target_arch = "s390x", target_arch = "powerpc64"))]
-const SOCKETCALL: libc::c_long = libc::SYS_socketcall;
+const SYSTEM_V: [libc::c_long; 5] = [libc::SYS_socketcall, libc::SYS_ipc, 395, 393, 399];
 #[cfg(not(any(target_arch = "x86", target_arch = "s390x", target_arch = "powerpc64")))]
-const SOCKETCALL: libc::c_long = libc::SYS_socket;
+const SYSTEM_V: [libc::c_long; 3] = [libc::SYS_shmget, libc::SYS_semget, libc::SYS_msgget];
 
-/// ipc(2), where there is one: it makes shared memory, too.
-#[cfg(any(target_arch = "x86", target_arch = "s390x", target_arch = "powerpc64"))]
-const IPC: libc::c_long = libc::SYS_ipc;
-#[cfg(not(any(target_arch = "x86", target_arch = "s390x", target_arch = "powerpc64")))]
-const IPC: libc::c_long = libc::SYS_shmget;
+/// What no build has any business with.
+const REFUSED: [libc::c_long; 25] = [
+    libc::SYS_socket,
+    // Goes around this very list.
+    libc::SYS_io_uring_setup,
+    // Outlives who made it.
+    libc::SYS_mq_open,
+    // Keys, which are the user's: the next build of another package would have them, and their number is limited.
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_keyctl,
+    // The mounts and namespaces that it has are what it is kept apart by.
+    libc::SYS_unshare,
+    libc::SYS_setns,
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_open_tree,
+    libc::SYS_move_mount,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_mount_setattr,
+    libc::SYS_open_by_handle_at,
+    // Parts of the kernel that are large, and were a way to its memory more than once.
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_fanotify_init,
+    libc::SYS_kexec_load,
+];
 
-/// Nothing this process executes can make a socket again (but for socketpair(2)), or what System V or POSIX have of memory,
-/// semaphores and queues that outlive who made them, or go around that: seccomp(2) answers with "permission denied". System
-/// calls of another architecture are refused altogether. It needs "no new privileges".
-pub fn refuse_sockets() -> io::Result<()> {
+/// Nothing this process executes can make a socket again (but for socketpair(2)), nor what else is `REFUSED`: seccomp(2)
+/// answers with "permission denied". System calls of another architecture are refused altogether. It needs "no new
+/// privileges".
+pub fn refuse_calls() -> io::Result<()> {
+    const CALLS: usize = REFUSED.len() + SYSTEM_V.len();
     let Some(arch) = ARCH else { return Err(io::ErrorKind::Unsupported.into()) };
     let step = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
     let load = |offset| step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset);
@@ -288,21 +322,16 @@ pub fn refuse_sockets() -> io::Result<()> {
     let end = |k| step(libc::BPF_RET | libc::BPF_K, 0, 0, k);
     // struct seccomp_data: the number of the call, then the architecture. Jumps are relative; refused is what gets to
     // the end. From 1 << 30 on are calls of x32.
-    const REFUSED: [libc::c_long; 8] = [
-        libc::SYS_socket,
-        SOCKETCALL,
-        libc::SYS_io_uring_setup,
-        libc::SYS_shmget,
-        libc::SYS_semget,
-        libc::SYS_msgget,
-        libc::SYS_mq_open,
-        IPC,
-    ];
-    let last = REFUSED.len() as u8;
-    let mut code =
-        vec![load(4), jump(libc::BPF_JEQ, arch, 0, last + 3), load(0), jump(libc::BPF_JGE, 1 << 30, last + 1, 0)];
-    code.extend((1..=last).rev().zip(REFUSED).map(|(left, call)| jump(libc::BPF_JEQ, call as u32, left, 0)));
-    code.extend([end(libc::SECCOMP_RET_ALLOW), end(libc::SECCOMP_RET_ERRNO | libc::EACCES as u32)]);
+    let last = CALLS as u8;
+    let mut code = [end(libc::SECCOMP_RET_ERRNO | libc::EACCES as u32); CALLS + 6];
+    code[0] = load(4);
+    code[1] = jump(libc::BPF_JEQ, arch, 0, last + 3);
+    code[2] = load(0);
+    code[3] = jump(libc::BPF_JGE, 1 << 30, last + 1, 0);
+    for (step, (left, &call)) in code[4..].iter_mut().zip((1..=last).rev().zip(REFUSED.iter().chain(&SYSTEM_V))) {
+        *step = jump(libc::BPF_JEQ, call as u32, left, 0);
+    }
+    code[CALLS + 4] = end(libc::SECCOMP_RET_ALLOW);
     let program = libc::sock_fprog { len: code.len() as u16, filter: code.as_mut_ptr() };
     // SAFETY: the program and its steps live through the call, which copies them.
     match unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program) } {

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::{Conf, EXCLUDE, MOST_MODULES, Module, PER_MODULE};
+use super::{Conf, EXCLUDE, MOST_MODULES, MOST_PATCHES, Module, PER_MODULE};
 use crate::model::kernel::{Kernel, is_set};
 use crate::model::module::Target;
 use crate::system::regex::{self, Match};
@@ -39,6 +39,12 @@ impl Conf {
             problems.push(format!(
                 "dkms.conf: Error! Record #{last} is one too many: the last can be #{}.",
                 MOST_MODULES - 1
+            ));
+        }
+        if let Some(last) = self.values.last_index(&["PATCH"]).filter(|last| *last >= MOST_PATCHES) {
+            problems.push(format!(
+                "dkms.conf: Error! Patch #{last} is one too many: the last can be #{}.",
+                MOST_PATCHES - 1
             ));
         }
         let suffixed = |name: &str| name.ends_with(".o") || name.ends_with(".ko");

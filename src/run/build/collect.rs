@@ -61,7 +61,7 @@ impl Build<'_> {
         let run = |files: &&[String]| {
             let mut command = Command::new("sh");
             command.args(["-c", STRIP, strip]).args(files.iter().map(|file| build_dir.join(file)));
-            self.workshop.confine(&self.work, None, &[], &mut command)?;
+            self.workshop.confine(&self.work, self.time_left(), None, &[], &mut command)?;
             Ok(process::merged_output(&mut command))
         };
         side_by_side::each(&shares, self.token, run, |ended: Result<_>| {

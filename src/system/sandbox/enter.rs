@@ -172,6 +172,8 @@ impl Entry {
         set_no_new_privs(true).doing("privileges", c"")?;
         let _ = clear_ambient_capability_set();
         sys::empty_bounding_set();
+        // Before the change of user: it counts for root, then, whose room for keys no build takes.
+        leave_keyring()?;
         if let Some(user) = self.user {
             let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
             set_thread_groups(&[]).doing("groups", c"")?;
@@ -181,9 +183,17 @@ impl Entry {
         let none = CapabilitySet::empty();
         let none = CapabilitySets { effective: none, permitted: none, inheritable: none };
         set_capabilities(None, none).doing("capabilities", c"")?;
-        sys::leave_keyring();
         // Not every kernel and container has filters; namespaces and Landlock are what there is then.
-        let _ = sys::refuse_sockets();
+        let _ = sys::refuse_calls();
         Ok(())
+    }
+}
+
+/// The caller's keys are out of reach from now on. Where there are none, or a container keeps them from all that is in
+/// it, they were before.
+fn leave_keyring() -> io::Result<()> {
+    match sys::leave_keyring() {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM | libc::EACCES)) => Ok(()),
+        left => left.doing("keyring", c""),
     }
 }

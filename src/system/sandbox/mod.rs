@@ -197,7 +197,8 @@ impl Sandbox {
     /// - When `wait` returns, nothing that the command started is alive. To end it early use [`stop`].
     /// - The command is in a session of its own and cannot reach the caller's terminal but through its streams.
     /// - If the view cannot be made, `spawn` fails, and a line on the command's standard error says why.
-    /// - It can make no sockets, in no family, where the kernel has filters for system calls.
+    /// - The keys in the caller's keyrings are not its own.
+    /// - It can make no sockets, in no family, no keys and no mounts, where the kernel has filters for system calls.
     /// - Of all processes the kernel ends it first when memory runs out.
     /// - Without namespaces only binds of a path to itself can be had; `Empty`, `Dir` and `Link` are passed over.
     pub fn confine(&self, isolation: Isolation, command: &mut Command) -> io::Result<()> {

@@ -124,6 +124,41 @@ fn no_socket_can_be_made_but_a_pair() -> io::Result<()> {
 }
 
 #[test]
+fn calls_that_no_build_needs_are_refused() -> io::Result<()> {
+    place()?;
+    let calls = [
+        libc::SYS_add_key,
+        libc::SYS_request_key,
+        libc::SYS_keyctl,
+        libc::SYS_unshare,
+        libc::SYS_setns,
+        libc::SYS_mount,
+        libc::SYS_umount2,
+        libc::SYS_move_mount,
+        libc::SYS_fsopen,
+        libc::SYS_mount_setattr,
+        libc::SYS_open_by_handle_at,
+        libc::SYS_io_uring_setup,
+        libc::SYS_mq_open,
+        libc::SYS_bpf,
+        libc::SYS_perf_event_open,
+        libc::SYS_userfaultfd,
+        libc::SYS_fanotify_init,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_shmget,
+    ];
+    let calls = calls.map(|call| call.to_string()).join(", ");
+    let script =
+        format!("perl -MErrno -e 'for ({calls}) {{ syscall($_, -1, 0, 0, 0, 0); print qq($_ ) unless $!{{EACCES}} }}'");
+    for isolation in ALL {
+        assert_eq!(run(isolation, &view(vec![]), &script)?, (0, String::new()), "{isolation:?}");
+    }
+    let outside = shell(&script).output()?;
+    assert_eq!(String::from_utf8_lossy(&outside.stdout).trim(), calls.replace(',', ""));
+    Ok(())
+}
+
+#[test]
 fn sockets_and_shared_memory_of_the_system_are_out_of_sight() -> io::Result<()> {
     place()?;
     let (_, text) = run(
