@@ -112,19 +112,24 @@ fn without_headers(site: &Site, kernel: &Kernel, options: &Options, occasion: Oc
         return Ok(());
     }
     let package = dpkg::headers_package(&target.release);
-    if they_come(site, kernel, options) {
+    let coming = they_come(site, kernel, options);
+    if coming {
         say.say(format!("They come with {package}, which is about to be installed."));
-        return Ok(());
-    }
-    // What does not look like a kernel has no package with headers either.
-    if looks_like_release(&target.release) {
+    } else if looks_like_release(&target.release) {
+        // What does not look like a kernel has no package with headers either.
         say.say(format!("To have them: apt install {package}"));
     }
     let unwanted = site.paths.no_autoinstall().exists();
     match kernel.need_headers() {
         Err(error) if options.unattended && site.root && kernel.modules.is_dir() && !unwanted => {
             say.end();
-            policy::give_up(site, options, &plan::wanted(site, options, target), slice::from_ref(target), &error)
+            let wanted = plan::wanted(site, options, target);
+            if coming {
+                // Their own hook forgets it, unless they do not come after all.
+                policy::note(site, &wanted, target, &error);
+                return Ok(());
+            }
+            policy::give_up(site, options, &wanted, slice::from_ref(target), &error)
         }
         _ => Ok(()),
     }

@@ -132,6 +132,14 @@ pub fn rescue(
     }
 }
 
+/// Notes, and tells nobody yet, that modules are not installed for a kernel.
+pub fn note(site: &Site, wanted: &[(Id, Option<Conf>)], target: &Target, error: &Error) {
+    for (id, _) in wanted {
+        let noted = Failure::new(site, id, target, error, None).note(&site.tree);
+        noted.unwrap_or_else(|error| log::warn!("{error}"));
+    }
+}
+
 /// Ends an installation of which nothing came, by the error that was told.
 pub fn give_up(
     site: &Site,

@@ -538,6 +538,12 @@ dkms: modules that could not be installed:
     assert!(said.contains(&root.expand(&coming)) && !said.contains("could not be installed"), "{said}");
     kernel_is_whole(&mut root, "good.ko\nwell.ko\n");
     root.says("dkms status --failed", "");
+    // Where they do not come after all, that is known.
+    root.sh("apt-get -qq -y purge linux-image-$OLD linux-headers-$OLD");
+    root.sh("cd /root && printf '#!/bin/sh\\nexit 1\\n' >h/DEBIAN/preinst && chmod 755 h/DEBIAN/preinst && dpkg-deb -Znone --build h h.deb");
+    root.sh("! apt-get -qq -y install linux-image-$OLD /root/h.deb");
+    let failed = root.sh("dkms status --failed");
+    assert!(failed.contains(&root.expand(told)), "{failed}");
 }
 
 #[test]
