@@ -63,7 +63,7 @@ const ATTEMPTS: &[Attempt] = &[
     attempt("read the key that signs", "cat /var/lib/dkms/mok.key"),
     attempt("read /etc/shadow", "cat /etc/shadow"),
     attempt("read a file of root's", "cat /root/secret"),
-    attempt("read a disk", "head -c 1 $(find /dev -type b | head -n 1)"),
+    attempt("read a disk", "head -c 1 $disk"),
     uncontrolled("read the memory of the kernel", "head -c 1 /dev/mem || head -c 1 /proc/kcore"),
     seen_without("read what others have cached", "ls /var/cache/dkms/ccache/victim/*"),
     // Other processes.
@@ -187,7 +187,7 @@ fn hostile(options: &[&str]) -> Root {
          perl /srv/listen >/dev/null 2>&1 & disown -a",
     );
     root.wait_until("[ -s /srv/port ]");
-    root.sh("{ cat /srv/port; echo K=$K A=$A; } >>/srv/world; setsid script -qc 'tty >/srv/tty; sleep 100000' /dev/null >/dev/null 2>&1 </dev/null & disown");
+    root.sh("{ cat /srv/port; echo K=$K A=$A disk=$(find /dev -type b | head -n 1); } >>/srv/world; setsid script -qc 'tty >/srv/tty; sleep 100000' /dev/null >/dev/null 2>&1 </dev/null & disown");
     root.wait_until("[ -s /srv/tty ]");
     root.sh("ln -s $(cat /srv/tty) /srv/terminal");
     root.quick(

@@ -11,16 +11,13 @@ use landlock::{
     RulesetCreated, RulesetCreatedAttr, Scope, path_beneath_rules,
 };
 
+use super::plan::DEVICES;
 use super::{Mount, Sandbox};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// The newest rules that are asked for; of older kernels, as many as they know.
 const KNOWN: ABI = ABI::V6;
-
-/// Devices that a build may write to, where they exist.
-const DEVICES: [&str; 8] =
-    ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/ptmx", "/dev/pts"];
 
 /// Reading everywhere, writing in the writable places, no TCP, no signals or abstract sockets outwards.
 pub fn ruleset(sandbox: &Sandbox) -> io::Result<OwnedFd> {
@@ -55,6 +52,6 @@ fn rules(sandbox: &Sandbox) -> Result<RulesetCreated> {
         .scope(Scope::from_all(KNOWN))?
         .create()?
         .add_rule(PathBeneath::new(PathFd::new("/")?, AccessFs::from_read(KNOWN)))?
-        .add_rules(path_beneath_rules(DEVICES, AccessFs::from_all(KNOWN)))?
+        .add_rules(path_beneath_rules(DEVICES.iter().chain(&["/dev/ptmx", "/dev/pts"]), AccessFs::from_all(KNOWN)))?
         .add_rules(writable)
 }

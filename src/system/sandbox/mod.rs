@@ -176,7 +176,8 @@ pub enum Limit {
 pub struct Sandbox {
     /// Who runs it; `None` is the caller himself, who loses all capabilities. Ignored if the caller is not root.
     pub user: Option<User>,
-    /// What differs from the system outside, apart from `/run`, `/dev/shm` and `/dev/mqueue`, which are always empty.
+    /// What differs from the system outside, apart from `/run`, `/dev/shm` and `/dev/mqueue`, which are always empty, and
+    /// `/dev`, where only the devices are that every program may need.
     pub mounts: Vec<Mount>,
     /// The working directory as seen inside. `Command::current_dir` would mean one outside. It may be one that is
     /// closed to the user, who can read nothing in it then; in an empty place it is made.

@@ -14,8 +14,24 @@ use super::enter::Entry;
 use super::guard::{Place, Watch};
 use super::{Isolation, Mount, Sandbox, landlock};
 
-/// Places that are always empty, where they exist, and their modes: the sockets and shared memory of the system.
-pub const HIDDEN: [(&str, &CStr); 3] = [("/run", c"755"), ("/dev/shm", c"1777"), ("/dev/mqueue", c"1777")];
+/// Places that are always empty, where they exist, and their modes: the sockets, devices and shared memory of the system.
+pub const HIDDEN: [(&str, &CStr); 4] =
+    [("/run", c"755"), ("/dev", c"755"), ("/dev/shm", c"1777"), ("/dev/mqueue", c"1777")];
+
+/// What there is of `/dev` all the same, where it exists.
+pub const DEVICES: [&str; 6] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
+
+/// Where terminals of its own are.
+const TERMINALS: &str = "/dev/pts";
+
+/// And the links in it.
+const LINKS: [(&str, &str); 5] = [
+    ("/dev/ptmx", "pts/ptmx"),
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"),
+    ("/dev/stderr", "/proc/self/fd/2"),
+];
 
 /// How many files it has to be possible to make beside those of a command, where bytes have to stay free.
 const FILES_RESERVE: u64 = 4096;
@@ -42,6 +58,8 @@ pub enum What {
     Tree { from: CString, writable: bool },
     /// An empty directory of this mode.
     Tmpfs(&'static CStr),
+    /// Pseudo-terminals of its own, if they can be had.
+    Terminals,
     /// A plain directory.
     Dir,
     /// A symbolic link that says this.
@@ -96,8 +114,9 @@ impl Sandbox {
     fn steps(&self) -> io::Result<Vec<Step>> {
         let mut places = Places(Vec::new());
         let mut steps = Vec::new();
-        for (at, mode) in HIDDEN {
-            steps.push(places.step(Path::new(at), What::Tmpfs(mode), Missing::Skip)?);
+        for (at, mode) in HIDDEN.map(|(at, mode)| (Path::new(at), mode)).into_iter().filter(|(at, _)| at.exists()) {
+            let missing = if places.holding(at).is_some() { Missing::MakeDir } else { Missing::Skip };
+            steps.push(places.step(at, What::Tmpfs(mode), missing)?);
         }
         if let Some(tmp) = &self.tmp {
             for at in ["/tmp", "/var/tmp"] {
@@ -105,7 +124,14 @@ impl Sandbox {
                 steps.push(places.step(Path::new(at), what, Missing::Skip)?);
             }
         }
-        for mount in &self.mounts {
+        let mut devices = Vec::new();
+        if places.holding(Path::new(TERMINALS)).is_some() {
+            steps.push(places.step(Path::new(TERMINALS), What::Terminals, Missing::MakeDir)?);
+            let there = DEVICES.into_iter().map(PathBuf::from).filter(|at| at.exists());
+            devices.extend(there.map(|at| Mount::Bind { from: at.clone(), at, writable: false }));
+            devices.extend(LINKS.map(|(at, target)| Mount::Link { at: at.into(), target: target.into() }));
+        }
+        for mount in devices.iter().chain(&self.mounts) {
             let at = mount.at();
             let inside = places.holding(at).is_some();
             let make = |kind| if inside { kind } else { Missing::Fail };

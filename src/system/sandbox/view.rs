@@ -65,6 +65,8 @@ pub fn rearrange(steps: &mut [Step], chrooted: bool) -> io::Result<()> {
             What::Tree { from, writable: true } => Some(clone_tree(from, NO_SUID | NO_DEV)?),
             What::Tree { from, writable: false } => Some(clone_tree(from, READ_ONLY | NO_SUID)?),
             What::Tmpfs(mode) => Some(tmpfs(mode).doing("tmpfs for", &step.at)?),
+            // Containers may refuse it.
+            What::Terminals => terminals().ok(),
             What::Dir | What::Link(_) => None,
         };
     }
@@ -116,6 +118,14 @@ fn tmpfs(mode: &CStr) -> rustix::io::Result<OwnedFd> {
     fsconfig_set_string(context.as_fd(), c"nr_inodes", c"65536")?;
     fsconfig_create(context.as_fd())?;
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+}
+
+fn terminals() -> rustix::io::Result<OwnedFd> {
+    let context = fsopen(c"devpts", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(context.as_fd(), c"ptmxmode", c"666")?;
+    fsconfig_create(context.as_fd())?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 

@@ -159,6 +159,22 @@ fn calls_that_no_build_needs_are_refused() -> io::Result<()> {
 }
 
 #[test]
+fn no_device_is_there_but_those_that_every_program_may_need() -> io::Result<()> {
+    place()?;
+    let outside = shell("ls -A /dev").output()?;
+    assert!(String::from_utf8_lossy(&outside.stdout).lines().count() > 14);
+    let (_, text) = run(Isolation::Namespaces, &view(vec![]), "ls -A /dev | grep -vx mqueue; touch /dev/x")?;
+    let all = "fd full null ptmx pts random shm stderr stdin stdout tty urandom zero".replace(' ', "\n");
+    assert_eq!(text, all + "\ntouch: cannot touch '/dev/x': Read-only file system");
+    // They work, and so does a terminal of its own.
+    let script =
+        "head -c 4 /dev/urandom | wc -c; echo x > /dev/full || script -qc 'echo y > /dev/tty' /dev/null | tr -d '\\r'";
+    let (code, text) = run(Isolation::Namespaces, &view(vec![]), script)?;
+    assert!(code == 0 && text.starts_with("4\n") && text.ends_with("\ny"), "{text}");
+    Ok(())
+}
+
+#[test]
 fn sockets_and_shared_memory_of_the_system_are_out_of_sight() -> io::Result<()> {
     place()?;
     let (_, text) = run(
