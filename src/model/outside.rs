@@ -46,7 +46,10 @@ const PASSING: [&str; 6] =
     ["/lib/modules", "/usr/lib/modules", "/var/backups", "/var/cache", "/var/mail", "/var/spool"];
 
 /// Nor does what is in the files: programs count by the versions of packages, the others change with each that is installed.
-const OF_PACKAGES: [&str; 7] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin", "/var/lib/apt", "/var/lib/dpkg", "/var/log"];
+const OF_PACKAGES: [&str; 5] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin", "/var/log"];
+
+/// The same below /var/lib. (Who has the whole name of dpkg's in him is taken for one who reads it.)
+const OF_PACKAGES_IN_VAR: [&str; 2] = ["apt", "dpkg"];
 
 /// Directories in which kernels and packages that are none of a module's business come and go, beside those of at most
 /// [`FEW_NAMES`]: `/usr/src/linux-$(V)` is seen without its end.
@@ -151,14 +154,14 @@ impl Outside {
     /// Whether a directory does not count by what is in it.
     fn is_passing(&self, path: &Path) -> bool {
         let is_ours = self.tree.iter().any(|tree| path.starts_with(tree));
-        is_ours || self.is_unseen(path) || is_in(path, &PASSING) || is_in(path, &OF_PACKAGES)
+        is_ours || self.is_unseen(path) || is_in(path, &PASSING) || is_of_packages(path)
     }
 
     /// The same of a file. In the tree of modules each of them has its own directory, with those of its versions.
     fn is_passing_file(&self, path: &Path) -> bool {
         let is_nobodys = |below: &Path| below.components().count() < 3;
         let is_ours = self.tree.iter().any(|tree| path.strip_prefix(tree).is_ok_and(is_nobodys));
-        is_ours || self.is_unseen(path) || is_in(path, &OF_PACKAGES)
+        is_ours || self.is_unseen(path) || is_of_packages(path)
     }
 
     /// The digest of what there is now, and of what the texts there name in turn.
@@ -248,6 +251,11 @@ impl Outside {
 
 fn is_in(path: &Path, places: &[&str]) -> bool {
     places.iter().any(|place| path.starts_with(place))
+}
+
+fn is_of_packages(path: &Path) -> bool {
+    let in_var = |below: &Path| OF_PACKAGES_IN_VAR.iter().any(|of| below.starts_with(of));
+    is_in(path, &OF_PACKAGES) || path.strip_prefix("/var/lib").is_ok_and(in_var)
 }
 
 /// The words of a text that are paths, or have one behind an option.
