@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What has an assembler read files, of which no compiler tells, in any spelling that is known.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 
-use memchr::{memchr_iter, memchr2, memchr2_iter};
+use memchr::{memchr_iter, memchr2_iter, memmem};
 
 /// What includes a file: one that holds bytes, and one that is assembled.
 const DIRECTIVES: [&[u8]; 2] = [b".incbin", b".include"];
@@ -14,13 +15,7 @@ const SHORTEST: usize = 2;
 /// Whether an assembler may be told to include a file by this text. Of an `.include` alone it is not said where
 /// `is_script`: those of configure scripts say nothing to an assembler.
 pub fn includes(text: &[u8], is_script: bool) -> bool {
-    has_incbin(text) || !is_script && (is_told(text) || is_pieced(text) && is_told_joined(text))
-}
-
-fn is_told_joined(text: &[u8]) -> bool {
-    let mut is = false;
-    joined(text, &mut |part| is = is || is_plain(part));
-    is
+    has_incbin(text) || !is_script && (is_told(text) || is_pieced(text) && is_plain(&joined(text)))
 }
 
 fn is_plain(text: &[u8]) -> bool {
@@ -128,16 +123,12 @@ fn escaped(rest: &[u8]) -> Option<(u8, usize)> {
     Some((u8::try_from(byte).ok()?, start + digits))
 }
 
-/// So much of a text is joined at a time, in bytes, and what its last line has more.
-const PART: usize = 1 << 16;
-
-/// Shows a text of C's as an assembler comes to see its strings: those side by side as one, bytes for their numbers. It
-/// comes in parts of whole lines.
-pub fn joined(text: &[u8], see: &mut dyn FnMut(&[u8])) {
-    if memchr2(b'"', b'\\', text).is_none() {
-        return see(text);
+/// A text of C's as an assembler comes to see its strings: those side by side as one, bytes for their numbers.
+pub fn joined(text: &[u8]) -> Cow<'_, [u8]> {
+    if memmem::find(text, b"\"").is_none() && memmem::find(text, b"\\").is_none() {
+        return Cow::Borrowed(text);
     }
-    let (mut whole, mut rest, mut in_string) = (Vec::new(), text, false);
+    let (mut whole, mut rest, mut in_string) = (Vec::with_capacity(text.len()), text, false);
     while let Some(at) = memchr::memchr3(b'"', b'\\', b'\n', rest) {
         whole.extend_from_slice(&rest[..at]);
         let after = &rest[at + 1..];
@@ -165,16 +156,12 @@ pub fn joined(text: &[u8], see: &mut dyn FnMut(&[u8])) {
                 // No string goes on behind its line; a sign in a comment or a character began none.
                 in_string = byte == b'"';
                 whole.push(byte);
-                if byte == b'\n' && whole.len() >= PART {
-                    see(&whole);
-                    whole.clear();
-                }
                 after
             }
         };
     }
     whole.extend_from_slice(rest);
-    see(&whole);
+    Cow::Owned(whole)
 }
 
 #[cfg(test)]
@@ -225,26 +212,7 @@ mod tests {
             ("\\", "\\"),
             ("", ""),
         ] {
-            assert_eq!(whole(text), expected, "{text}");
+            assert_eq!(String::from_utf8_lossy(&joined(text.as_bytes())), expected, "{text}");
         }
-    }
-
-    fn whole(text: &str) -> String {
-        let mut whole = Vec::new();
-        joined(text.as_bytes(), &mut |part| whole.extend_from_slice(part));
-        String::from_utf8(whole).expect("text")
-    }
-
-    #[test]
-    fn a_long_text_is_seen_in_parts() {
-        let line = "puts(\"a\" \"b\\\n\"\n\"c\");\n";
-        let (text, mut parts) = (line.repeat(PART / 4), 0);
-        joined(text.as_bytes(), &mut |part| {
-            assert!(part.ends_with(b"\n") && part.len() < PART + line.len());
-            parts += 1;
-        });
-        assert!(parts > 1);
-        assert_eq!(whole(&text), "puts(\"abc\");\n".repeat(PART / 4));
-        assert!(includes((text + "asm(\".inc\" \"bin x\");").as_bytes(), false));
     }
 }

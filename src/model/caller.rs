@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The environment of whoever calls us, as far as a build can see it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
+use crate::system::digest::Digest;
 use crate::system::directories::names;
 use crate::system::process::NOT_INHERITED;
 
@@ -137,22 +139,25 @@ pub fn programs(path: &str) -> String {
     text
 }
 
-/// How the programs look that are where packages have theirs: some are no package's, and some are made when a package is
-/// configured, long after its version is known. The same on each machine for those that packages bring.
-pub fn packages_programs() -> BTreeSet<String> {
-    let look = |path: PathBuf| {
-        let look = match fs::read_link(&path) {
-            Ok(target) => target.display().to_string(),
-            // No time of change: of a package's it says when it came here.
-            Err(_) => format!("{:?}", fs::metadata(&path).ok().map(|meta| (meta.len(), meta.mtime()))),
-        };
-        format!("{} {look}", path.display())
-    };
-    OF_PACKAGES
-        .iter()
-        .map(Path::new)
-        .flat_map(|dir| names(dir).into_iter().map(move |name| look(dir.join(name))))
-        .collect()
+/// The digest of how the programs look that are where packages have theirs, looked at once: some are no package's, and some
+/// are made when a package is configured, long after its version is known. The same on each machine for those that packages
+/// bring.
+pub fn packages_programs() -> &'static str {
+    static LOOK: OnceLock<String> = OnceLock::new();
+    LOOK.get_or_init(|| {
+        let mut digest = Digest::new("programs");
+        for dir in OF_PACKAGES.map(Path::new) {
+            for name in names(dir) {
+                let path = dir.join(&name);
+                digest.add(name).add(match fs::read_link(&path) {
+                    Ok(target) => target.display().to_string(),
+                    // No time of change: of a package's it says when it came here.
+                    Err(_) => format!("{:?}", fs::metadata(&path).ok().map(|meta| (meta.len(), meta.mtime()))),
+                });
+            }
+        }
+        digest.finish()
+    })
 }
 
 #[cfg(test)]

@@ -172,9 +172,7 @@ fn add_surroundings(key: &mut Digest) {
             key.add(name).add(version);
         }
     }
-    for program in caller::packages_programs() {
-        key.add(program);
-    }
+    key.add(caller::packages_programs());
     add_running(key);
 }
 

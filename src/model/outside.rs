@@ -122,10 +122,8 @@ impl Outside {
     pub fn add_files(&mut self, text: &[u8]) {
         // Few texts name any; to take all of them apart would take long.
         if memmem::find(text, b"\"/").is_some() || PLACES.iter().any(|at| memmem::find(text, at.as_bytes()).is_some()) {
-            joined(text, &mut |part| {
-                let files: Vec<_> = self.paths_in(part).collect();
-                self.files.extend(files);
-            });
+            let files: Vec<_> = self.paths_in(&joined(text)).collect();
+            self.files.extend(files);
         }
     }
 

@@ -60,11 +60,8 @@ impl Found<'_> {
 
     /// Its begin, and in most cases all of it.
     pub fn read(&self) -> io::Result<Vec<u8>> {
-        let mut file = self.open(OFlags::empty())?.take(MOST_SEEN);
-        // One more, by which the end is seen without more memory.
-        let size = file.get_ref().metadata().at(self.path)?.len().min(MOST_SEEN);
-        let mut bytes = Vec::with_capacity(size as usize + 1);
-        file.read_to_end(&mut bytes).at(self.path)?;
+        let mut bytes = Vec::new();
+        self.open(OFlags::empty())?.take(MOST_SEEN).read_to_end(&mut bytes).at(self.path)?;
         Ok(bytes)
     }
 
