@@ -80,8 +80,11 @@ fn arrived(site: &Site, target: Target, occasion: Occasion) -> Result<()> {
     }
     let kernel = Kernel::new(site, &target, None, None);
     // Who gets modules from elsewhere needs no headers; but with them all is done when they come.
-    if !kernel.has_headers() && (!site.fetches() || they_come(site, &kernel, &options)) {
-        return without_headers(site, &kernel, &options, occasion);
+    if !kernel.has_headers() {
+        let coming = they_come(site, &kernel, &options);
+        if coming || !site.fetches() {
+            return without_headers(site, &kernel, &options, occasion, coming);
+        }
     }
     site.need_root()?;
     let ended = autoinstall::run(site, slice::from_ref(&target), &options);
@@ -99,8 +102,8 @@ fn they_come(site: &Site, kernel: &Kernel, options: &Options) -> bool {
     options.initramfs_follows && dpkg::is_coming(&site.paths, &dpkg::headers_package(&kernel.target.release))
 }
 
-/// Says what is missing, and what brings it.
-fn without_headers(site: &Site, kernel: &Kernel, options: &Options, occasion: Occasion) -> Result<()> {
+/// Says what is missing, and what brings it; `coming`: that this is about to be installed.
+fn without_headers(site: &Site, kernel: &Kernel, options: &Options, occasion: Occasion, coming: bool) -> Result<()> {
     let target = &kernel.target;
     let say = site.output.block();
     say.say(format!(
@@ -112,7 +115,6 @@ fn without_headers(site: &Site, kernel: &Kernel, options: &Options, occasion: Oc
         return Ok(());
     }
     let package = dpkg::headers_package(&target.release);
-    let coming = they_come(site, kernel, options);
     if coming {
         say.say(format!("They come with {package}, which is about to be installed."));
     } else if looks_like_release(&target.release) {
@@ -126,7 +128,7 @@ fn without_headers(site: &Site, kernel: &Kernel, options: &Options, occasion: Oc
             let wanted = plan::wanted(site, options, target);
             if coming {
                 // Their own hook forgets it, unless they do not come after all.
-                policy::note(site, &wanted, target, &error);
+                policy::put_off(site, &wanted, target, &error);
                 return Ok(());
             }
             policy::give_up(site, options, &wanted, slice::from_ref(target), &error)

@@ -25,6 +25,7 @@ use crate::plan::{self, Plan};
 use crate::run::Outcome;
 use crate::steps::superseded;
 use crate::system::dpkg;
+use crate::system::output::Block;
 use crate::system::paths::Paths;
 use crate::system::root_fs::module_name;
 use crate::system::trust;
@@ -133,10 +134,21 @@ pub fn rescue(
 }
 
 /// Notes, and tells nobody yet, that modules are not installed for a kernel.
-pub fn note(site: &Site, wanted: &[(Id, Option<Conf>)], target: &Target, error: &Error) {
-    for (id, _) in wanted {
-        let noted = Failure::new(site, id, target, error, None).note(&site.tree);
-        noted.unwrap_or_else(|error| log::warn!("{error}"));
+pub fn put_off(site: &Site, wanted: &[(Id, Option<Conf>)], target: &Target, error: &Error) {
+    let failures: Vec<_> = wanted.iter().map(|(id, _)| Failure::new(site, id, target, error, None)).collect();
+    note(site, failures.iter(), &site.output.block());
+}
+
+/// Notes failures for kernels that are there.
+fn note<'a>(site: &Site, failures: impl Iterator<Item = &'a Failure>, say: &Block) {
+    // Not in a tree that others can write.
+    if trust::check(site.tree.root()).is_err() {
+        return;
+    }
+    for failure in failures.filter(|failure| site.modules(&failure.target.release).is_dir()) {
+        failure
+            .note(&site.tree)
+            .unwrap_or_else(|error| say.warn(format!("Cannot note that {} failed: {error}", failure.id)));
     }
 }
 
@@ -164,14 +176,7 @@ fn end(site: &Site, options: &Options, missing: Vec<Missing>) -> Result<()> {
         return Ok(());
     }
     let say = site.output.block();
-    // Nor in a tree that others can write.
-    let notes = trust::check(site.tree.root()).is_ok();
-    let there = |it: &&Missing| notes && site.modules(&it.failure.target.release).is_dir();
-    for Missing { failure, .. } in missing.iter().filter(there) {
-        failure
-            .note(&site.tree)
-            .unwrap_or_else(|error| say.warn(format!("Cannot note that {} failed: {error}", failure.id)));
-    }
+    note(site, missing.iter().map(|it| &it.failure), &say);
     // On one screen, what matters most.
     let (mut first, others): (Vec<_>, Vec<_>) = missing.into_iter().partition(|it| it.critical.is_some());
     let way_out = way_out(site, &first, options.initramfs_follows);

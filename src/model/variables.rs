@@ -22,10 +22,17 @@ const MOST_LOOKED_UP: usize = 20_000;
 const RELEASE: [&[u8]; 2] = [b"KERNELRELEASE", b"kernelver"];
 
 /// Variables, and the words that have some in them.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Clone)]
 pub struct Variables {
     values: BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>,
     words: BTreeSet<Vec<u8>>,
+}
+
+impl Default for Variables {
+    fn default() -> Self {
+        let values = RELEASE.iter().map(|name| (name.to_vec(), BTreeSet::from([b"*".to_vec()])));
+        Self { values: values.collect(), words: BTreeSet::new() }
+    }
 }
 
 impl Variables {
@@ -67,8 +74,7 @@ impl Variables {
             let (before, from) = rest.split_at(at);
             made.iter_mut().for_each(|word| word.extend_from_slice(before));
             let Some((name, after)) = reference(from).filter(|_| depth > 0 && *left > 0) else { return made };
-            let release = || RELEASE.contains(&name).then(|| BTreeSet::from([b"*".to_vec()]));
-            let Some(values) = self.values.get(name).cloned().or_else(release) else { return made };
+            let Some(values) = self.values.get(name) else { return made };
             *left -= 1;
             let values: Vec<_> = values.iter().flat_map(|value| self.expand(value, depth - 1, left)).collect();
             let with = |word: &Vec<u8>| values.iter().map(|value| [&**word, value].concat()).collect::<Vec<_>>();

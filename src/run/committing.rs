@@ -63,12 +63,10 @@ impl Shared<'_> {
     /// Whether all is there for a step to be committed. A build that cannot be tried is as ready as one that ended.
     fn is_ready(&self, index: usize, progress: &[Progress]) -> bool {
         let step = &self.steps[index];
-        let ended = |&i: &usize| matches!(progress[i], Progress::Committed { .. });
-        let failed = |&i: &usize| matches!(progress[i], Progress::Committed { succeeded: false, .. });
-        step.awaited().all(ended)
+        step.awaited().all(|&earlier| progress[earlier].has_ended())
             && (!matches!(step.verdict, Verdict::Build)
                 || matches!(progress[index], Progress::Made(_))
-                || step.after.iter().any(failed)
+                || step.after.iter().any(|&earlier| progress[earlier].has_failed())
                 || !is_triggered(step, progress))
     }
 
@@ -172,8 +170,11 @@ impl Shared<'_> {
     /// Names of the modules this step depends on that failed.
     fn failed_before(&self, step: &Step) -> Vec<String> {
         let progress = self.lock();
-        let failed = |&&index: &&usize| matches!(progress[index], Progress::Committed { succeeded: false, .. });
-        step.after.iter().filter(failed).map(|&index| self.steps[index].id.name.clone()).collect()
+        step.after
+            .iter()
+            .filter(|&&earlier| progress[earlier].has_failed())
+            .map(|&index| self.steps[index].id.name.clone())
+            .collect()
     }
 
     fn commit(&self, index: usize, step: &Step, say: &Block, commit: &mut Commit) -> Result<()> {

@@ -69,6 +69,16 @@ enum Progress {
     },
 }
 
+impl Progress {
+    fn has_ended(&self) -> bool {
+        matches!(self, Self::Committed { .. })
+    }
+
+    fn has_failed(&self) -> bool {
+        matches!(self, Self::Committed { succeeded: false, .. })
+    }
+}
+
 /// Which turns a module's builds take that have no view of their own.
 #[derive(Default)]
 struct Turns {
@@ -175,7 +185,7 @@ fn turns<'a>(site: &Site, steps: &'a [Step]) -> HashMap<&'a Id, Turns> {
 
 /// Whether a step was asked for, or one has installed something for whose sake it is.
 fn is_triggered(step: &Step, progress: &[Progress]) -> bool {
-    let ended = |&i: &usize| matches!(progress[i], Progress::Committed { .. });
+    let ended = |&i: &usize| progress[i].has_ended();
     let installed = |&i: &usize| matches!(progress[i], Progress::Committed { installed: true, .. });
     step.triggers.is_empty() || (step.triggers.iter().all(ended) && step.triggers.iter().any(installed))
 }
@@ -265,7 +275,7 @@ impl Shared<'_> {
                         }
                     }
                 }
-                earlier_committed &= matches!(progress[index], Progress::Committed { .. });
+                earlier_committed &= progress[index].has_ended();
             }
             if let Some((urgency, index)) = most_urgent {
                 progress[index] = Progress::Running;
