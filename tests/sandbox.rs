@@ -132,6 +132,21 @@ zfs_config.h
 }
 
 #[test]
+fn who_waits_for_a_build_holds_no_copy_of_what_dkms_has_in_memory() {
+    let mut root = Root::with(Layer::Ours, &[]);
+    root.quick("slow", "MAKE='until [ -e /srv/go ]; do sleep 0.1; done'");
+    root.sh("dkms add slow/1");
+    root.sh("(dkms build slow/1 -k $K >/srv/said 2>&1; echo $? >/srv/code) & until pgrep -u _dkms sleep; do sleep 0.05; done");
+    // dkms, the guard, and process 1 of the build.
+    let heaps = "for pid in $(pgrep -x dkms); do awk '/^[0-9a-f]+-/ { heap = $NF == \"[heap]\" } \
+                 heap && /^Rss:/ { print $2 < 192 ? \"nothing\" : \"much\" }' /proc/$pid/smaps; done";
+    root.says(heaps, "much\nnothing\nnothing\n");
+    root.sh("touch /srv/go");
+    root.wait_until("[ -s /srv/code ]");
+    root.says("cat /srv/code", "0\n");
+}
+
+#[test]
 fn a_package_that_writes_into_its_source_writes_into_a_copy() {
     let mut root = Root::with(Layer::Ours, &[]);
     root.sh("dkms generate_mok");

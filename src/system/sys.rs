@@ -11,6 +11,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::process::Pid;
@@ -52,6 +53,27 @@ pub fn keep_heap_small() {
         // Whole files go back at once; glibc would raise this after the first.
         libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10);
         libc::mallopt(libc::M_TOP_PAD, 4 << 10);
+    }
+    HEAP.store((&raw const *Box::new(0_u8)).addr().next_multiple_of(rustix::param::page_size()), Ordering::Relaxed);
+}
+
+/// An address below which the heap of this process has nothing that was put there since [`keep_heap_small`].
+static HEAP: AtomicUsize = AtomicUsize::new(0);
+
+/// Gives back the heap, for a process that was forked and does nothing any more but make system calls, with what is on its
+/// stack: it would hold a copy of whatever its parent has changed since. What is no heap by brk(2) stays.
+pub fn let_go_of_heap() {
+    let begin = HEAP.load(Ordering::Relaxed);
+    if begin == 0 {
+        return;
+    }
+    // SAFETY: the caller reads nothing from there any more, and what the C library has needs no heap where nothing is
+    // allocated. sbrk(0) changes nothing, and madvise(2) takes no range that is not mapped.
+    unsafe {
+        let end = libc::sbrk(0) as usize;
+        if begin < end {
+            libc::madvise(begin as *mut libc::c_void, end - begin, libc::MADV_DONTNEED);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::ffi::CString;
 use std::io;
+use std::mem;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
@@ -77,8 +78,9 @@ impl Entry {
         let chrooted = view::leave_namespaces((!self.root).then_some(&self.maps))?;
         let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).doing("pipe", c"")?;
         if let Fork::Parent(init) = sys::fork().doing("fork", c"")? {
-            sys::close_all_but(self.watch.kept().chain([&read]));
-            guard(init, Some(&read), &mut self.watch);
+            let watch = mem::take(&mut self.watch);
+            sys::close_all_but(watch.kept().chain([&read]));
+            guard(init, Some(&read), watch);
         }
         drop(read);
         setsid().doing("session", c"")?;
@@ -107,8 +109,9 @@ impl Entry {
         // What loses its parent becomes the guard's child.
         set_child_subreaper(Some(this)).doing("guard", c"")?;
         if let Fork::Parent(command) = sys::fork().doing("fork", c"")? {
-            sys::close_all_but(self.watch.kept());
-            guard(command, None, &mut self.watch);
+            let watch = mem::take(&mut self.watch);
+            sys::close_all_but(watch.kept());
+            guard(command, None, watch);
         }
         setsid().doing("session", c"")?;
         umask(Mode::WGRP | Mode::WOTH);

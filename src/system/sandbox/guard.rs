@@ -12,6 +12,7 @@ use crate::system::sys;
 
 /// Process 1 of the namespace: waits for everyone, tells how the command ended, and ends the rest by ending.
 pub fn reap(command: Pid, report: &OwnedFd) -> ! {
+    sys::let_go_of_heap();
     loop {
         match wait(WaitOptions::empty()) {
             Ok(Some((pid, status))) if pid == command => {
@@ -31,14 +32,17 @@ pub const TOO_LARGE: libc::c_int = libc::SIGXFSZ;
 /// How often the guard looks.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// What the guard looks at while a command runs.
+/// More places than a command has to write to.
+pub const MOST_PLACES: usize = 8;
+
+/// What the guard looks at while a command runs. Nothing of it is on the heap, which the guard lets go of.
 #[derive(Debug, Default)]
 pub struct Watch {
     pub end: Option<Instant>,
     /// Since when it is stopped, if it is: time does not pass then.
     pub stopped: Option<Instant>,
     /// Where it may write, and what has to stay free there.
-    pub places: Vec<Place>,
+    pub places: [Option<Place>; MOST_PLACES],
 }
 
 /// A place that a command may write.
@@ -54,12 +58,12 @@ pub struct Place {
 impl Watch {
     /// What it needs to look.
     pub fn kept(&self) -> impl Iterator<Item = &OwnedFd> + Clone {
-        self.places.iter().map(|place| &place.dir)
+        self.places.iter().flatten().map(|place| &place.dir)
     }
 
     /// Small file systems are nobody's but the build's, and less than there is cannot be kept free.
     fn begin(&mut self) {
-        for Place { dir, bytes, files } in &mut self.places {
+        for Place { dir, bytes, files } in self.places.iter_mut().flatten() {
             let Ok(stat) = fstatvfs(&*dir) else { continue };
             let kept = |all: u64, free: u64, reserve: u64| if all / 4 < reserve { 0 } else { reserve.min(free / 2) };
             *bytes = kept(stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize, *bytes);
@@ -80,7 +84,7 @@ impl Watch {
         };
         if self.stopped.is_none() && self.end.is_some_and(|end| Instant::now() >= end) {
             Some(TOO_LONG)
-        } else if self.places.iter().any(full) {
+        } else if self.places.iter().flatten().any(full) {
             Some(TOO_LARGE)
         } else {
             None
@@ -90,7 +94,8 @@ impl Watch {
 
 /// The process that the caller waits for: ends as the command did, after the last process of it is gone.
 /// `main` is the command or the process 1 that reports on it.
-pub fn guard(main: Pid, report: Option<&OwnedFd>, watch: &mut Watch) -> ! {
+pub fn guard(main: Pid, report: Option<&OwnedFd>, mut watch: Watch) -> ! {
+    sys::let_go_of_heap();
     let mut told = None;
     watch.begin();
     let mut options = WaitOptions::NOHANG;

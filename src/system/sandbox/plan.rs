@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{geteuid, getgid, getpid, getuid};
 
 use super::enter::Entry;
-use super::guard::{Place, Watch};
+use super::guard::{MOST_PLACES, Place, Watch};
 use super::{Isolation, Mount, Sandbox, landlock};
 
 /// Places that are always empty, where they exist, and their modes: the sockets, devices and shared memory of the system.
@@ -101,14 +101,20 @@ impl Sandbox {
 
     /// Where it may write, and what has to stay free there. Directories, not names: what a name inside means changes on
     /// the way in, while the guard looks already.
-    fn places(&self) -> io::Result<Vec<Place>> {
+    fn places(&self) -> io::Result<[Option<Place>; MOST_PLACES]> {
         let mounts = self.mounts.iter().filter_map(|mount| match mount {
             Mount::Bind { from, writable: true, .. } => Some(from),
             _ => None,
         });
         let open = |place| rustix::fs::open(place, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
         let (bytes, files) = (self.limits.disk_reserve, if self.limits.disk_reserve > 0 { FILES_RESERVE } else { 0 });
-        self.tmp.iter().chain(mounts).map(|place| Ok(Place { dir: open(place)?, bytes, files })).collect()
+        let mut places = <[Option<Place>; MOST_PLACES]>::default();
+        let mut free = places.iter_mut();
+        for dir in self.tmp.iter().chain(mounts) {
+            let place = free.next().ok_or_else(|| io::Error::other("too many places to write to"))?;
+            *place = Some(Place { dir: open(dir)?, bytes, files });
+        }
+        Ok(places)
     }
 
     fn steps(&self) -> io::Result<Vec<Step>> {
