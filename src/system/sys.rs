@@ -57,6 +57,15 @@ pub fn keep_heap_small() {
     HEAP.store((&raw const *Box::new(0_u8)).addr().next_multiple_of(rustix::param::page_size()), Ordering::Relaxed);
 }
 
+/// Gives back what the heap has let go of, also where something above it is in use.
+pub fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim(3) takes a number and moves nothing that is in use.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// An address below which the heap of this process has nothing that was put there since [`keep_heap_small`].
 static HEAP: AtomicUsize = AtomicUsize::new(0);
 

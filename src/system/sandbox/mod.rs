@@ -209,6 +209,8 @@ impl Sandbox {
             Some(_) => command.env_remove("TMPDIR"),
             None => command,
         };
+        // For as long as the command runs there is little to do.
+        sys::trim_heap();
         sys::before_exec(command, move || entry.enter());
         Ok(())
     }
