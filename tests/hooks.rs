@@ -521,11 +521,15 @@ dkms: modules that could not be installed:
     root.says("dkms status --failed", "");
     kernel_is_whole(&mut root, "good.ko\nwell.ko\n");
     // A package that comes then names them too, once each.
-    root.sh("mv /lib/modules/$OLD/build/include /srv");
-    let said = root.sh("apt-get -qq -y reinstall /root/good.deb");
     let again = root.expand("good/1 for kernel $OLD ($A): the kernel's headers are not installed\n    try again: apt install linux-headers-$OLD\n");
-    assert_eq!(said.matches(&again).count(), 1, "{said}");
-    root.sh("mv /srv/include /lib/modules/$OLD/build/");
+    // What all flavours share is a package of its own.
+    for part in ["/usr/src/linux-headers-$OLD/include", "/usr/src/linux-headers-${OLD%-amd64}-common"] {
+        root.sh(&format!("mv {part} /srv/part"));
+        let said = root.sh("apt-get -qq -y reinstall /root/good.deb");
+        assert_eq!(said.matches(&again).count(), 1, "{said}");
+        root.fails("dkms build good/1 -k $OLD 2>&1 | grep ^Error; exit ${PIPESTATUS[0]}", 21, "Error! Your kernel headers for kernel $OLD cannot be found at /lib/modules/$OLD/build or /lib/modules/$OLD/source.\n");
+        root.sh(&format!("mv /srv/part {part}"));
+    }
 
     // In one run of apt, the image first: headers that ask for it are not even unpacked when its hook runs.
     root.sh("apt-get -qq -y purge linux-image-$OLD linux-headers-$OLD");

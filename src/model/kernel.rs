@@ -8,6 +8,7 @@ use std::string::FromUtf8Error;
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Doing, Error, Result, cannot};
+use crate::model::headers::included;
 use crate::model::memory::{Memory, Visited};
 use crate::model::module::Target;
 use crate::model::site::Site;
@@ -65,9 +66,11 @@ impl Kernel {
         }
     }
 
-    /// Whether its headers are there.
+    /// Whether its headers are there, with those that all flavours share: these come in a package of their own, which may
+    /// not be unpacked yet.
     pub fn has_headers(&self) -> bool {
-        self.build_dir.join("include").exists()
+        let makefile = || fs::read_to_string(self.build_dir.join("Makefile")).unwrap_or_default();
+        self.build_dir.join("include").exists() && included(&makefile()).is_none_or(|common| Path::new(common).exists())
     }
 
     /// Refuses where its headers are not there.
