@@ -14,7 +14,6 @@ use crate::model::headers::{Headers, Seen};
 use crate::model::kernel::Kernel;
 use crate::model::module::{Id, Target};
 use crate::model::options::Options;
-use crate::model::outside::Outside;
 use crate::model::site::Site;
 use crate::model::source::{Source, takes_symbols_by};
 use crate::model::tools;
@@ -60,7 +59,7 @@ impl Inputs {
     pub fn key(&self, recipe: &Recipe, source: &Source) -> io::Result<String> {
         let Recipe { site, options, id, kernel, conf, environment } = recipe;
         let Target { release, arch } = &kernel.target;
-        let mut key = Digest::new("result 7");
+        let mut key = Digest::new("result 8");
         key.add(crate::VERSION).add(&self.headers).add(&self.tools);
         key.add(&id.name).add(&id.version).add(release).add(arch);
         for path in [&kernel.build_dir, &kernel.config, site.tree.root(), &site.framework.source_tree] {
@@ -69,7 +68,8 @@ impl Inputs {
         if let Some(config) = &options.config {
             key.add(digest::of(&fs::read(config)?));
         }
-        let mut outside = Outside::new(site.tree.root(), &id.name);
+        // What one names by a variable that another sets.
+        let mut outside = source.names.clone();
         for (name, index, value) in conf.values() {
             key.add(name).add(index.to_string()).add(value);
             outside.add(value.as_bytes());
@@ -77,7 +77,7 @@ impl Inputs {
         for (name, value) in kernel.toolchain().variables() {
             key.add(name).add(value);
         }
-        key.add(&source.content).add(&source.outside);
+        key.add(&source.content);
         let variables = caller::variables();
         if takes_symbols(recipe, source, &variables) {
             add_symbols(&mut key, site, &kernel.target)?;

@@ -51,14 +51,15 @@ const OF_PACKAGES: [&str; 5] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin", "/var/
 /// The same below /var/lib. (Who has the whole name of dpkg's in him is taken for one who reads it.)
 const OF_PACKAGES_IN_VAR: [&str; 2] = ["apt", "dpkg"];
 
-/// Directories in which kernels and packages that are none of a module's business come and go, beside those of at most
-/// [`FEW_NAMES`]: `/usr/src/linux-$(V)` is seen without its end.
+/// Directories in which kernels and packages that are none of a module's business come and go, beside those of one name and
+/// those just below [`OF_ALL`]: `/usr/src/linux-$(V)` is seen without its end.
 const SHARED: [&str; 4] = ["/usr/lib/firmware", "/usr/share/doc", "/usr/share/man", "/usr/src/kernels"];
+
+/// Where each directory is that of many.
+const OF_ALL: [&str; 7] = ["/usr", "/var", "/lib", "/lib32", "/lib64", "/home", "/media"];
 
 /// Where kernels' headers and modules' sources are.
 const SOURCES: &str = "/usr/src";
-
-const FEW_NAMES: usize = 2;
 
 /// Files larger than this count by what stat(2) says of them, in bytes.
 const LARGEST_READ: u64 = 16 << 20;
@@ -66,11 +67,17 @@ const LARGEST_READ: u64 = 16 << 20;
 /// No larger makefile or script is looked through for what it names.
 const LARGEST_TEXT: u64 = 1 << 20;
 
-/// So many files of a directory count by what is in them.
+/// So many files of a directory, and of those in it, count by what is in them; the others by what stat(2) says of them.
 const MOST_FILES: usize = 64;
+
+/// So many names count that are in a directory, and in those in it.
+const MOST_NAMES: usize = 2000;
 
 /// So many paths count that only other files outside name.
 const MOST_FOLLOWED: usize = 100;
+
+/// So many patterns count.
+const MOST_PATTERNS: usize = 400;
 
 /// Signs that stand for others in patterns of shells and of make's `wildcard`.
 const ANY: &[u8] = b"*?[]";
@@ -80,7 +87,7 @@ fn is_of_path(byte: &u8) -> bool {
 }
 
 /// What texts of a source name outside of it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outside {
     /// The tree of registered modules by its names.
     tree: Vec<PathBuf>,
@@ -186,7 +193,7 @@ impl Outside {
             let state = file.map_or(String::new(), |(real, meta)| state_of_file(&real, &meta, &mut |_| {}));
             digest.add(path.as_os_str().as_bytes()).add(state);
         }
-        for pattern in all.patterns.iter().take(MOST_FOLLOWED) {
+        for pattern in all.patterns.iter().take(MOST_PATTERNS) {
             digest.add(pattern.as_os_str().as_bytes());
             for path in self.matches(pattern) {
                 digest.add(path.as_os_str().as_bytes()).add(self.state_of(&path, &mut |_| {}));
@@ -235,13 +242,33 @@ impl Outside {
         }
     }
 
+    /// Of all that is in it, and of what is in the directories there, but by no link.
     fn state_of_directory(&self, dir: &Path, read: &mut dyn FnMut(&[u8])) -> String {
-        let (mut digest, mut left) = (Digest::new("directory"), MOST_FILES);
-        for name in names(dir) {
-            let file = real(&dir.join(&name)).filter(|(real, meta)| meta.is_file() && !self.is_passing_file(real));
-            let file = file.filter(|_| left > 0);
-            left -= usize::from(file.is_some());
-            digest.add(name).add(file.map_or(String::new(), |(real, meta)| state_of_file(&real, &meta, read)));
+        let (mut digest, mut files, mut left) = (Digest::new("directory"), MOST_FILES, MOST_NAMES);
+        let mut dirs = vec![dir.to_owned()];
+        while let Some(dir) = dirs.pop() {
+            digest.add(dir.as_os_str().as_bytes());
+            for name in names(&dir) {
+                if left == 0 {
+                    return digest.finish();
+                }
+                left -= 1;
+                let path = dir.join(&name);
+                digest.add(name);
+                match real(&path).filter(|(real, _)| !self.is_unseen(real)) {
+                    Some((real, meta)) if meta.is_dir() => {
+                        dirs.extend(Some(path).filter(|path| *path == real && !self.is_passing(path)));
+                    }
+                    Some((real, meta)) if meta.is_file() && !self.is_passing_file(&real) => {
+                        digest.add(match files {
+                            0 => look_of(&meta),
+                            _ => state_of_file(&real, &meta, read),
+                        });
+                        files = files.saturating_sub(1);
+                    }
+                    _ => {}
+                }
+            }
         }
         digest.finish()
     }
@@ -274,7 +301,13 @@ fn real(path: &Path) -> Option<(PathBuf, Metadata)> {
 
 fn is_shared(dir: &Path) -> bool {
     // The root counts as one.
-    dir.components().count() <= FEW_NAMES + 1 || SHARED.iter().any(|shared| dir == Path::new(shared))
+    let names = dir.components().count() - 1;
+    names < 2 || names == 2 && is_in(dir, &OF_ALL) || SHARED.iter().any(|shared| dir == Path::new(shared))
+}
+
+/// How a file looks: one that is unpacked again has the time that it had.
+fn look_of(meta: &Metadata) -> String {
+    format!("{} {} {}", meta.len(), meta.mtime(), meta.mtime_nsec())
 }
 
 fn state_of_file(real: &Path, meta: &Metadata, read: &mut dyn FnMut(&[u8])) -> String {

@@ -21,7 +21,9 @@ use crate::system::digest::{Digest, Tree};
 pub struct Source {
     /// The digest of its files, and of the administrator's for it.
     pub content: String,
-    /// The digest of what is outside of it where its makefiles and scripts look, on this machine.
+    /// What its makefiles and scripts name outside of it.
+    pub names: Outside,
+    /// The digest of what was there, on this machine.
     pub outside: String,
     /// Whether some Makefile in it runs programs that may look around.
     pub runs_programs: bool,
@@ -86,8 +88,8 @@ impl Source {
                 })?;
             }
         }
-        let (content, outside) = (content.finish(), outside.digest());
-        Ok(Self { content, outside, runs_programs, takes_symbols, variables, compiles, asks, asks_release })
+        let (content, names, outside) = (content.finish(), outside.clone(), outside.digest());
+        Ok(Self { content, names, outside, runs_programs, takes_symbols, variables, compiles, asks, asks_release })
     }
 }
 

@@ -22,7 +22,7 @@ const MOST_LOOKED_UP: usize = 20_000;
 const RELEASE: [&[u8]; 2] = [b"KERNELRELEASE", b"kernelver"];
 
 /// Variables, and the words that have some in them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Variables {
     values: BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>,
     words: BTreeSet<Vec<u8>>,
@@ -39,7 +39,7 @@ impl Variables {
     /// Adds those of a text.
     pub fn add(&mut self, text: &[u8]) {
         for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            if let Some((name, value)) = assignment(line) {
+            for (name, value) in assignments(line) {
                 self.set(name, value);
             }
             if line.contains(&b'$') {
@@ -67,14 +67,24 @@ impl Variables {
         words.flat_map(|word| [word, b"\n".to_vec()]).flatten().collect()
     }
 
-    /// What a word may come to; up to the first variable that is not known, or of more than are `left` to be looked up.
+    /// What a word may come to: up to the first variable that is not known, and, if it is a path by then, with anything in
+    /// the place of that; no further than a variable of more than are `left` to be looked up.
     fn expand(&self, word: &[u8], depth: usize, left: &mut usize) -> Vec<Vec<u8>> {
-        let (mut made, mut rest) = (vec![Vec::new()], word);
+        let (mut made, mut cut, mut rest) = (vec![Vec::new()], Vec::new(), word);
+        let any = BTreeSet::from([b"*".to_vec()]);
         while let Some(at) = rest.iter().position(|byte| b"$(){}".contains(byte)) {
             let (before, from) = rest.split_at(at);
             made.iter_mut().for_each(|word| word.extend_from_slice(before));
-            let Some((name, after)) = reference(from).filter(|_| depth > 0 && *left > 0) else { return made };
-            let Some(values) = self.values.get(name) else { return made };
+            let Some((name, after)) = reference(from).filter(|_| depth > 0 && *left > 0) else {
+                made.extend(cut);
+                return made;
+            };
+            let values = self.values.get(name).unwrap_or_else(|| {
+                cut.extend_from_slice(&made);
+                // Of a name of which nothing is known many are.
+                made.retain(|word| word.starts_with(b"/") && !(after.is_empty() && word.ends_with(b"/")));
+                &any
+            });
             *left -= 1;
             let values: Vec<_> = values.iter().flat_map(|value| self.expand(value, depth - 1, left)).collect();
             let with = |word: &Vec<u8>| values.iter().map(|value| [&**word, value].concat()).collect::<Vec<_>>();
@@ -82,6 +92,7 @@ impl Variables {
             rest = after;
         }
         made.iter_mut().for_each(|word| word.extend_from_slice(rest));
+        made.extend(cut);
         made
     }
 }
@@ -94,14 +105,17 @@ fn is_of_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
-/// What a line sets, `NAME := VALUE` or `NAME=VALUE`.
-fn assignment(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let at = line.iter().take(LONGEST).position(|byte| *byte == b'=')?;
-    let (before, value) = (&line[..at], &line[at + 1..]);
-    let end = before.iter().rposition(|byte| !b":?+! \t".contains(byte))? + 1;
-    let start = before[..end].iter().rposition(|byte| !is_of_name(*byte)).map_or(0, |at| at + 1);
-    let name = &before[start..end];
-    (!name.is_empty()).then_some((name, value))
+/// What a line sets, `NAME := VALUE` or `NAME=VALUE`: all that follows is of the value, and each word may be an assignment of
+/// its own, for a make that is called.
+fn assignments(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let signs = line.iter().take(LONGEST).enumerate().filter(|(_, byte)| **byte == b'=');
+    signs.take(MOST_VALUES).filter_map(|(at, _)| {
+        let (before, value) = (&line[..at], &line[at + 1..]);
+        let end = before.iter().rposition(|byte| !b":?+! \t".contains(byte))? + 1;
+        let start = before[..end].iter().rposition(|byte| !is_of_name(*byte)).map_or(0, |at| at + 1);
+        let name = &before[start..end];
+        (!name.is_empty()).then_some((name, value))
+    })
 }
 
 /// The name of the variable that a text begins with, and what follows it.
@@ -137,7 +151,9 @@ mod tests {
             ("NAME := x\ninclude /usr/share/$(NAME).mk", "/usr/share/x.mk\n"),
             ("\tcp $$dir/x .; dir=/srv", "/srv/x\n"),
             ("include $(DIR)/x.mk", "\n"),
-            ("include /usr/src/$(V)/x.mk", "/usr/src/\n"),
+            ("include /usr/src/$(V)/x.mk", "/usr/src/\n/usr/src/*/x.mk\n"),
+            ("cp /opt/x-$(V) /opt/$(V) .", "/opt/x-\n/opt/x-*\n/opt/\n"),
+            ("make -C /a M=/b V=/c X=1\ninclude $(V)/x.mk", "/c/x.mk\n1/x.mk\nX/x.mk\n"),
             ("include /boot/config-$(KERNELRELEASE)", "/boot/config-*\n"),
             ("A = $(A)/x\ninclude $(A)/y", "/x/x/x/x\n/x/x/x/y\n"),
         ] {

@@ -65,6 +65,13 @@ pub struct Identity {
     environment: BTreeMap<String, String>,
 }
 
+impl Identity {
+    /// The key, unless it is known not to speak of all: what failed may go well another time then.
+    pub fn key_of_all(&self) -> Option<&String> {
+        self.key.as_ref().filter(|_| self.source.as_ref().is_none_or(|source| source.asks.is_none()))
+    }
+}
+
 /// The store, what others have, and what is known of kernels.
 #[derive(Debug)]
 pub struct Known {

@@ -309,7 +309,7 @@ impl Shared<'_> {
         let signing = self.signing.get(&step.kernel.target).unwrap_or(&default);
         let identity = self.identity(&work, &environment);
         let key = &identity.key;
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner)[index].clone_from(key);
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)[index] = identity.key_of_all().cloned();
         if work.options.planned.is_some() && step.triggers.is_empty() && work.options.planned != *key {
             return Err(Error::OtherJob { id: step.id.to_string(), kernel: step.kernel.target.to_string() });
         }

@@ -40,7 +40,7 @@ pub use expose::{expose, is_hidden};
 /// How far a command can be kept apart here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolation {
-    /// Namespaces of its own for mounts, processes, IPC and network.
+    /// Namespaces of its own for mounts, processes, IPC, network and the machine's name, which is `localhost` there.
     Namespaces,
     /// No private view: Landlock limits where it may write.
     Landlock,

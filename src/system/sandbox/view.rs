@@ -13,6 +13,7 @@ use rustix::mount::{
     unmount,
 };
 use rustix::process::{PidfdFlags, chdir, chroot, fchdir, getpid, pidfd_open, pivot_root};
+use rustix::system::sethostname;
 use rustix::thread::{ThreadNameSpaceType, UnshareFlags, move_into_thread_name_spaces};
 
 use super::doing::Doing;
@@ -23,6 +24,7 @@ use crate::system::sys::{self, NO_DEV, NO_SUID, READ_ONLY};
 /// whether this process lives in a chroot.
 pub fn leave_namespaces(maps: Option<&[Vec<u8>; 2]>) -> io::Result<bool> {
     let mut flags = UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWNET;
+    flags |= UnshareFlags::NEWUTS;
     if maps.is_some() {
         flags |= UnshareFlags::NEWUSER;
     }
@@ -32,6 +34,8 @@ pub fn leave_namespaces(maps: Option<&[Vec<u8>; 2]>) -> io::Result<bool> {
         write_to(c"/proc/self/uid_map", uid)?;
         write_to(c"/proc/self/gid_map", gid)?;
     }
+    // What is built is the same whatever the machine is called. Containers may refuse it.
+    let _ = sethostname(b"localhost");
     let private = || mount_change(c"/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC);
     if private().is_ok() {
         return Ok(false);

@@ -89,6 +89,14 @@ fn the_session_is_its_own() -> io::Result<()> {
 }
 
 #[test]
+fn every_machine_is_called_the_same() -> io::Result<()> {
+    let said = run(Isolation::Namespaces, &view(vec![]), "uname -n; cat /proc/sys/kernel/hostname")?;
+    assert_eq!(said, (0, "localhost\nlocalhost".into()));
+    assert_ne!(rustix::system::uname().nodename(), c"localhost", "the machine itself, or this shows nothing");
+    Ok(())
+}
+
+#[test]
 fn no_network() -> io::Result<()> {
     place()?;
     let (_, text) = run(Isolation::Namespaces, &view(vec![]), "tail -n +3 /proc/net/dev | cut -d: -f1")?;
