@@ -11,7 +11,7 @@ mod values;
 use rustix::fs::{Access, access};
 
 use self::secret::REMOTE;
-use self::values::{duration, is_place, misspelt, size, switch};
+use self::values::{TREES, cache_tree, duration, misspelt, size, switch};
 use crate::error::{Doing, Result};
 use crate::system::memory::machine_memory;
 use crate::system::paths::Paths;
@@ -227,10 +227,11 @@ impl Framework {
             |name: &str| !matches!(values.get(name).to_ascii_lowercase().as_str(), "" | "0" | "n" | "no" | "false");
         let not_off = |name: &str| switch(values.get(name)) != Some(false);
         let opts = |name: &str, default: &str| values.at(name, 0).unwrap_or(default).to_owned();
+        let [dkms_tree, source_tree, install_tree] = TREES.map(|(name, default)| path(name, default));
         Self {
-            dkms_tree: path("dkms_tree", "/var/lib/dkms"),
-            source_tree: path("source_tree", "/usr/src"),
-            install_tree: path("install_tree", "/lib/modules"),
+            dkms_tree,
+            source_tree,
+            install_tree,
             tmp_location: path("tmp_location", &std::env::var("TMPDIR").unwrap_or_else(|_| "/tmp".into())),
             verbose: on("verbose"),
             symlink_modules: on("symlink_modules"),
@@ -250,10 +251,7 @@ impl Framework {
             mok_certificate: or("mok_certificate", ""),
             try_sign_modules: or("try_sign_modules", ""),
             addon_modules_dir: or(ADDON_MODULES_DIR, ""),
-            cache_tree: Some(values.get("cache_tree"))
-                .filter(|text| is_place(text))
-                .unwrap_or("/var/cache/dkms")
-                .into(),
+            cache_tree: cache_tree(values).unwrap_or(Path::new("/var/cache/dkms")).to_owned(),
             compile_cache: not_off("compile_cache"),
             compile_cache_size: Some(values.get("compile_cache_size"))
                 .filter(|text| size(text).is_some())
@@ -355,6 +353,15 @@ mod tests {
             ("parallel_jobs=many\ncompile_cache=maybe\nresult_store=off\ncache_tree=relative\n", 4),
             ("parallel_jobs=-1\ncache_tree=/a/../b\n", 2),
             ("parallel_jobs=0\ncompile_cache=No\nresult_store=1\ncache_tree=/a\n", 0),
+            ("cache_tree=/\n", 1),
+            ("cache_tree=//usr/.\n", 1),
+            ("cache_tree=/etc/\n", 1),
+            ("cache_tree=/var/lib\n", 1),
+            ("cache_tree=/lib/modules\n", 1),
+            ("cache_tree=/srv\nsource_tree=/srv/src\n", 1),
+            ("cache_tree=/srv/cache\nsource_tree=/srv/src\n", 0),
+            ("cache_tree=/var/lib\ndkms_tree=/srv/dkms\n", 0),
+            ("cache_tree=/usr/local/cache\n", 0),
         ] {
             std::fs::write(etc.join("framework.conf"), text).expect("written");
             let (framework, errors) = Framework::read(&Paths::new(dir.path()), "")?;

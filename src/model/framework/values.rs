@@ -12,18 +12,22 @@ use crate::system::shell::Values;
 /// Words for values that mean nothing, of keys that dkms never had, and of parallel_jobs, which it hands to make as it is.
 /// What else dkms has, it reads as it always did.
 pub(super) fn misspelt(values: &Values) -> String {
-    type Means = fn(&str) -> bool;
-    let is_size: (&str, Means) = ("a size, such as 500M", |text| size(text).is_some());
-    let is_time: (&str, Means) = ("a time, such as 90s, 30m or 12h", |text| duration(text).is_some());
-    let is_switch: (&str, Means) = ("\"yes\" or \"no\"", |text| switch(text).is_some());
-    let is_number: (&str, Means) = ("a number", |text| text.parse::<u64>().is_ok());
+    type Means<'a> = &'a dyn Fn(&str) -> bool;
+    let is_size: (&str, Means) = ("a size, such as 500M", &|text| size(text).is_some());
+    let is_time: (&str, Means) = ("a time, such as 90s, 30m or 12h", &|text| duration(text).is_some());
+    let is_switch: (&str, Means) = ("\"yes\" or \"no\"", &|text| switch(text).is_some());
+    let is_number: (&str, Means) = ("a number", &|text| text.parse::<u64>().is_ok());
+    let is_place = |_: &str| cache_tree(values).is_some();
     let keys = [
         ("parallel_jobs", is_number),
-        ("cache_tree", ("an absolute path without \"..\"", is_place)),
+        (
+            "cache_tree",
+            ("an absolute path without \"..\" to a place without the system's directories and dkms' trees", &is_place),
+        ),
         ("compile_cache", is_switch),
         ("result_store", is_switch),
-        ("on_failure", ("\"continue\" or \"original\"", (|text| matches!(text, "continue" | "original")) as Means)),
-        ("on_miss", ("\"build\", \"wait\" or \"fail\"", |text| matches!(text, "build" | "wait" | "fail"))),
+        ("on_failure", ("\"continue\" or \"original\"", &|text| matches!(text, "continue" | "original"))),
+        ("on_miss", ("\"build\", \"wait\" or \"fail\"", &|text| matches!(text, "build" | "wait" | "fail"))),
         ("on_miss_wait", is_time),
         ("prebuilt_timeout", is_time),
         ("build_memory", is_size),
@@ -31,7 +35,7 @@ pub(super) fn misspelt(values: &Values) -> String {
         ("build_time", is_time),
         ("build_disk_reserve", is_size),
         ("compile_cache_size", is_size),
-        (REMOTE, ("an address, such as redis://:PASSWORD@HOST", |text| Address::parse(text).is_some())),
+        (REMOTE, ("an address, such as redis://:PASSWORD@HOST", &|text| Address::parse(text).is_some())),
         ("result_store_size", is_size),
     ];
     let wrong = keys.into_iter().filter(|(key, (_, means))| !values.get(key).is_empty() && !means(values.get(key)));
@@ -53,9 +57,22 @@ pub(super) fn switch(text: &str) -> Option<bool> {
     }
 }
 
-/// Whether it is a path that means the same for whoever has it, in a sandbox too.
-pub(super) fn is_place(text: &str) -> bool {
-    Path::new(text).is_absolute() && !Path::new(text).components().any(|part| part == Component::ParentDir)
+/// Directories of the system that builds look into.
+const SYSTEM: &str =
+    "/bin /dev /etc /lib /lib64 /proc /run /sbin /sys /usr/bin /usr/include /usr/lib /usr/local/bin /usr/share";
+
+/// The trees, with where they are unless it is said.
+pub(super) const TREES: [(&str, &str); 3] =
+    [("dkms_tree", "/var/lib/dkms"), ("source_tree", "/usr/src"), ("install_tree", "/lib/modules")];
+
+/// Where the caches are to be: a path that means the same for whoever has it, in a sandbox too, from which they are hidden
+/// with all that is below.
+pub(super) fn cache_tree(values: &Values) -> Option<&Path> {
+    let place = Path::new(values.get("cache_tree"));
+    let tree = |(key, default)| if values.get(key).is_empty() { default } else { values.get(key) };
+    let mut needed = SYSTEM.split(' ').chain(TREES.map(tree));
+    let is_one = place.is_absolute() && !place.components().any(|part| part == Component::ParentDir);
+    (is_one && !needed.any(|dir| Path::new(dir).starts_with(place))).then_some(place)
 }
 
 /// A number of bytes, possibly in units of 1024: `20M`, `1.5G`.
