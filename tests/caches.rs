@@ -874,6 +874,21 @@ fn the_caches_may_go_at_any_time_and_stay_within_their_size() {
 }
 
 #[test]
+fn objects_of_a_package_go_when_it_has_been_gone_for_long() {
+    let mut root = kept();
+    let objects = "ls /var/cache/dkms/ccache";
+    root.sh("cd /var/cache/dkms/ccache; mkdir gone; touch -d '2 months ago' hello gone; dkms remove hello/0.1");
+    root.says(objects, "hello\n");
+    // It was there a moment ago: an upgrade.
+    root.sh("rm -rf /var/cache/dkms/results; dkms add hello/0.1");
+    counts(&mut root, "hello");
+    root.says("dkms build hello/0.1", BUILT);
+    assert!(matches!(counts(&mut root, "hello"), (1.., 0)));
+    root.sh("dkms remove hello/0.1; touch -d '2 months ago' /var/cache/dkms/ccache/hello; dkms add hello/0.1");
+    root.says(objects, "");
+}
+
+#[test]
 fn without_ccache_it_works_and_a_person_is_told_once() {
     let mut root = kept();
     root.sh("rm -r /usr/bin/ccache /usr/lib/ccache; rm -rf /var/cache/dkms");

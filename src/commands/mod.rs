@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::error::{Doing, Error, Result, cannot};
+use crate::model::compile_cache::CompileCache;
 use crate::model::module::{Id, Target};
 use crate::model::options::Options;
 use crate::model::site::Site;
@@ -261,6 +262,7 @@ fn lock(site: &Site) -> Result<Lock> {
         .doing(cannot("lock", root))?;
     interrupt::watch();
     site.tree.sweep();
+    CompileCache::forget_gone(site);
     Ok(lock)
 }
 

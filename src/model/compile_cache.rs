@@ -16,6 +16,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -38,6 +39,12 @@ pub const COMPILERS: &str = "/usr/lib/ccache";
 
 /// How many sets of headers' names one module has objects for: versions of it, or what its configure scripts make.
 const MOST_SHELVES: usize = 3;
+
+/// How long objects are kept of a package that is gone. One that is upgraded is gone for a while, too.
+const MOST_AGE: Duration = Duration::from_secs(28 * 24 * 3600);
+
+/// Below all caches, a directory with the shelves of each package.
+const OBJECTS: &str = "ccache";
 
 /// Below all caches, kernels' answers to probes.
 const PROBES: &str = "probes";
@@ -145,7 +152,7 @@ impl CompileCache {
         if opaque {
             return Ok(None);
         }
-        let place = self.root.join("ccache").join(&id.name);
+        let place = self.root.join(OBJECTS).join(&id.name);
         let headers = &tree.names(is_header)?[..16];
         let shelf = place.join(headers);
         let in_use = self.hold(&shelf)?;
@@ -206,20 +213,40 @@ impl CompileCache {
     }
 
     /// After a build, which may have put anything there: what is larger than ccache would have it goes, all of it where the
-    /// build took the last of a disk.
+    /// build took the last of a disk. What was not used for longest makes room for the rest.
     pub fn limit(&self, id: &Id, overgrown: bool) {
-        // ccache counts other things, and not to the byte.
-        let most = self.limit.map_or(u64::MAX, |bytes| bytes.saturating_mul(2));
-        for shelf in by_age(&self.root.join("ccache").join(&id.name)) {
-            if overgrown || most < u64::MAX && disk_usage(&shelf) > most {
-                remove_any(&shelf).unwrap_or_else(|error| log::warn!("{error}"));
+        let most = self.limit.unwrap_or(u64::MAX);
+        let mut total = 0_u64;
+        for shelf in by_age(&self.root.join(OBJECTS).join(&id.name)).iter().rev() {
+            let size = if self.limit.is_some() { disk_usage(shelf) } else { 0 };
+            // ccache counts other things, and not to the byte.
+            if overgrown || size > most.saturating_mul(2) {
+                remove_any(shelf).unwrap_or_else(|error| log::warn!("{error}"));
+            } else if total > 0 && size > most.saturating_sub(total) {
+                remove_unused(shelf);
+            } else {
+                total = total.saturating_add(size);
             }
         }
     }
 
     /// Forgets what was compiled for a module.
     pub fn forget(&self, id: &Id) -> io::Result<()> {
-        remove_any(&self.root.join("ccache").join(&id.name))
+        remove_any(&self.root.join(OBJECTS).join(&id.name))
+    }
+
+    /// Forgets what was compiled for packages that have been gone for long. By who has locked the tree.
+    pub fn forget_gone(site: &Site) {
+        let places = site.own_caches().map(|caches| by_age(&caches.join(OBJECTS))).unwrap_or_default();
+        for place in places {
+            let name = place.file_name().and_then(|name| name.to_str());
+            let is_old = || fs::metadata(&place)?.modified().map(|seen| seen.elapsed().is_ok_and(|age| age > MOST_AGE));
+            if name.is_some_and(|name| !site.tree.versions(name).is_empty()) {
+                touch(&place);
+            } else if is_old().unwrap_or(false) {
+                remove_any(&place).unwrap_or_else(|error| log::warn!("{error}"));
+            }
+        }
     }
 
     /// For the command that asks the probes: its answers go to `asked`.
@@ -335,16 +362,23 @@ fn version(text: &str) -> Option<(u32, u32)> {
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
-/// Removes all but so many directories of `place`, those first that were longest not used; `used` is used now, and those
-/// that somebody holds are.
+/// Removes all but so many directories of `place`, those first that were longest not used; `used` is used now.
 fn keep_newest(place: &Path, most: usize, used: &Path) {
-    let _ = fs::File::open(used).and_then(|dir| dir.set_modified(std::time::SystemTime::now()));
+    touch(used);
     let dirs = by_age(place);
-    for path in dirs.iter().take(dirs.len().saturating_sub(most)).filter(|path| *path != used) {
-        let Ok(dir) = fs::File::open(path) else { continue };
-        if flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            let _ = remove_any(path);
-        }
+    dirs.iter().take(dirs.len().saturating_sub(most)).filter(|dir| *dir != used).for_each(|dir| remove_unused(dir));
+}
+
+/// Says that a directory is used now.
+fn touch(dir: &Path) {
+    let _ = fs::File::open(dir).and_then(|dir| dir.set_modified(SystemTime::now()));
+}
+
+/// Removes a directory, unless somebody holds it.
+fn remove_unused(path: &Path) {
+    let Ok(dir) = fs::File::open(path) else { return };
+    if flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        let _ = remove_any(path);
     }
 }
 
@@ -374,13 +408,55 @@ mod tests {
         let at = |number: u32| dir.path().join(number.to_string());
         for number in 0..5 {
             fs::create_dir(at(number))?;
-            let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(number.into());
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(number.into());
             fs::File::open(at(number))?.set_modified(time)?;
         }
         let held = fs::File::open(at(0))?;
         flock(&held, FlockOperation::LockShared)?;
         keep_newest(dir.path(), 2, &at(4));
         assert_eq!([0, 1, 2, 3, 4].map(|number| at(number).exists()), [true, false, false, true, true]);
+        Ok(())
+    }
+
+    #[test]
+    fn all_shelves_of_a_package_are_within_its_size() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let cache = CompileCache {
+            user: User { uid: 0, gid: 0 },
+            ccache: PathBuf::new(),
+            stand_in: PathBuf::new(),
+            root: dir.path().to_owned(),
+            namespace: String::new(),
+            ignored: OsString::new(),
+            places: Vec::new(),
+            probes: String::new(),
+            size: String::new(),
+            limit: Some(100_000),
+            remote: None,
+        };
+        let id = Id::new("a", "1");
+        let place = dir.path().join(OBJECTS).join(&id.name);
+        // How large they are, the one that was used last first, and which of them stay.
+        for (sizes, stay) in [
+            (&[30_000, 30_000, 30_000][..], &[true, true, true][..]),
+            (&[50_000, 60_000, 30_000], &[true, false, true]),
+            // ccache has that one in hand.
+            (&[150_000, 30_000], &[true, false]),
+            (&[250_000, 30_000], &[false, true]),
+        ] {
+            remove_any(&place)?;
+            let shelf = |number: usize| place.join(number.to_string());
+            for (number, size) in sizes.iter().enumerate() {
+                fs::create_dir_all(shelf(number))?;
+                fs::write(shelf(number).join("object"), vec![1; *size])?;
+                let time = SystemTime::now() - Duration::from_secs(number as u64 * 100);
+                fs::File::open(shelf(number))?.set_modified(time)?;
+            }
+            cache.limit(&id, false);
+            assert_eq!((0..sizes.len()).map(|number| shelf(number).exists()).collect::<Vec<_>>(), stay, "{sizes:?}");
+        }
+        cache.limit(&id, true);
+        assert_eq!(fs::read_dir(&place)?.count(), 0);
         Ok(())
     }
 }
