@@ -3,7 +3,7 @@
 //!
 //! A `-jN` below a jobserver makes GNU make leave it and start N jobs of its own, beside all that run already. So
 //! below a jobserver every spelling of `-j` is dropped, whether MAKEFLAGS names it or not any more, and the real make does
-//! the work.
+//! the work. A makefile's own MAKEFLAGS are out of reach; but what its make calls comes back to the jobserver.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -16,6 +16,8 @@ use std::process::{Command, ExitCode};
 
 use dkms_rs::steps::prepare::{JOBSERVER, real_make};
 use dkms_rs::system::process::{is_elf, is_executable};
+use dkms_rs::system::tokens::named;
+use rustix::io::{FdFlags, fcntl_setfd};
 
 /// Says which process was one of us.
 const CALLER: &str = "DKMS_SANDBOX_MAKE";
@@ -118,24 +120,48 @@ fn is_number(arg: &OsStr) -> bool {
     !arg.is_empty() && arg.as_bytes().iter().all(u8::is_ascii_digit)
 }
 
+/// Whether a word of MAKEFLAGS names a jobserver.
+fn names_jobserver(word: &str) -> bool {
+    ["--jobserver-auth=", "--jobserver-fds="].iter().any(|name| word.starts_with(name))
+}
+
 /// The words of MAKEFLAGS that name the jobserver of a make above, or of dkms.
 fn jobserver(makeflags: &str) -> Option<String> {
-    let names = |word: &&str| ["--jobserver-auth=", "--jobserver-fds="].iter().any(|name| word.starts_with(name));
-    let words: Vec<&str> = makeflags.split_whitespace().filter(names).collect();
+    let words: Vec<&str> = makeflags.split_whitespace().filter(|word| names_jobserver(word)).collect();
     (!words.is_empty()).then(|| words.join(" "))
 }
 
-/// Whether the descriptors that a jobserver is named by are the ends of a pipe.
-fn is_open(jobserver: &str) -> bool {
+/// The pipe that a jobserver is named by, and where its ends are.
+fn pipe(jobserver: &str) -> Option<(PathBuf, [PathBuf; 2])> {
     let numbers = jobserver.split(['=', ',', ' ']).filter(|word| is_number(OsStr::new(word)));
-    let mut pipes = numbers.map(|number| fs::read_link(format!("/proc/self/fd/{number}")).ok());
-    let first = pipes.next().flatten().filter(|first| first.to_string_lossy().starts_with("pipe:"));
-    first.is_some() && pipes.all(|pipe| pipe == first)
+    let ends: Vec<PathBuf> = numbers.map(|number| format!("/proc/self/fd/{number}").into()).collect();
+    let mut pipes = ends.iter().map(|end| fs::read_link(end).ok());
+    let pipe = pipes.next().flatten().filter(|first| first.to_string_lossy().starts_with("pipe:"))?;
+    let [read, write, ..] = ends.as_slice() else { return None };
+    pipes.all(|other| other.as_ref() == Some(&pipe)).then(|| (pipe, [read.clone(), write.clone()]))
+}
+
+/// Whether a make that hears of a jobserver has that of dkms, as far as can be told.
+fn is_of_all(heard: &str, of_all: &str) -> bool {
+    let pipe = |jobserver| pipe(jobserver).map(|(pipe, _)| pipe);
+    pipe(of_all).is_none_or(|of_all| pipe(heard) == Some(of_all))
+}
+
+/// What names dkms' jobserver to the real make, with ends of its own: it closes what it is told of for what it does not
+/// take for a make, and the next of us is to find it again.
+fn opened(of_all: &str) -> Option<String> {
+    let (_, [read, write]) = pipe(of_all)?;
+    let ends = [fs::File::open(read).ok()?, fs::OpenOptions::new().write(true).open(write).ok()?];
+    ends.iter().try_for_each(|end| fcntl_setfd(end, FdFlags::empty())).ok()?;
+    let named = named(&ends);
+    std::mem::forget(ends);
+    Some(named)
 }
 
 /// MAKEFLAGS without jobs of its own, and with what names a jobserver. Its first word may be letters, without their dash.
 fn makeflags_below(jobserver: Option<String>, makeflags: &str) -> String {
-    let mut words: Vec<OsString> = makeflags.split_whitespace().map(OsString::from).collect();
+    let kept = |word: &&str| jobserver.is_none() || !names_jobserver(word);
+    let mut words: Vec<OsString> = makeflags.split_whitespace().filter(kept).map(OsString::from).collect();
     if let Some(first) = words.first_mut().filter(|first| !first.as_bytes().iter().any(|byte| b"-=".contains(byte))) {
         *first = OsString::from(format!("-{}", first.to_string_lossy()));
     }
@@ -169,12 +195,12 @@ fn main() -> ExitCode {
     command.arg0(&name).env(CALLER, this);
     let makeflags = env::var_os("MAKEFLAGS").unwrap_or_default();
     let makeflags = makeflags.to_string_lossy();
-    let hears = jobserver(&makeflags).is_some();
-    // `env -i` and `MAKEFLAGS=` keep a make from hearing of it, and other makes close its pipe.
+    let heard = jobserver(&makeflags);
     let of_all = jobserver(&fs::read_to_string(JOBSERVER).unwrap_or_default());
-    let is_below = hears || of_all.is_some();
-    if is_below && !hears {
-        command.env("MAKEFLAGS", makeflags_below(of_all.filter(|named| is_open(named)), &makeflags));
+    let is_below = heard.is_some() || of_all.is_some();
+    // `env -i` and `MAKEFLAGS=` keep a make from hearing of it, and one that has a -j from its makefile has another one.
+    if let Some(of_all) = of_all.filter(|of_all| !heard.is_some_and(|heard| is_of_all(&heard, of_all))) {
+        command.env("MAKEFLAGS", makeflags_below(opened(&of_all), &makeflags));
     }
     if is_below {
         // GNUMAKEFLAGS would be one more way to say -j.
@@ -190,6 +216,7 @@ fn main() -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsRawFd;
 
     /// Arguments of make, and what is left of them.
     const CASES: &[(&str, &str)] = &[
@@ -266,19 +293,29 @@ mod tests {
             assert_eq!(makeflags_below(Some("--jobserver-auth=3,4".into()), flags), expected, "{flags}");
         }
         assert_eq!(makeflags_below(None, "kj8"), "-k");
+        let other = "s -j8 --jobserver-auth=fifo:/tmp/x -- V=1";
+        assert_eq!(makeflags_below(Some("--jobserver-auth=3,4".into()), other), "-j --jobserver-auth=3,4 -s -- V=1");
     }
 
     #[test]
     fn a_jobserver_is_there_where_its_pipe_is() -> std::io::Result<()> {
-        let ends = rustix::pipe::pipe()?;
-        let [read, write] = [&ends.0, &ends.1].map(std::os::fd::AsRawFd::as_raw_fd);
-        assert!(is_open(&format!("--jobserver-fds={read},{write} --jobserver-auth={read},{write}")));
-        for not in [format!("{read},1000"), format!("1000,{write}"), String::new()] {
-            assert!(!is_open(&format!("--jobserver-auth={not}")), "{not}");
-        }
+        let [(read, write), other] = [rustix::pipe::pipe()?, rustix::pipe::pipe()?];
+        let both = format!("--jobserver-fds={0},{1} --jobserver-auth={0},{1}", read.as_raw_fd(), write.as_raw_fd());
         let null = std::fs::File::open("/dev/null")?;
-        let null = std::os::fd::AsRawFd::as_raw_fd(&null);
-        assert!(!is_open(&format!("--jobserver-auth={null},{null}")));
+        let auth = |read: i32, write: i32| format!("--jobserver-auth={read},{write}");
+        let there = opened(&both).expect("it is open");
+        assert!(there != both && is_of_all(&there, &both));
+        for not in [
+            auth(read.as_raw_fd(), 1000),
+            auth(1000, write.as_raw_fd()),
+            auth(null.as_raw_fd(), null.as_raw_fd()),
+            "--jobserver-auth=".to_owned(),
+            "--jobserver-auth=fifo:/tmp/x".to_owned(),
+        ] {
+            assert_eq!(pipe(&not), None, "{not}");
+            assert!(!is_of_all(&not, &both) && is_of_all(&both, &not), "{not}");
+        }
+        assert!(!is_of_all(&named(&other.into()), &both));
         Ok(())
     }
 

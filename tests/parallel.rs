@@ -230,7 +230,12 @@ closed:
 \t@env -i /usr/bin/make -j8 -s all
 script:
 \t@bash -c 'make --jobs=8 -s all'
-.PHONY: all inner closed script $(jobs)";
+.PHONY: all inner closed script $(jobs)
+ifdef own
+MAKEFLAGS += -j8
+own:
+\t@$(MAKE) -s own= all
+endif";
     // Most of them want more jobs than there are.
     let packages = [
         ("a", "make"),
@@ -243,6 +248,7 @@ script:
         ("h", "env -i /bin/make --jobs=8 all"),
         ("i", "GNUMAKEFLAGS=-j8 /usr/bin/make inner"),
         ("j", "make closed"),
+        ("k", "make own=1 own"),
     ];
     for (name, make) in packages {
         root.quick(name, &format!("MAKE=$'{make}'\nAUTOINSTALL=yes"));
@@ -253,7 +259,12 @@ script:
         root.sh(&format!("dkms autoinstall -j {jobs}"));
         let logs = root.sh("cat /var/lib/dkms/*/1/$K/$A/log/make.log");
         assert_eq!(most_at_once(&logs), (jobs, 4 * packages.len()));
-        root.sh("for name in a b c d e f g h i j; do dkms unbuild $name/1; done");
+        root.sh("for name in a b c d e f g h i j k; do dkms unbuild $name/1; done");
+    }
+    // Who closes what tokens come through, or has others, keeps nobody below from them.
+    for name in ["d", "j", "k"] {
+        let log = root.sh(&format!("dkms build {name}/1 -j 3 >&2; cat /var/lib/dkms/{name}/1/$K/$A/log/make.log"));
+        assert_eq!(most_at_once(&log), (3, 4), "{name}");
     }
 }
 

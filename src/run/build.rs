@@ -84,7 +84,7 @@ impl<'a> Build<'a> {
             exchanges: Mutex::default(),
         };
         logged::begin(&work, &workshop.log)?;
-        workshop.name_jobserver(&token.makeflags())?;
+        workshop.name_jobserver(&token.jobserver())?;
         Ok(build)
     }
 

@@ -25,7 +25,7 @@ use crate::system::trust;
 pub const REAL_MAKES: &str = "/run/dkms/make";
 const MAKES: [&str; 3] = ["make", "gmake", "make.distrib"];
 
-/// Where it has, as MAKEFLAGS names it, the jobserver that ours keeps to also where it does not hear of one.
+/// Where it has, as MAKEFLAGS would name it, the jobserver that ours keeps to also where it does not hear of it.
 pub const JOBSERVER: &str = "/run/dkms/jobserver";
 
 /// The place of one build: below `TREE/M/V/K`, so that its result is published by renaming.
@@ -132,8 +132,8 @@ impl Workshop {
     }
 
     /// Says what jobserver there is for the build.
-    pub fn name_jobserver(&self, makeflags: &str) -> Result<()> {
-        fs::write(self.jobserver(), makeflags).doing(cannot("write", &self.jobserver()))
+    pub fn name_jobserver(&self, named: &str) -> Result<()> {
+        fs::write(self.jobserver(), named).doing(cannot("write", &self.jobserver()))
     }
 
     /// Our `make` in the places of the machine's, so that it runs by whatever name a build calls them.

@@ -17,7 +17,8 @@ use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::io::{FdFlags, fcntl_setfd, ioctl_fionread};
+use rustix::fs::{Mode, fchmod};
+use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd, ioctl_fionread};
 
 use super::memory::Gauge;
 use super::sys;
@@ -27,6 +28,9 @@ const TICK: Duration = Duration::from_millis(20);
 
 /// How old what is known of free memory may be. Compilers take some seconds to become large.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// Scripts have no descriptors of their own with such numbers.
+const OUT_OF_THE_WAY: i32 = 100;
 
 /// At most so many tokens are out at any time. Clones are the same pool.
 #[derive(Clone, Debug)]
@@ -135,8 +139,9 @@ impl Drop for Place {
 pub struct JobToken {
     shared: Arc<Shared>,
     id: u64,
-    /// What the makes read from and write to; none where there is no limit.
-    ends: Option<Arc<[OwnedFd; 2]>>,
+    /// What the makes read from and write to, and the same again, which no make is told of and so none closes; none where
+    /// there is no limit.
+    ends: Option<Arc<[[OwnedFd; 2]; 2]>>,
 }
 
 impl JobToken {
@@ -162,17 +167,29 @@ impl JobToken {
     pub fn configure(&self, command: &mut Command) {
         command.env("MAKEFLAGS", self.makeflags());
         if let Some(ends) = self.ends.clone() {
-            sys::before_exec(command, move || ends.iter().try_for_each(|end| Ok(fcntl_setfd(end, FdFlags::empty())?)));
+            sys::before_exec(command, move || {
+                ends.iter().flatten().try_for_each(|end| Ok(fcntl_setfd(end, FdFlags::empty())?))
+            });
         }
     }
 
     /// What MAKEFLAGS is then.
     pub fn makeflags(&self) -> String {
-        let Some(ends) = &self.ends else { return "-j".into() };
-        let numbers = format!("{},{}", ends[0].as_raw_fd(), ends[1].as_raw_fd());
-        // Makes before 4.2 know the first name only.
-        format!("-j --jobserver-fds={numbers} --jobserver-auth={numbers}")
+        let named = self.ends.as_ref().map(|ends| format!("-j {}", named(&ends[0])));
+        named.unwrap_or_else(|| "-j".into())
     }
+
+    /// What names the pipe where no make has closed it; nothing where there is no limit.
+    pub fn jobserver(&self) -> String {
+        self.ends.as_ref().map(|ends| named(&ends[1])).unwrap_or_default()
+    }
+}
+
+/// What tells makes of a pipe with tokens.
+pub fn named(ends: &[impl AsRawFd; 2]) -> String {
+    let numbers = format!("{},{}", ends[0].as_raw_fd(), ends[1].as_raw_fd());
+    // Makes before 4.2 know the first name only.
+    format!("--jobserver-fds={numbers} --jobserver-auth={numbers}")
 }
 
 impl Drop for JobToken {
@@ -391,10 +408,12 @@ struct Pipe {
     write: File,
 }
 
-/// A pipe without tokens: the makes' ends of it, and ours. Without /proc there is no second way into it, and the job
+/// A pipe without tokens: the makes' ends of it, twice, and ours. Without /proc there is no second way into it, and the job
 /// stays with one token.
-fn pipe() -> io::Result<([OwnedFd; 2], Option<Pipe>)> {
+fn pipe() -> io::Result<([[OwnedFd; 2]; 2], Option<Pipe>)> {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    // A build has another user, and opens it anew by its own /proc.
+    let _ = fchmod(&read, Mode::from_raw_mode(0o666));
     let open = |end: &OwnedFd, options: &mut OpenOptions| {
         options.custom_flags(libc::O_NONBLOCK).open(format!("/proc/self/fd/{}", end.as_raw_fd()))
     };
@@ -402,7 +421,8 @@ fn pipe() -> io::Result<([OwnedFd; 2], Option<Pipe>)> {
         let write = open(&write, OpenOptions::new().write(true))?;
         Ok(Pipe { read: ours, write })
     });
-    Ok(([read, write], ours.ok()))
+    let again = [fcntl_dupfd_cloexec(&read, OUT_OF_THE_WAY)?, fcntl_dupfd_cloexec(&write, OUT_OF_THE_WAY)?];
+    Ok(([[read, write], again], ours.ok()))
 }
 
 #[cfg(test)]
