@@ -468,19 +468,39 @@ fn a_blob_is_seen_however_it_is_spelled() {
     }
 }
 
+/// What is outside of a source and named by what others set, or by the directory that it is in.
+#[test]
+fn what_lies_in_directories_that_are_named_is_seen_when_it_changes() {
+    let mut root = marked();
+    root.sh("mkdir -p /opt/sdk/below /etc/sdk; echo '#define OUTSIDE 1' >/opt/sdk/below/outside.h");
+    root.sh("echo 'ccflags-y += -DSET=1' >/etc/sdk/set.mk");
+    root.write(
+        "/usr/src/marked-1/Makefile",
+        "obj-m := marked.o\ninclude $(WHERE)/set.mk\nccflags-y += -I$(obj)\n$(obj)/marked.o: $(obj)/below\n\
+         $(obj)/below:\n\tcp -r /opt/sdk/. $(obj)/",
+    );
+    root.sh("cd /usr/src/marked-1 && sed -i '1i #include \"below/outside.h\"' marked.c \
+         && printf '#define TEXT(x) #x\\n#define VALUE(x) TEXT(x)\\n' >>marked.c \
+         && echo 'const char outside[] = \"outside \" VALUE(OUTSIDE) VALUE(SET) \";\";' >>marked.c \
+         && echo 'MAKE=\"make -C $kernel_source_dir M=$dkms_tree/marked/1/build WHERE=/etc/sdk\"' >>dkms.conf");
+    for (change, outside) in
+        [("true", "11"), ("sed -i s/1/2/ /opt/sdk/below/outside.h", "21"), ("sed -i s/1/2/ /etc/sdk/set.mk", "22")]
+    {
+        root.sh(&format!("{change}; dkms build marked/1 -k $K"));
+        let said = format!("outside {outside};\n");
+        root.says("strings -a /var/lib/dkms/marked/1/$K/$A/module/marked.ko* | grep -o '^outside .*;'", &said);
+        root.sh("dkms unbuild marked/1 -k $K");
+    }
+}
+
 /// What a make asks the machine.
 #[test]
-fn a_module_that_has_the_machines_name_is_built_by_that_name() {
+fn a_module_that_asks_for_the_machines_name_is_the_same_on_all() {
     let mut root = marked();
     root.sh("echo 'const char host[] = \"host \" HOST \";\";' >>/usr/src/marked-1/marked.c");
     root.sh("echo 'ccflags-y += -DHOST=\\\"$(shell hostname)\\\"' >>/usr/src/marked-1/Makefile");
-    for name in ["one", "two"] {
-        root.sh(&format!(
-            "unshare --uts sh -c 'hostname {name}; dkms build marked/1 -k '$K; \
-             strings -a /var/lib/dkms/marked/1/$K/$A/module/marked.ko* >/srv/said; dkms unbuild marked/1 -k $K"
-        ));
-        root.says("grep -o '^host .*;' /srv/said", &format!("host {name};\n"));
-    }
+    root.sh("unshare --uts sh -c 'hostname one; dkms build marked/1 -k '$K");
+    root.says("strings -a /var/lib/dkms/marked/1/$K/$A/module/marked.ko* | grep -o '^host .*;'", "host localhost;\n");
 }
 
 /// A header that changes while a build runs, and back: nothing of that build is kept.
