@@ -12,17 +12,21 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Doing, Error, Result, cannot};
+use crate::model::conf::Module;
 use crate::model::failures::{self, Failure};
 use crate::model::module::{Id, Target};
 use crate::model::options::Options;
 use crate::model::site::Site;
-use crate::model::tree::{NOT_KERNELS, State};
+use crate::model::tree::{NOT_KERNELS, State, Tree};
 use crate::request::Goal;
 use crate::steps::install::{self, Placed};
+use crate::steps::installed::stem;
 use crate::steps::scripts::{self, Script};
+use crate::steps::superseded::TRIGGER;
 use crate::steps::uninstall::{self, Withdrawn};
 use crate::steps::{Work, archive, depmod, superseded};
 use crate::system::directories::{list, remove_any};
+use crate::system::dpkg;
 use crate::system::files::{publish, replace_with_copy};
 use crate::system::output::Block;
 use crate::system::paths::hidden;
@@ -38,6 +42,10 @@ struct Touched {
     restored: Vec<(String, Target, PathBuf)>,
     /// Modules of ours that go when depmod has found their successors.
     leaving: Vec<PathBuf>,
+    /// Of what upgrades left in place, the files that have found their successors.
+    given_up: Vec<(String, Target, Vec<PathBuf>)>,
+    /// What the new version does not bring, while another package may.
+    waiting: Vec<PathBuf>,
     /// Of these modules nothing is left then: no archive, no record of what is superseded.
     gone: Vec<(String, Target)>,
     marks: Vec<(PathBuf, Id)>,
@@ -96,7 +104,7 @@ impl<'a> Commit<'a> {
         let options = Options { supersede: true, ..work.options.clone() };
         let quietly = Work { options: &options, say: &quiet, ..*work };
         let found = uninstall::find(&quietly)?;
-        let unfinished = self.mark(&quietly)?;
+        let unfinished = self.mark(&quietly, &found)?;
         uninstall::withdraw(&quietly, &found, unfinished)?;
         scripts::run(work, Script::PostRemove);
         self.put_in_again(work)
@@ -125,6 +133,15 @@ impl<'a> Commit<'a> {
         let mark = site.tree.pending_mark(&id.name, &kernel.target);
         let unfinished = mark.exists();
         let given_up = self.forget_superseded_by(work, &ready)?;
+        let mut superseded = superseded::files(site, &id.name, &kernel.target)?;
+        // Another package of this run of dpkg may bring what this one does no more; if none does, that goes at its end.
+        let (brought, others) = superseded.iter().cloned().partition(|file| ready.brings(file));
+        let mut waiting: Vec<PathBuf> = others;
+        if waiting.is_empty() || !dpkg::activate_trigger(TRIGGER) {
+            waiting.clear();
+        } else {
+            superseded = brought;
+        }
         let chosen = install::choose(work, ready, unfinished, given_up)?;
         site.tree.note(&mark, &format!("{id}\n")).doing(cannot("write", &mark))?;
         let mut placed = Placed::default();
@@ -138,7 +155,6 @@ impl<'a> Commit<'a> {
         install::flip_link(work)?;
         // What the module brings no more gives its place back to what was there before.
         let mut restored = Vec::new();
-        let superseded = superseded::files(site, &id.name, &kernel.target)?;
         for file in superseded.iter().filter(|file| !placed.files.contains(file)) {
             if let Some(name) = file.file_name().and_then(|name| name.to_str()) {
                 restored.extend(archive::restore(work, name)?);
@@ -148,6 +164,7 @@ impl<'a> Commit<'a> {
         touched.put_back(work, restored);
         touched.changed = true;
         touched.leaving.extend(superseded);
+        touched.waiting.extend(waiting);
         touched.placed.push((id.name.clone(), kernel.target.clone(), placed));
         touched.marks.push((mark, (*id).clone()));
         scripts::run(work, Script::PostInstall);
@@ -193,12 +210,21 @@ impl<'a> Commit<'a> {
         site.tree.discard(&built, &site.tree.version_dir(id)).doing(cannot("remove", &built))
     }
 
-    /// Marks a change that begins with taking a module away; whether an earlier one had not ended.
-    fn mark(&mut self, work: &Work) -> Result<bool> {
+    /// Marks a change that begins with taking away what was `found` of a module; whether an earlier one had not ended.
+    fn mark(&mut self, work: &Work, found: &[(Module, Option<PathBuf>)]) -> Result<bool> {
         let Work { site, id, kernel, .. } = work;
         let mark = site.tree.pending_mark(&id.name, &kernel.target);
         let unfinished = mark.exists();
-        match site.tree.note(&mark, &format!("{id}\n")) {
+        let mut going = site.tree.going(id, &kernel.target).unwrap_or_default();
+        for (module, file) in found.iter().filter_map(|(module, file)| Some((module, file.clone()?))) {
+            // In the place of which the original comes back.
+            let kept = archive::kept(work, &format!("{}.ko", module.dest_name))?;
+            going.extend(Some(file).filter(|file| kept.is_none_or(|(_, place)| place != *file)));
+        }
+        going.sort();
+        going.dedup();
+        let text = if work.options.supersede { format!("{id}\n") } else { Tree::removal(id, &going) };
+        match site.tree.note(&mark, &text) {
             // A full disk is no reason to keep what would make room on it.
             Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
                 log::warn!("{}: {error}", mark.display());
@@ -216,7 +242,7 @@ impl<'a> Commit<'a> {
     /// Takes a module out of its kernel's directory.
     fn uninstall(&mut self, work: &Work) -> Result<()> {
         let found = uninstall::find(work)?;
-        let unfinished = self.mark(work)?;
+        let unfinished = self.mark(work, &found)?;
         let withdrawn = uninstall::withdraw(work, &found, unfinished);
         if withdrawn.is_err() && found.iter().any(|(_, file)| file.as_ref().is_some_and(|file| !file.exists())) {
             // It is not what it was: the mark stays.
@@ -260,19 +286,27 @@ impl<'a> Commit<'a> {
     }
 
     /// What another module's upgrade left in place under the name of one of these has found its successor: what it had
-    /// replaced is back, for these to replace it, unless that module is registered and sees to it by itself. Gives its
-    /// files, which stay until then.
+    /// replaced is back, for these to replace it, unless that module is registered, is to be installed and sees to it by
+    /// itself. Gives its files, which stay until then; others of that upgrade wait on.
     fn forget_superseded_by(&mut self, work: &Work, ready: &install::Ready) -> Result<Vec<PathBuf>> {
         let mut given_up = Vec::new();
-        for (id, target, files) in superseded::of_others(work.site, work.id, &work.kernel.target)? {
-            if !files.iter().any(|file| ready.brings(file)) {
-                continue;
-            }
-            if id.name == work.id.name || work.site.tree.versions(&id.name).is_empty() {
+        for (id, target, mut files) in superseded::of_others(work.site, work.id, &work.kernel.target)? {
+            files.retain(|file| ready.brings(file));
+            let tree = &work.site.tree;
+            let versions = tree.versions(&id.name);
+            let is_done = versions.is_empty() || versions.iter().any(|id| tree.state(id, &target) == State::Installed);
+            if !files.is_empty() && (id.name == work.id.name || is_done) {
                 let quiet = work.site.output.errors_only_block();
                 let mut kernel = work.kernel.clone();
-                kernel.target = target;
-                self.forget_superseded(&Work { id: &id, kernel: &kernel, say: &quiet, ..*work })?;
+                kernel.target = target.clone();
+                let of_other = Work { id: &id, kernel: &kernel, say: &quiet, ..*work };
+                let restored = files.iter().map(|file| archive::restore(&of_other, &format!("{}.ko", stem(file))));
+                let restored: Vec<_> = restored.filter_map(Result::transpose).collect::<Result<_>>()?;
+                let touched = self.touched(&target);
+                touched.put_back(&of_other, restored);
+                touched.leaving.extend(files.iter().cloned());
+                touched.given_up.push((id.name, target, files.clone()));
+                touched.changed = true;
             }
             given_up.extend(files);
         }

@@ -232,6 +232,99 @@ fn a_module_that_moves_to_another_package_stays() {
     root.unchanged(TRACE, &before);
 }
 
+/// A package NAME-dkms with these modules, in /root/NAME-VERSION.deb. Its build needs that `aa` and `bb` are there, once
+/// somebody has said so, and may say more that `fails`.
+fn drivers(root: &mut Root, name: &str, version: &str, modules: &[&str], relations: &str, fails: &str) {
+    let at = format!("{name}-{version}");
+    let mut conf = format!("PACKAGE_NAME={name}\nPACKAGE_VERSION={version}\nAUTOINSTALL=yes\n");
+    for (number, module) in modules.iter().enumerate() {
+        conf += &format!("BUILT_MODULE_NAME[{number}]={module}\nDEST_MODULE_LOCATION[{number}]=/updates\n");
+    }
+    let made: Vec<_> = modules.iter().map(|module| format!("cp /srv/some.ko {module}.ko")).collect();
+    let made = made.join(" && ");
+    conf += &format!("MAKE='if [ -e /srv/there ]; then modprobe -n -S $kernelver -a aa bb; fi {fails} && {made}'\n");
+    root.write(&format!("/root/{at}/usr/src/{at}/dkms.conf"), &conf);
+    root.write(&format!("/root/{at}/usr/src/{at}/Makefile"), "");
+    root.pack(&at, &format!("{name}-dkms"), version, &format!("{name}/{version}"));
+    root.sh(&format!(
+        "cd /root && printf '{relations}' >>{at}/DEBIAN/control && dpkg-deb --build {at} {at}.deb >/dev/null"
+    ));
+}
+
+#[test]
+fn what_another_package_takes_over_is_there_at_every_moment() {
+    let mut root = root();
+    root.sh(
+        "echo \"autoinstall_all_kernels=''\" >/etc/dkms/framework.conf.d/one.conf; xz -dcf /lib/modules/$K/kernel/drivers/net/nlmon.ko* >/srv/some.ko",
+    );
+    let breaks = "Breaks: duo-dkms (<< 2)\n";
+    let replaces = "Conflicts: duo-dkms\nReplaces: duo-dkms\nProvides: duo-dkms\n";
+    drivers(&mut root, "duo", "1", &["aa", "bb"], "", "");
+    drivers(&mut root, "duo", "2", &["aa"], "", "");
+    drivers(&mut root, "duo", "3", &["aa"], "", "&& false");
+    drivers(&mut root, "trio", "1", &["bb"], breaks, "");
+    drivers(&mut root, "trio", "2", &["bb"], breaks, "&& false");
+    drivers(&mut root, "quad", "1", &["aa", "bb"], replaces, "");
+    drivers(&mut root, "quad", "2", &["aa", "bb"], replaces, "&& false");
+    let before = root.sh(TRACE);
+    let now = "for it in aa bb; do modprobe -S $K -n -q $it || echo no $it; done; dkms status; \
+                   cd /var/lib/dkms && find .superseded -type f 2>/dev/null | sed 's,/.*/,/,'";
+    let installed = |id| format!("{id}, $K, $A: installed\n");
+    let duo = installed("duo/2");
+    for (packages, expected) in [
+        // One of its modules has moved, which has its successor first, last, or not at all.
+        ("duo-2 trio-1", format!("{duo}{}", installed("trio/1"))),
+        ("trio-1 duo-2", format!("{duo}{}", installed("trio/1"))),
+        ("duo-2 trio-2", format!("{duo}trio/2: added\n.superseded/$A\n")),
+        ("trio-1 duo-3", format!("duo/3: added\n{}.superseded/$A\n", installed("trio/1"))),
+        // Nothing brings it any more.
+        ("duo-2", format!("no bb\n{duo}")),
+        // It has another name now.
+        ("quad-1", installed("quad/1")),
+        ("quad-2", "quad/2: added\n.superseded/$A\n".into()),
+    ] {
+        root.sh("rm -f /srv/there; dpkg -i /root/duo-1.deb; touch /srv/there");
+        let files = packages.split(' ').map(|package| format!("/root/{package}.deb")).collect::<Vec<_>>().join(" ");
+        root.sh(&format!("dpkg --auto-deconfigure -i {files}"));
+        root.says(now, &expected);
+        root.sh("dpkg --purge $(dpkg-query -W -f '${Package} ' '*duo-dkms' '*trio-dkms' '*quad-dkms' 2>/dev/null)");
+        root.unchanged(TRACE, &before);
+    }
+}
+
+#[test]
+fn a_removal_that_did_not_end_takes_away_what_it_was_to_and_no_more() {
+    for settings in ["", "symlink_modules=yes"] {
+        let mut root = root();
+        package(&mut root, "0.1", "");
+        let before = root.sh(TRACE);
+        root.sh(&format!("echo '{settings}' >>/etc/dkms/framework.conf.d/one.conf; dpkg -i /root/0.1.deb"));
+        // What was built, by which ours could be told, is gone by then.
+        root.sh("mv /usr/sbin/depmod /srv; printf '#!/bin/sh\nexit 1\n' >/usr/sbin/depmod; chmod 755 /usr/sbin/depmod");
+        root.fails("dkms remove apple-gmux/0.1 --all >/dev/null 2>&1", 1, "");
+        root.says("which-module now", "now: version 0.1 in updates\n");
+        root.sh("mv /srv/depmod /usr/sbin; dkms remove apple-gmux/0.1 --all");
+        root.says("which-module now", "now: version  in kernel\n");
+        root.unchanged(TRACE, &before);
+    }
+
+    // One that was killed when only its mark was left; the kernel's own module is of the same version.
+    let mut root = root();
+    package(&mut root, "0.1", "int other;");
+    root.sh("dpkg -i /root/0.1.deb; cp /lib/modules/$K/updates/dkms/apple-gmux.ko /srv; dpkg --purge apple-gmux-dkms");
+    root.sh("mv /srv/apple-gmux.ko /lib/modules/$K/kernel/drivers/platform/x86; depmod $K; rm -r /root/0.1");
+    let before = root.sh(TRACE);
+    package(&mut root, "0.1", "");
+    root.sh("dpkg -i /root/0.1.deb; sed -i s,/updates,/kernel/drivers/platform/x86, /usr/src/apple-gmux-0.1/dkms.conf");
+    root.sh("dkms uninstall apple-gmux/0.1 -k $K");
+    root.write(
+        "/var/lib/dkms/.pending/apple-gmux/$K/$A",
+        "apple-gmux/0.1\nremoval\n/lib/modules/$K/updates/dkms/apple-gmux.ko\n",
+    );
+    root.sh("dkms uninstall apple-gmux/0.1 -k $K; dpkg --purge apple-gmux-dkms");
+    root.unchanged(TRACE, &before);
+}
+
 #[test]
 fn an_upgraded_kernel_keeps_its_modules_until_they_are_built_again() {
     let mut root = root();

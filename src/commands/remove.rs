@@ -12,6 +12,7 @@ use crate::model::site::Site;
 use crate::plan::Plan;
 use crate::request::{Announced, Goal, Modules, Request};
 use crate::steps::prepare;
+use crate::steps::superseded::TRIGGER;
 use crate::system::directories::names;
 use crate::system::dpkg;
 use crate::system::version::sort_versions;
@@ -32,12 +33,11 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
     let last = targets.last().cloned();
     if invocation.action == Action::Remove {
         // A package's prerm removes before its new version builds.
-        let options = Options { supersede: dpkg::is_upgrade(), ..invocation.options.clone() };
-        let upgrade = options.supersede;
+        let options = Options { supersede: dpkg::is_to_be_replaced(), ..invocation.options.clone() };
         remove(site, id, targets, options)?;
-        if upgrade {
-            // Where the new version does not come, that is the end of it.
-            dpkg::activate_trigger("dkms-superseded");
+        if !site.tree.all_superseded().is_empty() {
+            // Where the new version does not come, that is the end of it; or of what waited for the one that goes.
+            dpkg::activate_trigger(TRIGGER);
         }
     } else {
         let goal = if invocation.action == Action::Unbuild { Goal::Unbuilt } else { Goal::Uninstalled };

@@ -156,7 +156,12 @@ impl Commit<'_> {
         for (name, target, placed) in &touched.placed {
             placed.settle().unwrap_or_else(tell);
             archive::let_go(self.site, name, target, Some(&touched.back(name, target))).unwrap_or_else(tell);
-            superseded::settle(self.site, name, target, &successors).unwrap_or_else(tell);
+            superseded::settle(self.site, name, target, &successors, &touched.waiting).unwrap_or_else(tell);
+            superseded::take_over(self.site, name, target, &placed.files).unwrap_or_else(tell);
+        }
+        for (name, target, files) in &touched.given_up {
+            archive::let_go(self.site, name, target, Some(&touched.back(name, target))).unwrap_or_else(tell);
+            superseded::retain(self.site, name, target, |file| !files.contains(file)).unwrap_or_else(tell);
         }
         // Of those that are left depmod may prefer another one by itself.
         let again =
@@ -167,7 +172,7 @@ impl Commit<'_> {
         }
         for (name, target) in &touched.gone {
             archive::let_go(self.site, name, target, None).unwrap_or_else(tell);
-            superseded::settle(self.site, name, target, &successors).unwrap_or_else(tell);
+            superseded::settle(self.site, name, target, &successors, &[]).unwrap_or_else(tell);
         }
         // As long as there is a mark, somebody comes back to it.
         if touched.changed && !self.options.initramfs_follows {

@@ -46,6 +46,9 @@ pub enum State {
     Installed,
 }
 
+/// What stands in a mark of a removal below the module's version.
+const REMOVAL: &str = "removal";
+
 impl Tree {
     /// The tree at `root`, with sources below `sources`.
     pub fn new(root: &Path, sources: &Path) -> Self {
@@ -160,7 +163,21 @@ impl Tree {
     /// Whether a change of `id` on one kernel was begun and not ended; of a mark that cannot be read it may be.
     pub fn is_unfinished(&self, id: &Id, target: &Target) -> bool {
         let mark = read_if_there(&self.pending_mark(&id.name, target));
-        mark.map_or(true, |mark| mark.is_some_and(|mark| mark.trim() == id.to_string()))
+        mark.map_or(true, |mark| mark.is_some_and(|mark| mark.lines().next() == Some(&id.to_string())))
+    }
+
+    /// What the mark of a removal says, which takes these files out of a kernel: what is found there later may be another's.
+    pub fn removal(id: &Id, files: &[PathBuf]) -> String {
+        let files: String = files.iter().map(|file| format!("{}\n", file.display())).collect();
+        format!("{id}\n{REMOVAL}\n{files}")
+    }
+
+    /// The files that a removal of `id` was taking out of a kernel when it was cut off, if it was.
+    pub fn going(&self, id: &Id, target: &Target) -> Option<Vec<PathBuf>> {
+        let mark = read_if_there(&self.pending_mark(&id.name, target)).ok()??;
+        let mut lines = mark.lines();
+        let is_removal = lines.next() == Some(&id.to_string()) && lines.next() == Some(REMOVAL);
+        is_removal.then(|| lines.map(PathBuf::from).collect())
     }
 
     fn noted(&self, kind: &str, name: &str) -> Vec<Target> {

@@ -8,9 +8,11 @@ use crate::model::failures::Failure;
 use crate::model::module::{Id, Target};
 use crate::model::options::Options;
 use crate::model::site::Site;
+use crate::model::tree::State;
 use crate::plan::reading::Reading;
 use crate::policy::{Critical, EXCLUDED};
 use crate::request::Left;
+use crate::steps::installed::stem;
 use crate::steps::superseded::{self, Origin};
 use crate::system::dpkg;
 use crate::system::output::Block;
@@ -44,9 +46,14 @@ fn is_awaited(site: &Site, options: &Options, critical: &Critical, name: &str, t
     // Who has just been configured has said all.
     let comes = *left == Left::Abandoned && package_comes(&origin);
     let versions = site.tree.versions(name);
+    let is_installed = |id: &Id| site.tree.state(id, target) == State::Installed;
     comes
+        || is_taken_over(site, options, name, target)
         || if versions.is_empty() {
             is_kept_back(site, &origin) || has_failed(site, &origin, name, target)
+        } else if versions.iter().any(is_installed) {
+            // Other packages of dpkg's run may bring what that one does no more.
+            matches!(left, Left::By(_))
         } else {
             versions.iter().any(|id| is_missed(site, id, target) || wants(site, options, critical, id, target))
         }
@@ -55,6 +62,17 @@ fn is_awaited(site: &Site, options: &Options, critical: &Critical, name: &str, t
 /// Whether the package that the module is of is on its way.
 fn package_comes(origin: &Origin) -> bool {
     origin.package.as_ref().is_some_and(|package| dpkg::is_halfway(package))
+}
+
+/// Whether another module was to bring what is left, and could not yet.
+fn is_taken_over(site: &Site, options: &Options, name: &str, target: &Target) -> bool {
+    let left: Vec<String> =
+        superseded::files(site, name, target).unwrap_or_default().iter().map(|it| stem(it)).collect();
+    let mut missed = site.tree.all();
+    missed.retain(|id| id.name != name && is_missed(site, id, target));
+    let readings = Reading::all_for(site, options, &missed, target).into_iter();
+    let mut modules = readings.filter_map(|reading| reading.conf.ok()).flat_map(|conf| conf.modules.clone());
+    modules.any(|module| left.contains(&module.dest_name))
 }
 
 /// Whether nobody was to register the package's new version, so that it is left to the administrator.

@@ -16,6 +16,7 @@ use crate::system::directories::{find_all, names};
 use crate::system::lock;
 use crate::system::output::Block;
 use crate::system::process;
+use crate::system::root_fs::module_name;
 use crate::system::scratch::{self, Scratch};
 
 /// Brings modules.dep of `release` up to date, in which modules `here` are to be found then; a kernel that has none is left
@@ -151,7 +152,7 @@ impl Before {
 
 /// A number for the name of a module: of thousands there is no need for more.
 fn of_name(file: &Path) -> u64 {
-    BuildHasherDefault::<DefaultHasher>::default().hash_one(stem(file))
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(module_name(&stem(file)))
 }
 
 /// Where depmod's settings are, see depmod.d(5).

@@ -14,6 +14,7 @@ use crate::system::directories::{find, list, remove_any, remove_empty_up_to};
 use crate::system::files::is_staged;
 use crate::system::modinfo::ModInfo;
 use crate::system::paths::below;
+use crate::system::root_fs::module_name;
 
 /// The modules that were built for this kernel: what dkms.conf says, and what else lies in the tree, built when it
 /// said something different or before it was lost.
@@ -74,7 +75,7 @@ pub fn delete(file: &Path, kept: &[PathBuf], modules: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What the kernel calls a module file.
+/// What a module file is called without its suffixes.
 pub fn stem(file: &Path) -> String {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     name.split_once(".ko").map_or(&*name, |(stem, _)| stem).to_owned()
@@ -88,12 +89,17 @@ pub fn stands_alone(file: &Path, modules: &Path) -> bool {
 
 /// Whether `other` is a module of the same name as `file` somewhere else, which depmod can be told to prefer.
 pub fn is_succeeded(file: &Path, other: &Path) -> bool {
-    stem(file) == stem(other) && file.parent() != other.parent()
+    are_one(file, other) && file.parent() != other.parent()
 }
 
-/// Whether `other` is `file` compressed in another way, in the same directory.
+/// Whether `other` is `file` compressed in another way, or with other dashes, in the same directory.
 pub fn is_beside(file: &Path, other: &Path) -> bool {
-    stem(file) == stem(other) && file.parent() == other.parent() && file != other
+    are_one(file, other) && file.parent() == other.parent() && file != other
+}
+
+/// Whether the kernel takes two files for the same module.
+fn are_one(file: &Path, other: &Path) -> bool {
+    module_name(&stem(file)) == module_name(&stem(other))
 }
 
 /// Removes what an installation that was cut off had put beside its place.

@@ -14,6 +14,9 @@ use crate::system::dpkg;
 use crate::system::files::read_if_there;
 use crate::system::paths::stays_below;
 
+/// What dpkg runs at the end of its run, once one of its scripts asked for it: what nothing came for goes.
+pub const TRIGGER: &str = "dkms-superseded";
+
 /// Whose the files on a record are.
 #[derive(Debug, Default)]
 pub struct Origin {
@@ -81,27 +84,48 @@ pub fn record(site: &Site, id: &Id, target: &Target, new: &[PathBuf]) -> Result<
     all.extend(new.iter().cloned());
     all.sort();
     all.dedup();
-    let package = dpkg::maintainer_script().map(|package| format!(" {package}")).unwrap_or_default();
-    let mut lines = format!("{ORIGIN}{}{package}\n", id.version);
-    for file in all {
-        lines.push_str(&file.to_string_lossy());
-        lines.push('\n');
-    }
-    let place = site.tree.superseded_record(name, target);
-    site.tree.note(&place, &lines).doing(cannot("write", &place))
+    write(site, name, target, &Origin { id: Some(id.clone()), package: dpkg::maintainer_script() }, &all)
 }
 
-/// Ends a record: what is on it goes, but for the files in `kept`.
-pub fn settle(site: &Site, name: &str, target: &Target, kept: &[PathBuf]) -> Result<()> {
+fn write(site: &Site, name: &str, target: &Target, origin: &Origin, files: &[PathBuf]) -> Result<()> {
+    let version = origin.id.as_ref().map_or("", |id| &id.version);
+    let package = origin.package.iter().map(|package| format!(" {package}")).collect::<String>();
+    let files: String = files.iter().map(|file| format!("{}\n", file.display())).collect();
+    let place = site.tree.superseded_record(name, target);
+    site.tree.note(&place, &format!("{ORIGIN}{version}{package}\n{files}")).doing(cannot("write", &place))
+}
+
+/// Ends a record: what is on it goes, but for the files in `kept`. Those in `waiting` stay, and on record.
+pub fn settle(site: &Site, name: &str, target: &Target, kept: &[PathBuf], waiting: &[PathBuf]) -> Result<()> {
     if !is_recorded(site, name, target) {
         return Ok(());
     }
-    let kept: HashSet<&PathBuf> = kept.iter().collect();
+    let kept: HashSet<&PathBuf> = kept.iter().chain(waiting).collect();
     for file in on_record(site, name, target)?.iter().filter(|file| !kept.contains(file)) {
         remove_any(file).doing(cannot("delete", file))?;
         remove_empty_up_to(file.parent().unwrap_or(file), &site.modules(&target.release));
     }
-    forget(site, name, target)
+    retain(site, name, target, |file| waiting.contains(file))
+}
+
+/// Takes files off the records of others, in whose place a module `name` has put its own.
+pub fn take_over(site: &Site, name: &str, target: &Target, files: &[PathBuf]) -> Result<()> {
+    for (other, on, on_record) in of_others(site, &Id::new(name, ""), target)? {
+        if on_record.iter().any(|file| files.contains(file)) {
+            retain(site, &other.name, &on, |file| !files.contains(file))?;
+        }
+    }
+    Ok(())
+}
+
+/// Has those files stay on a record that `stay` says.
+pub fn retain(site: &Site, name: &str, target: &Target, stay: impl Fn(&PathBuf) -> bool) -> Result<()> {
+    let (all, origin) = (on_record(site, name, target)?, origin(site, name, target));
+    let left: Vec<_> = all.iter().filter(|file| stay(file)).cloned().collect();
+    if left.is_empty() {
+        return forget(site, name, target);
+    }
+    write(site, name, target, &origin, &left)
 }
 
 /// Ends a record; the files that are on it stay.

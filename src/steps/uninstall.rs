@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Doing, Result, cannot};
 use crate::model::conf::Module;
-use crate::steps::installed::{clear_staged, delete, file_of, modules_of};
+use crate::steps::installed::{clear_staged, delete, file_of, modules_of, stem};
 use crate::steps::{Work, archive, depmod, superseded};
 use crate::system::directories::{list, remove_any, remove_empty_up_to};
 use crate::system::files::replace_with_copy;
@@ -22,11 +22,16 @@ pub struct Withdrawn {
     pub leaving: Vec<PathBuf>,
 }
 
-/// The modules of what is installed, and where each lies. An error where one cannot be deleted, as far as that can be
-/// told before: its directory is read-only.
+/// The modules of what is installed, and where each lies; of a removal that was cut off what is left of it. An error where
+/// one cannot be deleted, as far as that can be told before: its directory is read-only.
 pub fn find(work: &Work) -> Result<Vec<(Module, Option<PathBuf>)>> {
-    let look = |module| {
-        let file = file_of(work, &module);
+    let going = work.site.tree.going(work.id, &work.kernel.target);
+    let look = |module: Module| {
+        let is_left = |file: &&PathBuf| stem(file) == module.dest_name && file.symlink_metadata().is_ok();
+        let file = match &going {
+            Some(files) => files.iter().find(is_left).cloned(),
+            None => file_of(work, &module),
+        };
         (module, file)
     };
     let found: Vec<_> = modules_of(work)?.into_iter().map(look).collect();
@@ -55,7 +60,10 @@ pub fn withdraw(work: &Work, found: &[(Module, Option<PathBuf>)], unfinished: bo
         tell_deletion(work, module, file.as_deref());
         let restored = archive::restore(work, &format!("{}.ko", module.dest_name))?;
         match file.as_deref().filter(|_| !options.supersede) {
-            Some(file) if restored.is_some() => withdrawn.leaving.push(file.to_owned()),
+            Some(file) if restored.is_some() => {
+                copy_what_is_linked(file)?;
+                withdrawn.leaving.push(file.to_owned());
+            }
             Some(file) => delete(file, &[], &kernel.modules)?,
             None => {}
         }
@@ -63,11 +71,7 @@ pub fn withdraw(work: &Work, found: &[(Module, Option<PathBuf>)], unfinished: bo
         withdrawn.restored.extend(restored);
     }
     if options.supersede {
-        // What a link leads to goes with what was built.
-        for link in gone.iter().filter(|file| file.is_symlink()) {
-            let there = fs::canonicalize(link).and_then(|built| replace_with_copy(&built, link));
-            there.doing(cannot("copy to", link))?;
-        }
+        gone.iter().try_for_each(|file| copy_what_is_linked(file))?;
         superseded::record(site, id, &kernel.target, &gone)?;
     } else {
         for dir in
@@ -79,6 +83,14 @@ pub fn withdraw(work: &Work, found: &[(Module, Option<PathBuf>)], unfinished: bo
     }
     let link = site.tree.link(&id.name, &kernel.target);
     remove_any(&link).doing(cannot("remove", &link)).map(|()| withdrawn)
+}
+
+/// What a link leads to goes with what was built, and is to serve for longer.
+fn copy_what_is_linked(file: &Path) -> Result<()> {
+    match fs::canonicalize(file) {
+        Ok(built) if file.is_symlink() => replace_with_copy(&built, file).doing(cannot("copy to", file)),
+        _ => Ok(()),
+    }
 }
 
 /// Whether depmod still names modules of ours that are gone: on a full disk they may have gone without its being told,

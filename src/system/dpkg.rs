@@ -12,11 +12,12 @@ pub fn maintainer_script() -> Option<String> {
     std::env::var("DPKG_MAINTSCRIPT_PACKAGE").ok().filter(|name| !name.is_empty())
 }
 
-/// Whether we were called by the prerm of a package that is being upgraded (`prerm upgrade NEW-VERSION`): its new
-/// version's postinst comes next.
+/// Whether we were called by the prerm of a package whose successor is on its way: its new version (`prerm upgrade`), also
+/// where another package has to come first (`prerm deconfigure`), or a package that takes its place (`prerm remove
+/// in-favour`).
 ///
 /// dpkg tells scripts their occasion as arguments, and us only that there is a script.
-pub fn is_upgrade() -> bool {
+pub fn is_to_be_replaced() -> bool {
     if std::env::var("DPKG_MAINTSCRIPT_NAME").as_deref() != Ok("prerm") {
         return false;
     }
@@ -28,7 +29,8 @@ pub fn is_upgrade() -> bool {
     let Ok(command) = std::fs::read(format!("/proc/{}/cmdline", parent.as_raw_nonzero())) else {
         return true;
     };
-    command.split(|byte| *byte == 0).any(|word| word == b"upgrade")
+    let occasions: [&[u8]; 3] = [b"upgrade", b"deconfigure", b"in-favour"];
+    command.split(|byte| *byte == 0).any(|word| occasions.contains(&word))
 }
 
 /// Whether the kernel's preinst runs us for an upgrade of the same kernel package (DEB_MAINT_PARAMS).
@@ -41,9 +43,10 @@ pub fn kernel_upgrade() -> bool {
 
 /// Asks dpkg to run the trigger `name` at the end of its run, once, however often it is asked; whether it took that.
 ///
-/// Only a maintainer script can ask. Nobody is told if no package waits for that trigger.
+/// Only a maintainer script has somebody run it soon. Nobody is told if no package waits for that trigger.
 pub fn activate_trigger(name: &str) -> bool {
-    quiet(Command::new("dpkg-trigger").args(["--no-await", name])).is_ok_and(|status| status.success())
+    maintainer_script().is_some()
+        && quiet(Command::new("dpkg-trigger").args(["--no-await", name])).is_ok_and(|status| status.success())
 }
 
 /// Whether a package is installed; also while triggers wait for it, as they do once somebody asked for one.
