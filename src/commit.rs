@@ -135,17 +135,18 @@ impl<'a> Commit<'a> {
         let given_up = self.forget_superseded_by(work, &ready)?;
         let mut superseded = superseded::files(site, &id.name, &kernel.target)?;
         // Another package of this run of dpkg may bring what this one does no more; if none does, that goes at its end.
-        let (brought, others) = superseded.iter().cloned().partition(|file| ready.brings(file));
-        let mut waiting: Vec<PathBuf> = others;
-        if waiting.is_empty() || !dpkg::activate_trigger(TRIGGER) {
-            waiting.clear();
+        let mut waiting: Vec<PathBuf> = superseded.iter().filter(|file| !ready.brings(file)).cloned().collect();
+        if !waiting.is_empty() && dpkg::activate_trigger(TRIGGER) {
+            superseded.retain(|file| ready.brings(file));
         } else {
-            superseded = brought;
+            waiting.clear();
         }
-        let chosen = install::choose(work, ready, unfinished, given_up)?;
+        let chosen = install::choose(work, ready, unfinished, given_up.clone());
+        let chosen = chosen.inspect_err(|_| self.take_back(&kernel.target, &given_up))?;
         site.tree.note(&mark, &format!("{id}\n")).doing(cannot("write", &mark))?;
         let mut placed = Placed::default();
         if let Err(error) = install::place(work, &chosen, &mut placed) {
+            self.take_back(&kernel.target, &given_up);
             // Unless something is in place nothing was changed.
             if !unfinished && placed.files.is_empty() {
                 site.tree.forget(&mark).unwrap_or_else(|error| log::warn!("{}: {error}", mark.display()));
@@ -311,6 +312,13 @@ impl<'a> Commit<'a> {
             given_up.extend(files);
         }
         Ok(given_up)
+    }
+
+    /// What was given up has no successor after all.
+    fn take_back(&mut self, target: &Target, files: &[PathBuf]) {
+        let touched = self.touched(target);
+        touched.leaving.retain(|file| !files.contains(file));
+        touched.given_up.retain(|(.., given_up)| !given_up.iter().any(|file| files.contains(file)));
     }
 
     /// Forgets that this version of a module could not be installed: nobody wants it any more. Not for an upgrade, which

@@ -282,11 +282,21 @@ fn what_another_package_takes_over_is_there_at_every_moment() {
         // It has another name now.
         ("quad-1", installed("quad/1")),
         ("quad-2", "quad/2: added\n.superseded/$A\n".into()),
+        // There is no room for it.
+        ("full quad-1", "quad/1, $K, $A: built\n.superseded/$A\n".into()),
     ] {
         root.sh("rm -f /srv/there; dpkg -i /root/duo-1.deb; touch /srv/there");
+        let packages = packages.strip_prefix("full ").map_or(packages, |packages| {
+            root.sh("cd /lib/modules/$K && cp -a updates /srv && mount -t tmpfs -o size=200k tmpfs updates && \
+                 cp -a /srv/updates/. updates && ! dd if=/dev/zero of=updates/dkms/full status=none");
+            packages
+        });
         let files = packages.split(' ').map(|package| format!("/root/{package}.deb")).collect::<Vec<_>>().join(" ");
         root.sh(&format!("dpkg --auto-deconfigure -i {files}"));
         root.says(now, &expected);
+        root.sh(
+            "! mountpoint -q /lib/modules/$K/updates || { cd /srv/updates; rm -r *; umount /lib/modules/$K/updates; }",
+        );
         root.sh("dpkg --purge $(dpkg-query -W -f '${Package} ' '*duo-dkms' '*trio-dkms' '*quad-dkms' 2>/dev/null)");
         root.unchanged(TRACE, &before);
     }
