@@ -134,9 +134,8 @@ pub fn tell_let_go(work: &Work, restored: &[PathBuf]) {
 
 /// Drops the originals of module `name` for a kernel from the archive: of those in these places, or all.
 pub fn let_go(site: &Site, name: &str, target: &Target, places: Option<&[PathBuf]>) -> Result<()> {
-    let (dir, stop) = (site.tree.original_dir(name, target), site.tree.module_root(name));
+    let dir = site.tree.original_dir(name, target);
     let Some(places) = places else {
-        // Of one that is registered no more, the last of it.
         return site.tree.discard(&dir, site.tree.root()).doing(cannot("remove", &dir));
     };
     for file in places.iter().filter_map(|place| Some(dir.join(place.file_name()?))) {
@@ -149,6 +148,7 @@ pub fn let_go(site: &Site, name: &str, target: &Target, places: Option<&[PathBuf
             remove_any(&origin).doing(cannot("remove", &origin))?;
         }
     }
-    remove_empty_up_to(&dir, &stop);
+    // Of a module that is registered no more it is the last.
+    remove_empty_up_to(&dir, site.tree.root());
     Ok(())
 }
