@@ -264,10 +264,7 @@ fn whole() {
     let mut root = Root::with(Layer::Ours, &[]);
     root.sh(ALL_LISTS);
     let [newest, another] = ["echo $K", "cat /etc/throwaway-btf-kernel"].map(|it| root.sh(it).trim().to_owned());
-    let oldest = root.sh(
-        "apt-cache pkgnames linux-headers-$(cut -d. -f1,2 <<<$K) | sed -nE 's/^linux-headers-([^-]+-[0-9]+-[^-]+)$/\\1/p' \
-         | sort -V | head -n 1",
-    );
+    let oldest = root.sh("/srv/tests/releases $(cut -d. -f1,2 <<<$K) $(dpkg --print-architecture) | head -n 1");
     let offered: Vec<&str> = PACKAGES
         .into_iter()
         .filter(|package| root.run(&format!("cd /tmp && trixie -qq --print-uris download {package}")).code == 0)
