@@ -6,7 +6,7 @@
 
 mod finishing;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use crate::model::site::Site;
 use crate::model::tree::{NOT_KERNELS, State, Tree};
 use crate::request::Goal;
 use crate::steps::install::{self, Placed};
-use crate::steps::installed::stem;
+use crate::steps::installed::{self, stem};
 use crate::steps::scripts::{self, Script};
 use crate::steps::superseded::TRIGGER;
 use crate::steps::uninstall::{self, Withdrawn};
@@ -72,6 +72,8 @@ pub struct Commit<'a> {
     site: &'a Site,
     options: &'a Options,
     touched: BTreeMap<String, Touched>,
+    /// Of each kernel that a module was taken out of, the names of which it had several files before.
+    shared: BTreeMap<String, HashSet<String>>,
     /// The kernels whose changes depmod has not taken in, and why.
     stuck: BTreeMap<String, String>,
 }
@@ -79,7 +81,7 @@ pub struct Commit<'a> {
 impl<'a> Commit<'a> {
     /// Nothing changed yet.
     pub fn new(site: &'a Site, options: &'a Options) -> Self {
-        Self { site, options, touched: BTreeMap::new(), stuck: BTreeMap::new() }
+        Self { site, options, touched: BTreeMap::new(), shared: BTreeMap::new(), stuck: BTreeMap::new() }
     }
 
     /// Installs what is built; what is installed already goes first, in words: its files stay until ours replace them.
@@ -105,7 +107,7 @@ impl<'a> Commit<'a> {
         let quietly = Work { options: &options, say: &quiet, ..*work };
         let found = uninstall::find(&quietly)?;
         let unfinished = self.mark(&quietly, &found)?;
-        uninstall::withdraw(&quietly, &found, unfinished)?;
+        uninstall::withdraw(&quietly, &found, unfinished, &HashSet::new())?;
         scripts::run(work, Script::PostRemove);
         self.put_in_again(work)
     }
@@ -157,9 +159,7 @@ impl<'a> Commit<'a> {
         // What the module brings no more gives its place back to what was there before.
         let mut restored = Vec::new();
         for file in superseded.iter().filter(|file| !placed.files.contains(file)) {
-            if let Some(name) = file.file_name().and_then(|name| name.to_str()) {
-                restored.extend(archive::restore(work, name)?);
-            }
+            restored.extend(archive::restore(work, &stem(file))?);
         }
         let touched = self.touched(&kernel.target);
         touched.put_back(work, restored);
@@ -219,8 +219,8 @@ impl<'a> Commit<'a> {
         let mut going = site.tree.going(id, &kernel.target).unwrap_or_default();
         for (module, file) in found.iter().filter_map(|(module, file)| Some((module, file.clone()?))) {
             // In the place of which the original comes back.
-            let kept = archive::kept(work, &format!("{}.ko", module.dest_name))?;
-            going.extend(Some(file).filter(|file| kept.is_none_or(|(_, place)| place != *file)));
+            let kept = archive::kept(work, &module.dest_name)?;
+            going.extend(Some(file).filter(|file| kept.iter().all(|(_, place)| place != file)));
         }
         going.sort();
         going.dedup();
@@ -244,7 +244,10 @@ impl<'a> Commit<'a> {
     fn uninstall(&mut self, work: &Work) -> Result<()> {
         let found = uninstall::find(work)?;
         let unfinished = self.mark(work, &found)?;
-        let withdrawn = uninstall::withdraw(work, &found, unfinished);
+        // Where it is superseded nothing goes yet.
+        let none = HashSet::new();
+        let shared = if work.options.supersede { &none } else { self.shared_names(work) };
+        let withdrawn = uninstall::withdraw(work, &found, unfinished, shared);
         if withdrawn.is_err() && found.iter().any(|(_, file)| file.as_ref().is_some_and(|file| !file.exists())) {
             // It is not what it was: the mark stays.
             let mark = work.site.tree.pending_mark(&work.id.name, &work.kernel.target);
@@ -266,6 +269,12 @@ impl<'a> Commit<'a> {
         Ok(())
     }
 
+    /// The names of which the kernel has several module files, looked for once.
+    fn shared_names(&mut self, work: &Work) -> &HashSet<String> {
+        let known = self.shared.entry(work.kernel.target.release.clone());
+        known.or_insert_with(|| installed::shared_names(&work.kernel.modules))
+    }
+
     fn touched(&mut self, target: &Target) -> &mut Touched {
         self.touched.entry(target.release.clone()).or_default()
     }
@@ -278,7 +287,7 @@ impl<'a> Commit<'a> {
         }
         let leaving = superseded::files(self.site, &work.id.name, target)?;
         let touched = self.touched(target);
-        let restored = uninstall::restore_originals(work, &touched.back(&work.id.name, target))?;
+        let restored = archive::restore_all(work, &touched.back(&work.id.name, target))?;
         touched.put_back(work, restored);
         touched.leaving.extend(leaving);
         touched.gone.push((work.id.name.clone(), target.clone()));
@@ -301,8 +310,8 @@ impl<'a> Commit<'a> {
                 let mut kernel = work.kernel.clone();
                 kernel.target = target.clone();
                 let of_other = Work { id: &id, kernel: &kernel, say: &quiet, ..*work };
-                let restored = files.iter().map(|file| archive::restore(&of_other, &format!("{}.ko", stem(file))));
-                let restored: Vec<_> = restored.filter_map(Result::transpose).collect::<Result<_>>()?;
+                let restored = files.iter().map(|file| archive::restore(&of_other, &stem(file)));
+                let restored = restored.collect::<Result<Vec<_>>>()?.concat();
                 let touched = self.touched(&target);
                 touched.put_back(&of_other, restored);
                 touched.leaving.extend(files.iter().cloned());

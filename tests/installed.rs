@@ -180,6 +180,77 @@ Running depmod... done.
 }
 
 #[test]
+fn a_module_compressed_in_another_way_is_that_module() {
+    let mut root = root();
+    root.quick("quick", "");
+    root.sh("cd /lib/modules/$K/kernel; xz -f $(find . -name dummy.ko)");
+    let trace = "find /lib/modules/$K -name 'quick.*' -type f | sort | xargs md5sum";
+    let installed = "Installing /lib/modules/$K/updates/dkms/quick.ko.xz\nRunning depmod... done.\n";
+    let found = |file: &str| format!("Found pre-existing /lib/modules/$K/{file}, archiving for uninstallation\n");
+    for theirs in [
+        vec!["updates/quick.ko"],
+        vec!["updates/dkms/quick.ko"],
+        vec!["updates/dkms/quick.ko", "updates/dkms/quick.ko.xz"],
+    ] {
+        root.sh("mkdir -p /lib/modules/$K/updates/dkms; dkms build quick/1");
+        for file in &theirs {
+            let compress = if file.ends_with(".xz") { "xz --check=crc32" } else { "cat" };
+            root.sh(&format!("(cat /usr/src/quick-1/quick.ko; echo {file}) | {compress} >/lib/modules/$K/{file}"));
+        }
+        root.sh("depmod $K");
+        let before = root.sh(trace);
+        let told: String = theirs.iter().map(|file| found(file)).collect();
+        root.says("dkms install quick/1", &format!("{told}{installed}"));
+        root.says(
+            "modinfo -k $K -n quick; find /lib/modules/$K -name 'quick.*'; dkms status",
+            "/lib/modules/$K/updates/dkms/quick.ko.xz\n/lib/modules/$K/updates/dkms/quick.ko.xz\n\
+             quick/1, $K, $A: installed (Original modules exist)\n",
+        );
+        // Its successor leaves the archive as it is.
+        root.says("dkms install quick/1 --force | tail -n 2", installed);
+        root.sh("dkms uninstall quick/1");
+        root.unchanged(trace, &before);
+        root.says("modinfo -k $K -n quick | sed 's/.xz$//'", &format!("/lib/modules/$K/{}\n", theirs[0]));
+        root.sh("dkms remove quick/1 --all; rm -r /lib/modules/$K/updates");
+    }
+    // Its version counts as well.
+    root.quick("other", "DEST_MODULE_NAME=8021q");
+    root.sh("dkms build other/1");
+    let version = root.sh("modinfo -k $K -F version 8021q");
+    root.fails(
+        "dkms install other/1",
+        6,
+        &format!(
+            "
+Error! Module version  for 8021q.ko.xz
+is not newer than what is already found in kernel $K ({}).
+You may override by specifying --force.
+
+Error! Installation aborted.
+",
+            version.trim_end()
+        ),
+    );
+}
+
+#[test]
+fn what_stands_beside_ours_serves_before_ours_goes() {
+    let mut root = root();
+    // To the kernel they have one name.
+    root.quick("quick", "DEST_MODULE_NAME=apple_gmux");
+    let trace = "find /lib/modules/$K -name 'apple[-_]gmux.*' | xargs md5sum; modinfo -k $K -n apple-gmux";
+    let before = root.sh(trace);
+    root.sh("dkms install quick/1");
+    root.says("modinfo -k $K -n apple-gmux", "/lib/modules/$K/updates/dkms/apple_gmux.ko\n");
+    root.write("/usr/local/sbin/depmod", "#!/bin/sh\nexit 1");
+    root.sh("chmod 755 /usr/local/sbin/depmod; dkms uninstall quick/1");
+    root.sh("test -e $(modinfo -k $K -n apple-gmux)");
+    root.sh("rm /usr/local/sbin/depmod; dkms uninstall quick/1");
+    root.unchanged(trace, &before);
+    root.says("dkms status", "quick/1, $K, $A: built\n");
+}
+
+#[test]
 fn the_kernels_module_stays_if_it_is_newer_or_the_same() {
     let mut root = root();
     let kernels = root.sh("ls /lib/modules/$K/kernel/net/8021q/8021q.ko*");

@@ -104,16 +104,23 @@ impl Commit<'_> {
         let placed = touched.placed.iter().flat_map(|(.., placed)| &placed.files);
         let successors: Vec<PathBuf> =
             placed.chain(touched.restored.iter().map(|(.., place)| place)).cloned().collect();
-        let of = |file: &PathBuf| successors.iter().find(|other| installed::is_succeeded(file, other));
         let mut leaving = std::mem::take(&mut touched.leaving);
         leaving.sort();
         leaving.dedup();
         leaving.retain(|file| !successors.contains(file));
+        // What stood there all the time may succeed as well.
+        let mut others = installed::namesakes(&leaving, &modules);
+        others.retain(|file| !successors.contains(file));
+        let all = || successors.iter().chain(&others);
+        let of = |file: &PathBuf| all().find(|other| installed::is_succeeded(file, other));
         let (mut leaving, gone): (Vec<_>, Vec<_>) = leaving.into_iter().partition(|file| of(file).is_some());
         // One whose successor lies beside it, compressed in another way, leads there until depmod names that: it cannot be
         // told to prefer one of two files in a directory.
-        let twin = |file: &PathBuf| successors.iter().find(|other| installed::is_beside(file, other));
-        let (twins, gone): (Vec<_>, Vec<_>) = gone.into_iter().partition(|file| twin(file).is_some());
+        let twin = |file: &PathBuf| all().find(|other| installed::is_beside(file, other));
+        let (mut twins, gone): (Vec<_>, Vec<_>) = gone.into_iter().partition(|file| twin(file).is_some());
+        let giving_way = touched.placed.iter().flat_map(|(.., placed)| placed.giving_way());
+        let (beside, giving_way): (Vec<_>, Vec<_>) = giving_way.partition(|file| twin(file).is_some());
+        twins.extend(beside);
         let lead = |file: &PathBuf| {
             let name = twin(file).and_then(|other| other.file_name()).unwrap_or_default();
             replace_link(Path::new(name), file).doing(cannot("replace", file)).unwrap_or_else(tell)
@@ -132,7 +139,7 @@ impl Commit<'_> {
         }
         if touched.changed {
             let mut going = leaving.clone();
-            going.extend(touched.placed.iter().flat_map(|(.., placed)| placed.giving_way()));
+            going.extend(giving_way);
             let named = || if self.options.no_depmod { Vec::new() } else { depmod::named(&modules, &going) };
             if !self.depmod(release, &preference, &successors, &touched.marks, say) {
                 return;

@@ -19,7 +19,13 @@ pub const COMPRESSIONS: [(&str, &str); 3] = [(".gz", "gzip"), (".xz", "xz"), (".
 
 /// Whether a file's name is that of a module, compressed or not.
 pub fn is_module_file(name: &str) -> bool {
-    name.ends_with(".ko") || compression_of(name).is_some()
+    module_stem(name).is_some()
+}
+
+/// What a module file's name is without `.ko` and what tells of its compression.
+pub fn module_stem(name: &str) -> Option<&str> {
+    let compression = COMPRESSIONS.iter().find_map(|(suffix, _)| name.strip_suffix(suffix));
+    compression.unwrap_or(name).strip_suffix(".ko")
 }
 
 /// A kernel to build for.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Doing, Result, cannot};
-use crate::model::kernel::is_module_file;
+use crate::model::kernel::{is_module_file, module_stem};
 use crate::model::module::Target;
 use crate::model::site::Site;
 use crate::steps::Work;
@@ -25,11 +25,16 @@ pub struct Original {
 /// Archives the module at `path`: a second name for the file now; [`Original::give_way`] takes the first one away
 /// when ours is in place, so that there is always one of them.
 ///
-/// What stands there counts: an older archive, of the kernel as it was before an upgrade, is replaced.
+/// What stands there counts: an older archive, of the kernel as it was before an upgrade, is replaced. One of another place
+/// goes back there.
 pub fn keep(work: &Work, path: &Path) -> Result<Original> {
     let dir = work.site.tree.original_dir(&work.id.name, &work.kernel.target);
     fs::create_dir_all(&dir).doing(cannot("make", &dir))?;
     let archived = dir.join(path.file_name().unwrap_or_default());
+    if let Some((_, place)) = with_place(work, archived.clone())?.filter(|(_, place)| place != path && !place.exists())
+    {
+        replace_with_same(&archived, &place).doing(cannot("restore", &place))?;
+    }
     let original = Original { path: path.to_owned(), new: !archived.exists(), archived };
     let origin = format!("{}\n", path.display());
     let kept = replace_with_same(path, &original.archived)
@@ -44,12 +49,12 @@ pub fn keep(work: &Work, path: &Path) -> Result<Original> {
     }
 }
 
-/// An archived original that still stands where it was: what archived it was cut off before it took that away.
-pub fn left_in_place(work: &Work, name: &str) -> Result<Option<Original>> {
-    let Some((archived, path)) = kept(work, name)? else {
-        return Ok(None);
-    };
-    Ok(same_content(&archived, &path).then_some(Original { path, archived, new: false }))
+/// The archived originals of a module that still stand where they were, or a link to ours in their place: what archived
+/// them was cut off before it took them away.
+pub fn left_in_place(work: &Work, module: &str) -> Result<Vec<Original>> {
+    let is_left = |(archived, path): &(PathBuf, PathBuf)| path.is_symlink() || same_content(archived, path);
+    let left = kept(work, module)?.into_iter().filter(is_left);
+    Ok(left.map(|(archived, path)| Original { path, archived, new: false }).collect())
 }
 
 impl Original {
@@ -80,23 +85,23 @@ impl Original {
     }
 }
 
-/// Whether an archived original of the module file `name` (`x.ko`, whatever its compression) exists.
-pub fn has(work: &Work, name: &str) -> Result<bool> {
-    Ok(archived(work, name)?.is_some())
+/// Whether there is an archived original of a module, whatever its compression.
+pub fn has(work: &Work, module: &str) -> Result<bool> {
+    Ok(!archived(work, |stem| stem == module)?.is_empty())
 }
 
-fn archived(work: &Work, name: &str) -> Result<Option<PathBuf>> {
+fn archived(work: &Work, wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
     let dir = work.site.tree.original_dir(&work.id.name, &work.kernel.target);
     let all = list(&dir).doing(cannot("read", &dir))?;
-    let found = all.into_iter().find(|file| file.starts_with(name) && !file.ends_with(".origin"));
-    Ok(found.map(|name| dir.join(name)))
+    Ok(all.iter().filter(|file| module_stem(file).is_some_and(&wanted)).map(|name| dir.join(name)).collect())
 }
 
-/// An archived original of `name`: where it is kept and where it stood.
-pub fn kept(work: &Work, name: &str) -> Result<Option<(PathBuf, PathBuf)>> {
-    let Some(file) = archived(work, name)? else {
-        return Ok(None);
-    };
+/// The archived originals of a module: where they are kept and where they stood.
+pub fn kept(work: &Work, module: &str) -> Result<Vec<(PathBuf, PathBuf)>> {
+    archived(work, |stem| stem == module)?.into_iter().filter_map(|file| with_place(work, file).transpose()).collect()
+}
+
+fn with_place(work: &Work, file: PathBuf) -> Result<Option<(PathBuf, PathBuf)>> {
     let origin = with_suffix(&file, ".origin");
     let place = read_if_there(&origin).doing(cannot("read", &origin))?;
     let place = place.map(|place| PathBuf::from(place.trim_end_matches('\n')));
@@ -106,21 +111,33 @@ pub fn kept(work: &Work, name: &str) -> Result<Option<(PathBuf, PathBuf)>> {
     Ok(place.filter(is_module).map(|place| (file, place)))
 }
 
-/// Puts an archived original of `name` back where it was; not yet if its successor is on its way. Gives its place.
+/// Puts the archived originals of a module back where they were; not yet if its successor is on its way. Gives their places.
 ///
-/// It stays in the archive too, until [`let_go`] ends that: whoever is cut off finds it there again.
-pub fn restore(work: &Work, name: &str) -> Result<Option<PathBuf>> {
-    let Some((file, place)) = kept(work, name)? else {
-        return Ok(None);
-    };
-    work.say.say(format!("Restoring archived original module {}", place.display()));
-    if work.options.supersede {
-        return Ok(None);
+/// They stay in the archive too, until [`let_go`] ends that: whoever is cut off finds them there again.
+pub fn restore(work: &Work, module: &str) -> Result<Vec<PathBuf>> {
+    put_back(work, kept(work, module)?)
+}
+
+/// Puts back every original that is archived for this kernel, but for those that are `back` already; gives their places.
+pub fn restore_all(work: &Work, back: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let originals = archived(work, |_| true)?.into_iter().filter_map(|file| with_place(work, file).transpose());
+    let mut originals = originals.collect::<Result<Vec<_>>>()?;
+    originals.retain(|(_, place)| !back.contains(place));
+    put_back(work, originals)
+}
+
+fn put_back(work: &Work, originals: Vec<(PathBuf, PathBuf)>) -> Result<Vec<PathBuf>> {
+    let mut places = Vec::new();
+    for (file, place) in originals {
+        work.say.say(format!("Restoring archived original module {}", place.display()));
+        if !work.options.supersede {
+            let parent = place.parent().unwrap_or(Path::new("/"));
+            fs::create_dir_all(parent).doing(cannot("make", parent))?;
+            replace_with_same(&file, &place).doing(cannot("restore", &place))?;
+            places.push(place);
+        }
     }
-    let parent = place.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(parent).doing(cannot("make", parent))?;
-    replace_with_same(&file, &place).doing(cannot("restore", &place))?;
-    Ok(Some(place))
+    Ok(places)
 }
 
 /// Says that what is left in the archive for this kernel goes, if there is more than what was just restored.

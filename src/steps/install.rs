@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Doing, Error, Result, cannot};
 use crate::model::conf::Module;
+use crate::model::kernel::module_stem;
 use crate::model::module::Id;
 use crate::model::site::Site;
 use crate::steps::archive::{self, Original};
-use crate::steps::installed::is_succeeded;
+use crate::steps::installed::{is_succeeded, stem};
 use crate::steps::{Work, superseded};
-use crate::system::directories::{find_all, list, remove_empty_up_to};
+use crate::system::directories::{find_all, list, names, remove_empty_up_to};
 use crate::system::files::{replace_link, same_content, stage_copy, stage_link, unstage};
 use crate::system::modinfo::ModInfo;
 use crate::system::paths::below;
@@ -49,8 +50,7 @@ impl Placed {
     fn put(&mut self, candidates: &[Candidate], work: &Work, standing: &Standing, unfinished: bool) -> Result<()> {
         let mut staged = Vec::new();
         let result = candidates.iter().try_for_each(|candidate| {
-            let (file, original) = announce(work, candidate, standing, unfinished)?;
-            self.originals.extend(original);
+            let file = announce(work, candidate, standing, unfinished, &mut self.originals)?;
             let dir = file.parent().unwrap_or(&work.kernel.modules);
             fs::create_dir_all(dir).doing(cannot("make", dir))?;
             let stage = if work.site.framework.symlink_modules { stage_link } else { stage_copy };
@@ -110,7 +110,7 @@ impl<'a> Candidate<'a> {
 /// What stands in the kernel's directory before anything is installed, looked at once for all modules.
 #[derive(Debug)]
 struct Standing {
-    /// The files that have a candidate's name, by that name.
+    /// The files that have a candidate's name, by that name without suffixes: whatever their compression.
     files: HashMap<String, Vec<PathBuf>>,
     /// Those that an upgrade left in place.
     superseded: Vec<PathBuf>,
@@ -118,12 +118,12 @@ struct Standing {
 
 impl Standing {
     fn look(work: &Work, candidates: &[Candidate], mut superseded: Vec<PathBuf>) -> Result<Self> {
-        let names: HashSet<&str> = candidates.iter().map(|candidate| candidate.usual_name.as_str()).collect();
+        let names: HashSet<&str> = candidates.iter().map(|candidate| candidate.module.dest_name.as_str()).collect();
         let mut files: HashMap<_, Vec<_>> = HashMap::new();
         let modules = &work.kernel.modules;
-        for file in find_all(modules, &mut |name| names.contains(name)).doing(cannot("read", modules))? {
-            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            files.entry(name).or_default().push(file);
+        let mut wanted = |name: &str| module_stem(name).is_some_and(|stem| names.contains(stem));
+        for file in find_all(modules, &mut wanted).doing(cannot("read", modules))? {
+            files.entry(stem(&file)).or_default().push(file);
         }
         superseded.extend(superseded::files(work.site, &work.id.name, &work.kernel.target)?);
         Ok(Self { files, superseded })
@@ -165,9 +165,8 @@ pub struct Ready<'a> {
 impl Ready<'_> {
     /// Whether there is a module of this file's name among them.
     pub fn brings(&self, file: &Path) -> bool {
-        self.candidates
-            .iter()
-            .any(|candidate| file.file_name().is_some_and(|name| name == candidate.usual_name.as_str()))
+        let stem = stem(file);
+        self.candidates.iter().any(|candidate| candidate.module.dest_name == stem)
     }
 }
 
@@ -230,18 +229,18 @@ pub fn place(work: &Work, chosen: &Chosen, placed: &mut Placed) -> Result<()> {
     placed.put(&chosen.candidates, work, &chosen.standing, chosen.unfinished)
 }
 
-/// Says what is about to be done, and archives a module that stands in the way; gives the place of ours.
+/// Says what is about to be done, and archives the modules that stand in the way; gives the place of ours.
 fn announce(
     work: &Work,
     candidate: &Candidate,
     standing: &Standing,
     unfinished: bool,
-) -> Result<(PathBuf, Option<Original>)> {
+    originals: &mut Vec<Original>,
+) -> Result<PathBuf> {
     let Work { site, id, kernel, say, .. } = work;
     let dir = candidate.place(work);
     let file = dir.join(&candidate.name);
-    let name = &candidate.usual_name;
-    let mut archived = None;
+    let name = &candidate.module.dest_name;
     if fs::symlink_metadata(site.tree.link(&id.name, &kernel.target)).is_err() {
         let ours = &standing.superseded;
         // What stands there counts: the kernel may have been unpacked anew. Else what was archived before an upgrade.
@@ -251,20 +250,38 @@ fn announce(
                 || leads_to(file, &candidate.built)
                 || unfinished && same_content(file, &candidate.built)
         };
-        let known =
-            [kernel.modules.join("extra"), kernel.modules.join("updates"), dir.clone()].map(|dir| dir.join(name));
-        let there = known.iter().filter(|file| file.exists()).chain(standing.named(name)).find(|file| !is_ours(file));
-        let kept = archive::kept(work, name)?.filter(|_| !ours.is_empty()).map(|(_, original)| original);
-        if let Some(original) = there.or(kept.as_ref()) {
+        let is_theirs = |file: &PathBuf| file.exists() && !is_ours(file);
+        let known = [kernel.modules.join("extra"), kernel.modules.join("updates"), dir.clone()];
+        let kept = if ours.is_empty() { Vec::new() } else { archive::kept(work, name)? };
+        let mut theirs: Vec<PathBuf> = kept.into_iter().map(|(_, place)| place).collect();
+        let standing = known.iter().flat_map(|dir| named(dir, name)).chain(standing.named(name).cloned());
+        theirs.extend(standing.filter(is_theirs));
+        let is_in = |dir: &PathBuf| theirs.iter().find(|file| file.parent() == Some(dir));
+        let first = known.iter().find_map(is_in).or(theirs.first()).cloned();
+        // What stands beside ours goes as well: depmod might take it for the module. In the archive a name is there once.
+        theirs.retain(|file| file.parent() == Some(&dir));
+        theirs.extend(first);
+        let mut names = HashSet::new();
+        theirs.retain(|file| names.insert(file.file_name().map(ToOwned::to_owned)));
+        for original in &theirs {
             say.say(format!("Found pre-existing {}, archiving for uninstallation", original.display()));
+            // Else it is in the archive already.
+            if is_theirs(original) {
+                originals.push(archive::keep(work, original)?);
+            }
         }
-        archived = there.map(|original| archive::keep(work, original)).transpose()?;
     } else if archive::has(work, name)? {
         say.say("An original module was already stored during a previous install");
-        archived = archive::left_in_place(work, name)?;
+        originals.extend(archive::left_in_place(work, name)?);
     }
     say.say(format!("Installing {}", file.display()));
-    Ok((file, archived))
+    Ok(file)
+}
+
+/// The files of a module in one directory, whatever their compression.
+fn named(dir: &Path, module: &str) -> Vec<PathBuf> {
+    let names = names(dir).into_iter().filter(|name| module_stem(name) == Some(module));
+    names.map(|name| dir.join(name)).collect()
 }
 
 /// Whether a file is our link to what was built, of an installation that nothing else tells of.
@@ -275,22 +292,21 @@ fn leads_to(file: &Path, built: &Path) -> bool {
 /// Whether the built module is to replace what the kernel has under its name; says why not.
 fn is_wanted(work: &Work, candidate: &Candidate, standing: &Standing) -> Result<bool> {
     let Work { kernel, say, .. } = work;
-    let (built, name) = (&candidate.built, candidate.usual_name.as_str());
+    let (built, name) = (&candidate.built, &candidate.module.dest_name);
     let ours = &standing.superseded;
     let there = standing.named(name).find(|file| !ours.contains(file) && !leads_to(file, built)).cloned();
-    let kept = archive::kept(work, name)?.filter(|_| !ours.is_empty()).map(|(file, _)| file);
-    let Some(present) = there.or(kept) else {
+    let kept = if ours.is_empty() { Vec::new() } else { archive::kept(work, name)? };
+    let Some(present) = there.or_else(|| kept.into_iter().next().map(|(file, _)| file)) else {
         return Ok(true);
     };
     let info = |file: &Path| ModInfo::read(file).unwrap_or_default();
     let (theirs, ours) = (info(&present), info(built));
     let (their_version, our_version) = (&theirs.version, &ours.version);
-    let bare = name.split_once(".ko").map_or(name, |(stem, _)| stem);
     if compare_padded(their_version, our_version).is_gt() {
         say.error(&format!(
-            "Module version {our_version} for {bare}.ko\nis not newer than what is already found in kernel {} ({their_version}).\n\
+            "Module version {our_version} for {}\nis not newer than what is already found in kernel {} ({their_version}).\n\
              You may override by specifying --force.",
-            kernel.target.release
+            candidate.usual_name, kernel.target.release
         ));
         return Ok(false);
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Doing, Result, cannot};
 use crate::model::conf::Module;
-use crate::model::kernel::{COMPRESSIONS, is_module_file};
+use crate::model::kernel::{COMPRESSIONS, module_stem};
 use crate::steps::Work;
 use crate::system::directories::{find, list, remove_any, remove_empty_up_to};
 use crate::system::files::is_staged;
@@ -24,8 +24,7 @@ pub fn modules_of(work: &Work) -> Result<Vec<Module>> {
     let lying: BTreeSet<String> = list(&dir)
         .doing(cannot("read", &dir))?
         .iter()
-        .filter(|name| is_module_file(name))
-        .filter_map(|name| Some(name.split_once(".ko")?.0.to_owned()))
+        .filter_map(|name| module_stem(name).map(str::to_owned))
         .collect();
     // Excluded ones were not built, unless they lie there all the same.
     let included: HashSet<usize> = conf.included(kernel).into_iter().flatten().map(|module| module.index).collect();
@@ -63,13 +62,18 @@ pub fn file_of(work: &Work, module: &Module) -> Option<PathBuf> {
     })
 }
 
-/// Deletes a module, whatever its compression, but none of those in `kept`; then the directories that held no more.
+/// Deletes a module, and the same compressed in another way, but none of those in `kept`; then the directories that held
+/// no more.
 pub fn delete(file: &Path, kept: &[PathBuf], modules: &Path) -> Result<()> {
-    for suffix in std::iter::once("").chain(COMPRESSIONS.iter().map(|kind| kind.0)) {
-        let other = file.with_file_name(format!("{}.ko{suffix}", stem(file)));
-        if !kept.contains(&other) {
-            remove_any(&other).doing(cannot("delete", &other))?;
-        }
+    let is_same = |other: &PathBuf| {
+        let infos = [file, other].map(|file| ModInfo::read(file).unwrap_or_default());
+        infos[0] == infos[1] && !infos[0].srcversion.is_empty()
+    };
+    let twins = COMPRESSIONS.map(|kind| kind.0).into_iter().chain([""]);
+    let twins = twins.map(|suffix| file.with_file_name(format!("{}.ko{suffix}", stem(file))));
+    let twins: Vec<_> = twins.filter(|other| other.exists() && other != file && is_same(other)).collect();
+    for file in twins.iter().map(PathBuf::as_path).chain([file]).filter(|file| !kept.iter().any(|it| it == file)) {
+        remove_any(file).doing(cannot("delete", file))?;
     }
     remove_empty_up_to(file.parent().unwrap_or(file), modules);
     Ok(())
@@ -78,13 +82,36 @@ pub fn delete(file: &Path, kept: &[PathBuf], modules: &Path) -> Result<()> {
 /// What a module file is called without its suffixes.
 pub fn stem(file: &Path) -> String {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
-    name.split_once(".ko").map_or(&*name, |(stem, _)| stem).to_owned()
+    module_stem(&name).unwrap_or(&name).to_owned()
+}
+
+/// The names by which the kernel has more than one module file.
+pub fn shared_names(modules: &Path) -> HashSet<String> {
+    let (mut seen, mut shared) = (HashSet::new(), HashSet::new());
+    find(modules, &mut |file| {
+        if let Some(name) = module_stem(file).map(module_name).filter(|name| !seen.insert(name.clone())) {
+            shared.insert(name);
+        }
+        false
+    });
+    shared
+}
+
+/// The other files that the kernel could take for one of these modules.
+pub fn namesakes(files: &[PathBuf], modules: &Path) -> Vec<PathBuf> {
+    if files.is_empty() {
+        return Vec::new();
+    }
+    let names: HashSet<String> = files.iter().map(|file| module_name(&stem(file))).collect();
+    let mut found = find(modules, &mut |file| module_stem(file).is_some_and(|stem| names.contains(&module_name(stem))));
+    found.retain(|file| !files.contains(file));
+    found
 }
 
 /// Whether a kernel has no other module of this name.
 pub fn stands_alone(file: &Path, modules: &Path) -> bool {
-    let start = format!("{}.ko", stem(file));
-    find(modules, &mut |name| name.starts_with(&start)).len() <= 1
+    let stem = stem(file);
+    find(modules, &mut |name| module_stem(name) == Some(&stem)).len() <= 1
 }
 
 /// Whether `other` is a module of the same name as `file` somewhere else, which depmod can be told to prefer.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Taking modules out of a kernel's directory again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,16 +9,17 @@ use crate::error::{Doing, Result, cannot};
 use crate::model::conf::Module;
 use crate::steps::installed::{clear_staged, delete, file_of, modules_of, stem};
 use crate::steps::{Work, archive, depmod, superseded};
-use crate::system::directories::{list, remove_any, remove_empty_up_to};
+use crate::system::directories::{remove_any, remove_empty_up_to};
 use crate::system::files::replace_with_copy;
 use crate::system::paths::below;
+use crate::system::root_fs::module_name;
 
 /// Modules on their way out of the kernel's directory.
 #[derive(Debug, Default)]
 pub struct Withdrawn {
     /// Originals that are back in their places.
     pub restored: Vec<PathBuf>,
-    /// Modules of ours that such a one succeeds: they go when depmod has found it.
+    /// Modules of ours that such a one succeeds, or another one of that name: they go when depmod has found it.
     pub leaving: Vec<PathBuf>,
 }
 
@@ -45,8 +46,13 @@ pub fn find(work: &Work) -> Result<Vec<(Module, Option<PathBuf>)>> {
 /// Takes the modules out of the kernel's directory and puts the originals back.
 ///
 /// Which those are, `found`, is read from what was built, so that it works without the source. `unfinished`: an earlier
-/// run was cut off here.
-pub fn withdraw(work: &Work, found: &[(Module, Option<PathBuf>)], unfinished: bool) -> Result<Withdrawn> {
+/// run was cut off here. `shared`: the names of which there is another file.
+pub fn withdraw(
+    work: &Work,
+    found: &[(Module, Option<PathBuf>)],
+    unfinished: bool,
+    shared: &HashSet<String>,
+) -> Result<Withdrawn> {
     let Work { site, options, id, kernel, say, .. } = work;
     say.say(format!(
         "Module {id} for kernel {}:\nBefore uninstall, this module version was ACTIVE on this kernel.",
@@ -58,9 +64,9 @@ pub fn withdraw(work: &Work, found: &[(Module, Option<PathBuf>)], unfinished: bo
     let places = found.iter().filter(|_| unfinished).map(|(module, _)| below(&kernel.modules, &module.dest_location));
     for (module, file) in found {
         tell_deletion(work, module, file.as_deref());
-        let restored = archive::restore(work, &format!("{}.ko", module.dest_name))?;
+        let restored = archive::restore(work, &module.dest_name)?;
         match file.as_deref().filter(|_| !options.supersede) {
-            Some(file) if restored.is_some() => {
+            Some(file) if !restored.is_empty() || shared.contains(&module_name(&stem(file))) => {
                 copy_what_is_linked(file)?;
                 withdrawn.leaving.push(file.to_owned());
             }
@@ -111,13 +117,4 @@ pub fn tell_deletion(work: &Work, module: &Module, found: Option<&Path>) {
         Some(file) => format!("Deleting {}", file.display()),
         None => format!("Module {}.ko was not found within {}/", module.dest_name, work.kernel.modules.display()),
     });
-}
-
-/// Puts back every original that is archived for this kernel, but for those that are `back` already; gives their places.
-pub fn restore_originals(work: &Work, back: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let dir = work.site.tree.original_dir(&work.id.name, &work.kernel.target);
-    let names = list(&dir).doing(cannot("read", &dir))?;
-    let is_back = |name: &str| back.iter().any(|place| place.file_name().is_some_and(|it| it == name));
-    let originals = names.iter().filter_map(|name| name.strip_suffix(".origin")).filter(|name| !is_back(name));
-    originals.filter_map(|name| archive::restore(work, name).transpose()).collect()
 }
