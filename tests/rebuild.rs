@@ -128,6 +128,25 @@ $SIGNING
 }
 
 #[test]
+fn a_rebuild_that_was_cut_off_is_ended_by_the_same_command() {
+    let mut root = prepared();
+    source(&mut root, "top", 1, "BUILD_DEPENDS_REBUILD=yes\nBUILD_DEPENDS[0]=base\nPRE_INSTALL=kill");
+    root.write("/usr/src/top-1/kill", "#!/bin/sh\n[ ! -e /srv/now ] || kill -9 $PPID; sleep 0.1");
+    root.sh("chmod 755 /usr/src/top-1/kill; touch /srv/now; ! dkms install base/2 -k $K; rm /srv/now");
+    root.says("dkms status top", "top/1, $K, $A: built\n");
+    // Whoever asks for another module does not end it.
+    source(&mut root, "other", 1, "");
+    root.sh("dkms install other/1 -k $K");
+    root.says("dkms status top", "top/1, $K, $A: built\n");
+    let said = root.sh("dkms install base/2 -k $K");
+    assert!(said.contains("Rebuilding module top/1 due to updated dependencies"), "{said}");
+    root.says("dkms status top; ls -A /var/lib/dkms/.pending 2>/dev/null; :", "top/1, $K, $A: installed\n");
+    // Once.
+    let said = root.sh("dkms install base/2 -k $K");
+    assert!(!said.contains("Rebuilding"), "{said}");
+}
+
+#[test]
 fn force_neither_notes_nor_rebuilds() {
     let mut root = prepared();
     root.sh("dkms remove top/1 --all");
