@@ -40,6 +40,15 @@ pub(crate) const EXCLUDED: u8 = 77;
 struct Missing {
     failure: Failure,
     critical: Option<String>,
+    /// Whether an older version serves until it is there.
+    served: bool,
+}
+
+impl Missing {
+    fn new(failure: Failure, critical: Option<String>, by: &Critical, conf: Option<&Conf>) -> Self {
+        let served = critical.is_some() && by.is_served(&failure.id, conf, &failure.target);
+        Self { failure, critical, served }
+    }
 }
 
 /// Ends an installation whose words are out but for those of its error: as it always ended, unless nobody waits for it.
@@ -67,19 +76,19 @@ pub fn settle(site: &Site, options: &Options, plan: &Plan, outcomes: &[Outcome],
         let passed_over = matches!(outcome.result, Err(Error::InstallAborted));
         let covered = passed_over && critical.is_covered(conf, &failure.target);
         let excluded = failure.code == EXCLUDED && critical.left(&failure.id.name, &failure.target).is_none();
-        let critical = critical.reason(&failure.id, conf, &failure.target).filter(|_| !covered);
-        if !(covered || excluded) || critical.is_some() {
-            missing.push(Missing { failure, critical });
+        let reason = critical.reason(&failure.id, conf, &failure.target).filter(|_| !covered);
+        if !(covered || excluded) || reason.is_some() {
+            missing.push(Missing::new(failure, reason, &critical, conf));
         } else {
             failures::forget(&site.tree, &failure.id.name, &failure.target);
         }
     }
     for waiting in &plan.waiting {
-        let critical = critical.reason(&waiting.id, waiting.conf.as_ref(), &waiting.kernel.target);
-        if !waiting.unknown || critical.is_some() {
+        let reason = critical.reason(&waiting.id, waiting.conf.as_ref(), &waiting.kernel.target);
+        if !waiting.unknown || reason.is_some() {
             let error = Error::Stranded { missing: waiting.missing.clone() };
             let failure = Failure::new(site, &waiting.id, &waiting.kernel.target, &error, None);
-            missing.push(Missing { failure, critical });
+            missing.push(Missing::new(failure, reason, &critical, waiting.conf.as_ref()));
         }
     }
     // That they are broken was told, and would be no failure.
@@ -88,7 +97,7 @@ pub fn settle(site: &Site, options: &Options, plan: &Plan, outcomes: &[Outcome],
             critical.reason(id, None, target).filter(|_| site.tree.state(id, target) != State::Installed)
         {
             let failure = Failure::new(site, id, target, &Error::Broken(id.to_string()), None);
-            missing.push(Missing { failure, critical: Some(reason) });
+            missing.push(Missing::new(failure, Some(reason), &critical, None));
         }
     }
     failures::prune(site);
@@ -162,9 +171,9 @@ pub fn give_up(
 ) -> Result<()> {
     let critical = &Critical::of(site);
     let on = |target| {
-        wanted.iter().map(move |(id, conf)| Missing {
-            failure: Failure::new(site, id, target, error, None),
-            critical: critical.reason(id, conf.as_ref(), target),
+        wanted.iter().map(move |(id, conf)| {
+            let failure = Failure::new(site, id, target, error, None);
+            Missing::new(failure, critical.reason(id, conf.as_ref(), target), critical, conf.as_ref())
         })
     };
     end(site, options, targets.iter().flat_map(on).collect())
@@ -205,14 +214,25 @@ fn way_out(site: &Site, critical: &[Missing], before: bool) -> String {
         return String::new();
     }
     let mut text = String::new();
-    for Missing { failure: Failure { id, target, .. }, critical } in critical {
+    for Missing { failure: Failure { id, target, .. }, critical, served } in critical {
         let reason = critical.as_deref().unwrap_or_default();
-        text.push_str(&format!("This machine may not boot kernel {} without {id}: {reason}.\n", target.release));
+        let boots = if *served { "boots" } else { "may not boot" };
+        let without = if *served { "by what is left of an older version until there is" } else { "without" };
+        text.push_str(&format!("This machine {boots} kernel {} {without} {id}: {reason}.\n", target.release));
     }
     let again: BTreeSet<&str> = critical.iter().map(|it| it.failure.again.as_str()).collect();
     let again: Vec<&str> = again.into_iter().collect();
-    let images: BTreeSet<String> =
-        critical.iter().map(|it| format!("linux-image-{}", it.failure.target.release)).collect();
+    let again = again.join(" && ");
+    let configure = format!("{again} && dpkg --configure -a");
+    let none = format!("echo critical_modules=none >{} && dpkg --configure -a", last_word(&site.paths).display());
+    let images: BTreeSet<String> = critical
+        .iter()
+        .filter(|it| !it.served)
+        .map(|it| format!("linux-image-{}", it.failure.target.release))
+        .collect();
+    if images.is_empty() {
+        return text + &format!("  when it is mended:  {configure}\n  if it can wait:     {none}\n");
+    }
     let images: Vec<String> = images.into_iter().collect();
     let images = dpkg::maintainer_script().filter(|_| before).unwrap_or_else(|| images.join(" "));
     let stop = if before {
@@ -220,13 +240,11 @@ fn way_out(site: &Site, critical: &[Missing], before: bool) -> String {
     } else {
         "Do not boot that kernel before this is mended."
     };
-    let again = again.join(" && ");
     text + &format!(
         "{stop}\n  \
-         when it is mended:       {again} && dpkg --configure -a\n  \
+         when it is mended:       {configure}\n  \
          without that kernel:     apt purge {images}\n  \
-         to boot it all the same: echo critical_modules=none >{} && dpkg --configure -a\n",
-        last_word(&site.paths).display()
+         to boot it all the same: {none}\n"
     )
 }
 

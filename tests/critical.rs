@@ -217,3 +217,24 @@ fn a_kernel_that_comes_before_its_module_is_configured_has_it() {
     root.sh("dpkg -i /root/foo-1.deb; dpkg --unpack /root/foo-2.deb; /etc/kernel/postinst.d/dkms $K");
     root.says("dkms status", "");
 }
+
+#[test]
+fn no_kernel_is_to_go_that_an_older_version_serves() {
+    let mut root = root();
+    root.write("/etc/dkms/framework.conf.d/critical.conf", "critical_modules=foo");
+    package(&mut root, "foo", "1", "");
+    package(&mut root, "foo", "2", "MAKE=false");
+    root.sh("dpkg -i /root/foo-1.deb");
+    let said = root.run("dpkg -i /root/foo-2.deb 2>&1");
+    let boots =
+        root.expand("This machine boots kernel $K by what is left of an older version until there is foo/2: foo is");
+    assert!(said.code == 1 && said.text.contains(&boots) && !said.text.contains("apt purge"), "{said:?}");
+    root.says(&kernels_with("foo"), BOTH);
+    // One that has none is named alone.
+    root.sh("rm -r /lib/modules/$OLD/updates; depmod $OLD");
+    let said = root.run("dpkg --configure foo-dkms 2>&1");
+    let purge = root.expand("apt purge linux-image-$OLD\n");
+    assert!(said.code == 1 && said.text.contains(&boots) && said.text.contains(&purge), "{said:?}");
+    root.sh("echo critical_modules=none >/etc/dkms/framework.conf.d/critical.conf && dpkg --configure -a");
+    root.says("dpkg --audit; dkms status --failed | grep -c 'foo/2 for'", "2\n");
+}

@@ -46,6 +46,14 @@ impl<'a> Critical<'a> {
         Some(format!("its root file system stands on {needed}"))
     }
 
+    /// Whether what an upgrade left in place, and stays until its successor comes, has all modules of a package.
+    pub fn is_served(&self, id: &Id, conf: Option<&Conf>, target: &Target) -> bool {
+        let files = superseded::files(self.site, &id.name, target).unwrap_or_default();
+        let left: BTreeSet<String> = files.iter().filter_map(|file| module_in(&file.to_string_lossy())).collect();
+        let mut modules = conf.map_or(&[][..], |conf| &conf.modules).iter();
+        !left.is_empty() && modules.all(|module| left.contains(&module_name(&module.dest_name)))
+    }
+
     /// Whether a module package is installed for a kernel whatever it thinks of that: it is called critical, or the kernel
     /// does not boot without it.
     pub fn wants(&self, id: &Id, conf: &Conf, target: &Target) -> bool {
