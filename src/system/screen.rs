@@ -162,12 +162,19 @@ impl Screen {
 }
 
 impl Task {
-    /// With the kernel, if there is place for it.
+    /// With the kernel, if there is place for it; a long name is shortened rather than what is done.
     fn line(&self, width: usize, now: Instant) -> String {
         let Self { module, kernel, phase, since, .. } = self;
         let state = format!("{phase}, {}", clock(now.saturating_duration_since(*since)));
         let long = format!("  {module} for {kernel}: {state}");
-        if long.chars().count() <= width { long } else { cut(&format!("  {module}: {state}"), width) }
+        if long.chars().count() <= width {
+            return long;
+        }
+        let place = width.saturating_sub(format!("  : {state}").chars().count());
+        if module.chars().count() > place && place >= LEAST_OF_A_NAME {
+            return format!("  {}..: {state}", cut(module, place - 2));
+        }
+        cut(&format!("  {module}: {state}"), width)
     }
 }
 
@@ -190,6 +197,9 @@ impl Total {
 fn plain(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).collect()
 }
+
+/// As many characters of a module's name tell which it is.
+const LEAST_OF_A_NAME: usize = 8;
 
 fn cut(line: &str, width: usize) -> String {
     line.chars().take(width).collect()

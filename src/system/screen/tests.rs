@@ -89,6 +89,7 @@ fn narrow_windows_lose_the_kernel_first() {
     for (columns, expected) in [
         (80, "  evdi/1.14.2 for 6.1.0-56-amd64: compiling, 0 s\n0 of 12 done, about 40 s left\n"),
         (40, "  evdi/1.14.2: compiling, 0 s\n0 of 12 done, about 40 s left\n"),
+        (27, "  evdi/1..: compiling, 0 s\n0 of 12 done, about 40 s l\n"),
         (20, "  evdi/1.14.2: comp\n0 of 12 done, about\n"),
         (1, ""),
     ] {
