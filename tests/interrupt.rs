@@ -56,22 +56,30 @@ fn what_runs_as_root_ends_with_the_command() {
     root.quick("slow", "POST_INSTALL=post\nPOST_REMOVE=post");
     for script in ["/usr/src/slow-1/post", "/etc/dkms/env", "/srv/sign"] {
         // One child after the other, and one that nobody waits for.
-        root.write(script, "#!/bin/bash\n(sleep 1000; sleep 1000) & sleep 1000; sleep 1000");
+        root.write(
+            script,
+            "#!/bin/bash\n[ ! -e /srv/deaf ] || trap '' TERM\n(sleep 1000; sleep 1000) & sleep 1000; sleep 1000",
+        );
         root.sh(&format!("chmod 755 {script}"));
     }
     root.write("/srv/slow.conf", "build_environment=/etc/dkms/env");
     root.write("/srv/sign.conf", "sign_file=/srv/sign");
     root.write("/srv/transaction.conf", "post_transaction='sleep 1000; sleep 1000'");
     root.write("/srv/usual.conf", "");
+    root.write("/srv/deaf.conf", "");
     root.sh("dkms build slow/1");
     for (conf, action) in [
         ("usual", "install slow/1 --force"),
+        ("deaf", "install slow/1 --force"),
         ("slow", "build slow/1 --force"),
         ("sign", "build slow/1 --force"),
         ("usual", "uninstall slow/1"),
         ("transaction", "install slow/1 --force"),
     ] {
-        root.sh(&format!("cp /srv/{conf}.conf /etc/dkms/framework.conf.d/a.conf"));
+        root.sh(&format!("rm -f /srv/deaf; cp /srv/{conf}.conf /etc/dkms/framework.conf.d/a.conf"));
+        if conf == "deaf" {
+            root.sh("touch /srv/deaf");
+        }
         if conf == "transaction" {
             root.sh("printf '#!/bin/sh\\n' >/usr/src/slow-1/post");
         }

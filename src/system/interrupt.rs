@@ -55,7 +55,7 @@ impl Clock {
     }
 }
 
-/// How often, ten milliseconds apart, we look whether builds have ended. They are killed, so it does not take long.
+/// How often, ten milliseconds apart, we look whether what we ran has ended. Builds are killed, so it does not take long.
 const LOOKS: usize = 150;
 
 /// From now on a signal that ends this process finds it tidied up, and one that stops it stops its builds.
@@ -75,8 +75,7 @@ pub fn watch() {
                 }
                 NEAR.store(true, Ordering::SeqCst);
                 tell(Moment::End);
-                end_others();
-                end_builds();
+                end_all();
                 scratch::remove_all();
                 let _ = signal_hook::low_level::emulate_default_handler(number);
             }
@@ -159,12 +158,23 @@ pub fn hold() {
     }
 }
 
-/// Ends what runs outside of sandboxes, scripts and programs of root's: a terminal would tell them, who kills us does not.
-/// All are stopped before the first one ends, or its parent could go on with what comes next.
-fn end_others() {
+/// Ends what runs in sandboxes and outside, scripts and programs of root's: a terminal would tell these, who kills us does
+/// not. They are stopped before the first one ends, or its parent could go on with what comes next; those that do not want
+/// to end are killed.
+fn end_all() {
     let others = stop_all(others);
     signal_all(&others, Signal::TERM);
     signal_all(&others, Signal::CONT);
+    let guards = guards();
+    signal_all(&guards, Signal::TERM);
+    let alive = |processes: &[i32]| processes.iter().copied().filter(|&it| is_alive(it)).collect::<Vec<_>>();
+    for _ in 0..LOOKS {
+        if alive(&guards).is_empty() && alive(&others).is_empty() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    signal_all(&stop_all(|| with_descendants(alive(&others), |_| true)), Signal::KILL);
 }
 
 /// Our children but the guards, and theirs. A dkms that one of them runs ends its own.
@@ -172,18 +182,6 @@ fn others() -> Vec<i32> {
     let (guards, dkms) = (guards(), our_program());
     let children = children("self").into_iter().filter(|child| !guards.contains(child)).collect();
     with_descendants(children, |process| dkms.is_none() || program(process) != dkms)
-}
-
-/// Ends what runs in sandboxes, and waits for that.
-fn end_builds() {
-    let guards = guards();
-    signal_all(&guards, Signal::TERM);
-    for _ in 0..LOOKS {
-        if !guards.iter().any(|&guard| is_alive(guard)) {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// Our children that are nothing but ourselves: they guard a confined command, see `sandbox`.
