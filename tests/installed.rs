@@ -489,6 +489,20 @@ fn a_kernel_that_cannot_lose_its_modules_says_whose() {
 }
 
 #[test]
+fn ours_stays_where_its_original_cannot_come_back() {
+    let mut root = root();
+    root.quick("quick", "DEST_MODULE_NAME=apple-gmux");
+    root.sh("dkms install quick/1 && mount --bind -o ro /lib/modules/$K/kernel /lib/modules/$K/kernel");
+    let trace = "dkms status; find /lib/modules/$K/updates /var/lib/dkms | xargs ls -d; modinfo -k $K -n apple-gmux";
+    let before = root.sh(trace);
+    let said = root.run("dkms uninstall quick/1 2>&1");
+    assert!(said.code != 0 && said.text.contains("Error! Cannot restore"), "{said:?}");
+    root.unchanged(trace, &before);
+    root.sh("umount /lib/modules/$K/kernel; dkms uninstall quick/1");
+    root.says("dkms status", "quick/1, $K, $A: built\n");
+}
+
+#[test]
 fn modules_are_compressed_with_the_options_that_are_set() {
     let mut root = Root::new();
     root.quick("quick", "");

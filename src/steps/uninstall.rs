@@ -24,7 +24,7 @@ pub struct Withdrawn {
 }
 
 /// The modules of what is installed, and where each lies; of a removal that was cut off what is left of it. An error where
-/// one cannot be deleted, as far as that can be told before: its directory is read-only.
+/// one cannot be deleted, or its original not come back, as far as that can be told before: a directory is read-only.
 pub fn find(work: &Work) -> Result<Vec<(Module, Option<PathBuf>)>> {
     let going = work.site.tree.going(work.id, &work.kernel.target);
     let look = |module: Module| {
@@ -36,11 +36,19 @@ pub fn find(work: &Work) -> Result<Vec<(Module, Option<PathBuf>)>> {
         (module, file)
     };
     let found: Vec<_> = modules_of(work)?.into_iter().map(look).collect();
-    for file in found.iter().filter_map(|(_, file)| file.as_ref()).filter(|_| !work.options.supersede) {
-        let writable = rustix::fs::access(file.parent().unwrap_or(file), rustix::fs::Access::WRITE_OK);
-        writable.map_err(std::io::Error::from).doing(cannot("delete", file))?;
+    for (module, file) in found.iter().filter(|_| !work.options.supersede) {
+        file.iter().try_for_each(|file| check_writable(file).doing(cannot("delete", file)))?;
+        for (_, place) in archive::kept(work, &module.dest_name)? {
+            check_writable(&place).doing(cannot("restore", &place))?;
+        }
     }
     Ok(found)
+}
+
+/// Whether a file can be made or deleted, as far as the directory says where it is, or the first above that there is.
+fn check_writable(file: &Path) -> std::io::Result<()> {
+    let dir = file.ancestors().skip(1).find(|dir| dir.exists()).unwrap_or(file);
+    Ok(rustix::fs::access(dir, rustix::fs::Access::WRITE_OK)?)
 }
 
 /// Takes the modules out of the kernel's directory and puts the originals back.
