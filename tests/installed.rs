@@ -236,18 +236,21 @@ Error! Installation aborted.
 #[test]
 fn what_stands_beside_ours_serves_before_ours_goes() {
     let mut root = root();
-    // To the kernel they have one name.
-    root.quick("quick", "DEST_MODULE_NAME=apple_gmux");
+    root.quick("quick", "");
     let trace = "find /lib/modules/$K -name 'apple[-_]gmux.*' | xargs md5sum; modinfo -k $K -n apple-gmux";
     let before = root.sh(trace);
-    root.sh("dkms install quick/1");
-    root.says("modinfo -k $K -n apple-gmux", "/lib/modules/$K/updates/dkms/apple_gmux.ko\n");
-    root.write("/usr/local/sbin/depmod", "#!/bin/sh\nexit 1");
-    root.sh("chmod 755 /usr/local/sbin/depmod; dkms uninstall quick/1");
-    root.sh("test -e $(modinfo -k $K -n apple-gmux)");
-    root.sh("rm /usr/local/sbin/depmod; dkms uninstall quick/1");
-    root.unchanged(trace, &before);
-    root.says("dkms status", "quick/1, $K, $A: built\n");
+    // To depmod they have one name.
+    for name in ["apple_gmux", "apple-gmux.new"] {
+        root.sh(&format!("echo DEST_MODULE_NAME={name} >>/usr/src/quick-1/dkms.conf; dkms install quick/1"));
+        root.says("modinfo -k $K -n apple-gmux", &format!("/lib/modules/$K/updates/dkms/{name}.ko\n"));
+        root.write("/usr/local/sbin/depmod", "#!/bin/sh\nexit 1");
+        root.sh("chmod 755 /usr/local/sbin/depmod; dkms uninstall quick/1");
+        root.sh("test -e $(modinfo -k $K -n apple-gmux)");
+        root.sh("rm /usr/local/sbin/depmod; dkms uninstall quick/1");
+        root.unchanged(trace, &before);
+        root.says("dkms status", "quick/1, $K, $A: built\n");
+        root.sh("dkms remove quick/1 --all");
+    }
 }
 
 #[test]

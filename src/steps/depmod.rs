@@ -170,7 +170,8 @@ impl Preference {
         let modules = site.modules(release);
         let line = |file: &PathBuf| {
             let dir = file.parent()?.strip_prefix(&modules).ok()?;
-            let name = file.file_name()?.to_str()?.split_once(".ko")?.0;
+            // As depmod knows it, but for its dashes.
+            let name = file.file_name()?.to_str()?.split('.').next()?;
             Some(format!("override {name} * {}\n", dir.display()))
         };
         let lines: String = files.iter().filter_map(line).collect();

@@ -58,9 +58,9 @@ fn root_mount(mountinfo: &str) -> Option<Mount<'_>> {
     })
 }
 
-/// A module's name as the kernel knows it, which takes `-` for `_`.
+/// A module's name as the kernel knows it, which takes `-` for `_`, and kmod, to which it ends at the first dot.
 pub fn module_name(name: &str) -> String {
-    name.replace('-', "_")
+    name.split('.').next().unwrap_or_default().replace('-', "_")
 }
 
 struct Found<'a> {
