@@ -308,7 +308,7 @@ const SYSTEM_V: [libc::c_long; 5] = [libc::SYS_socketcall, libc::SYS_ipc, 395, 3
 const SYSTEM_V: [libc::c_long; 3] = [libc::SYS_shmget, libc::SYS_semget, libc::SYS_msgget];
 
 /// What no build has any business with.
-const REFUSED: [libc::c_long; 25] = [
+const REFUSED: [libc::c_long; 26] = [
     libc::SYS_socket,
     // Goes around this very list.
     libc::SYS_io_uring_setup,
@@ -339,11 +339,26 @@ const REFUSED: [libc::c_long; 25] = [
     libc::SYS_userfaultfd,
     libc::SYS_fanotify_init,
     libc::SYS_kexec_load,
+    // memfd_secret(2), of one number everywhere: memory that not even root can look at.
+    447,
 ];
 
-/// Nothing this process executes can make a socket again (but for socketpair(2)), nor what else is `REFUSED`: seccomp(2)
-/// answers with "permission denied". System calls of another architecture are refused altogether. It needs "no new
-/// privileges".
+/// The flags of clone(2) that make namespaces.
+const NEW_NAMESPACES: c_int = libc::CLONE_NEWNS
+    | libc::CLONE_NEWCGROUP
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUSER
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET;
+
+/// Where the lower half of these flags is in struct seccomp_data, whose arguments begin at 16.
+const FLAGS: u32 =
+    16 + if cfg!(target_arch = "s390x") { 8 } else { 0 } + if cfg!(target_endian = "big") { 4 } else { 0 };
+
+/// Nothing this process executes can make a socket again (but for socketpair(2)), nor a namespace, nor what else is
+/// `REFUSED`: seccomp(2) answers with "permission denied". clone3(2), whose flags it cannot see, is not there: C libraries
+/// take clone(2) then. System calls of another architecture are refused altogether. It needs "no new privileges".
 pub fn refuse_calls() -> io::Result<()> {
     const CALLS: usize = REFUSED.len() + SYSTEM_V.len();
     let Some(arch) = ARCH else { return Err(io::ErrorKind::Unsupported.into()) };
@@ -353,16 +368,26 @@ pub fn refuse_calls() -> io::Result<()> {
     let end = |k| step(libc::BPF_RET | libc::BPF_K, 0, 0, k);
     // struct seccomp_data: the number of the call, then the architecture. Jumps are relative; refused is what gets to
     // the end. From 1 << 30 on are calls of x32.
-    let last = CALLS as u8;
-    let mut code = [end(libc::SECCOMP_RET_ERRNO | libc::EACCES as u32); CALLS + 6];
+    const LAST: u8 = CALLS as u8 + 10;
+    let error = |number: c_int| end(libc::SECCOMP_RET_ERRNO | number as u32);
+    let mut code = [error(libc::EACCES); LAST as usize + 1];
+    let refuse = |at: u8| LAST - at - 1;
     code[0] = load(4);
-    code[1] = jump(libc::BPF_JEQ, arch, 0, last + 3);
+    code[1] = jump(libc::BPF_JEQ, arch, 0, refuse(1));
     code[2] = load(0);
-    code[3] = jump(libc::BPF_JGE, 1 << 30, last + 1, 0);
-    for (step, (left, &call)) in code[4..].iter_mut().zip((1..=last).rev().zip(REFUSED.iter().chain(&SYSTEM_V))) {
-        *step = jump(libc::BPF_JEQ, call as u32, left, 0);
+    code[3] = jump(libc::BPF_JGE, 1 << 30, refuse(3), 0);
+    for (at, &call) in (4..).zip(REFUSED.iter().chain(&SYSTEM_V)) {
+        code[usize::from(at)] = jump(libc::BPF_JEQ, call as u32, refuse(at), 0);
     }
-    code[CALLS + 4] = end(libc::SECCOMP_RET_ALLOW);
+    let (allowed, absent) = (end(libc::SECCOMP_RET_ALLOW), error(libc::ENOSYS));
+    code[CALLS + 4..CALLS + 10].copy_from_slice(&[
+        jump(libc::BPF_JEQ, libc::SYS_clone as u32, 0, 2),
+        load(FLAGS),
+        jump(libc::BPF_JSET, NEW_NAMESPACES as u32, refuse(LAST - 4), 1),
+        jump(libc::BPF_JEQ, libc::SYS_clone3 as u32, 1, 0),
+        allowed,
+        absent,
+    ]);
     let program = libc::sock_fprog { len: code.len() as u16, filter: code.as_mut_ptr() };
     // SAFETY: the program and its steps live through the call, which copies them.
     match unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program) } {

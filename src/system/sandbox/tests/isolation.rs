@@ -167,6 +167,31 @@ fn calls_that_no_build_needs_are_refused() -> io::Result<()> {
 }
 
 #[test]
+fn no_namespace_can_be_made() -> io::Result<()> {
+    place()?;
+    // As much as fork(2) by itself; a child that there is after all ends at once.
+    let clone = |flags: i32| {
+        format!(
+            "perl -e 'my $r = syscall({}, {flags} | 17, 0, 0, 0, 0); exit !$r if $r >= 0; print $! + 0'",
+            libc::SYS_clone
+        )
+    };
+    let clone3 = format!("perl -e 'syscall({}, 0, 0); print $! + 0'", libc::SYS_clone3);
+    for isolation in ALL {
+        for flag in
+            [libc::CLONE_NEWUSER, libc::CLONE_NEWNS, libc::CLONE_NEWNET, libc::CLONE_NEWUSER | libc::CLONE_NEWPID]
+        {
+            let refused = (0, libc::EACCES.to_string());
+            assert_eq!(run(isolation, &view(vec![]), &clone(flag))?, refused, "{isolation:?} {flag:x}");
+        }
+        assert_eq!(run(isolation, &view(vec![]), &clone(0))?, (0, String::new()), "{isolation:?}");
+        assert_eq!(run(isolation, &view(vec![]), &clone3)?, (0, libc::ENOSYS.to_string()), "{isolation:?}");
+    }
+    assert!(shell(&clone(libc::CLONE_NEWNS)).output()?.stdout.is_empty());
+    Ok(())
+}
+
+#[test]
 fn no_device_is_there_but_those_that_every_program_may_need() -> io::Result<()> {
     place()?;
     let outside = shell("ls -A /dev").output()?;
@@ -188,10 +213,10 @@ fn sockets_and_shared_memory_of_the_system_are_out_of_sight() -> io::Result<()> 
     let (_, text) = run(
         Isolation::Namespaces,
         &view(vec![]),
-        "ls -A /run /dev/shm; echo a > /dev/shm/a && cat /dev/shm/a; touch /run/a",
+        "ls -A /run /dev/shm; echo a > /dev/shm/of-a-build && cat /dev/shm/of-a-build; touch /run/a",
     )?;
     assert!(text.starts_with("/dev/shm:\n\n/run:\na\ntouch: "), "{text}");
-    assert!(!Path::new("/dev/shm/a").exists());
+    assert!(!Path::new("/dev/shm/of-a-build").exists());
     Ok(())
 }
 
