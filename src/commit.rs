@@ -158,7 +158,8 @@ impl<'a> Commit<'a> {
         install::flip_link(work)?;
         // What the module brings no more gives its place back to what was there before.
         let mut restored = Vec::new();
-        for file in superseded.iter().filter(|file| !placed.files.contains(file)) {
+        let brought: HashSet<String> = placed.files.iter().map(|file| stem(file)).collect();
+        for file in superseded.iter().filter(|file| !brought.contains(&stem(file))) {
             restored.extend(archive::restore(work, &stem(file))?);
         }
         let touched = self.touched(&kernel.target);

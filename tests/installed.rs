@@ -213,6 +213,17 @@ fn a_module_compressed_in_another_way_is_that_module() {
         root.says("modinfo -k $K -n quick | sed 's/.xz$//'", &format!("/lib/modules/$K/{}\n", theirs[0]));
         root.sh("dkms remove quick/1 --all; rm -r /lib/modules/$K/updates");
     }
+    // What it took the place of stays in the archive when a kernel changes its mind.
+    root.quick("third", "DEST_MODULE_NAME=apple-gmux");
+    let before = root.sh(MODULES);
+    root.sh("mv $(find /lib/modules/$K/kernel -name dummy.ko.xz) /srv; dkms install third/1");
+    root.sh("mv /srv/dummy.ko.xz /lib/modules/$K/kernel; dkms build third/1 --force; dkms install third/1 --force");
+    root.says(
+        "dkms status third; find /lib/modules -name 'apple-gmux.*'",
+        "third/1, $K, $A: installed (Original modules exist)\n/lib/modules/$K/updates/dkms/apple-gmux.ko.xz\n",
+    );
+    root.sh("dkms remove third/1 --all");
+    root.unchanged(MODULES, &before);
     // Its version counts as well.
     root.quick("other", "DEST_MODULE_NAME=8021q");
     root.sh("dkms build other/1");
