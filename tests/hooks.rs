@@ -337,6 +337,22 @@ fn an_upgrade_that_cannot_be_registered_leaves_the_old_module_on_every_kernel() 
     }
 }
 
+/// Until its package is purged.
+#[test]
+fn an_upgrade_that_fails_leaves_the_old_module_also_where_it_holds_up_apt() {
+    let mut root = root();
+    root.sh("echo on_failure=original >/etc/dkms/framework.conf.d/a.conf");
+    package(&mut root, "bad", "");
+    install(&mut root, &["bad"]);
+    let modules = "for k in $OLD $K; do modprobe -n -S $k --show-depends bad; done";
+    let old = root.sh(modules);
+    second(&mut root, "echo DEST_MODULE_LOCATION=/x >>dkms.conf");
+    root.fails("apt-get -qq -y install /root/bad.deb >/dev/null 2>&1", 100, "");
+    root.says(modules, &old);
+    root.sh("apt-get -qq -y purge bad-dkms");
+    root.says("ls -A /var/lib/dkms; find /lib/modules -name 'bad.ko*'", "mok.key\nmok.pub\n");
+}
+
 /// What an older version left is looked after at the end of the next run of dpkg.
 #[test]
 fn an_old_module_that_cannot_go_holds_up_no_package() {

@@ -89,6 +89,28 @@ fn a_package_that_does_not_want_it_is_registered_only() {
 }
 
 #[test]
+fn what_is_installed_stays_where_its_source_has_become_bad_or_is_gone() {
+    let mut root = root();
+    let modules = "for k in $OLD $K; do modprobe -n -S $k --show-depends quick; done";
+    for (spoil, code) in [
+        ("echo AUTOINSTALL=maybe >>dkms.conf", 8),
+        ("printf 'AUTOINSTALL=\\nDEST_MODULE_LOCATION=/x\\n' >>dkms.conf", 8),
+        ("rm dkms.conf", 4),
+        ("rm -r /usr/src/quick-1", 4),
+    ] {
+        root.quick("quick", "AUTOINSTALL=yes");
+        root.sh(POSTINST);
+        let before = root.sh(modules);
+        root.sh(&format!("cd /usr/src/quick-1 && {spoil}"));
+        root.fails(&format!("{POSTINST} >/dev/null 2>&1"), code, "");
+        root.unchanged(modules, &before);
+    }
+    root.quick("quick", "AUTOINSTALL=yes");
+    root.sh(POSTINST);
+    root.says("dkms status", "quick/1, $OLD, $A: installed\nquick/1, $K, $A: installed\n");
+}
+
+#[test]
 fn a_kernel_that_cannot_have_it_is_skipped_or_told() {
     let mut root = root();
     root.quick("quick", "AUTOINSTALL=yes\nBUILD_EXCLUSIVE_KERNEL=$current_kernel");

@@ -62,6 +62,10 @@ pub fn run(site: &Site, arguments: &Arguments) -> Result<()> {
     let options = Options { action: "add".into(), unattended, ..Options::default() };
     let ended = configure(site, arguments, &id, &options);
     let ended = rescue(site, &id, &options, ended);
+    if ended.is_err() && !unattended {
+        // The package is configured again when that is mended; until then what there was serves.
+        return ended;
+    }
     // Where no new version is to come for a kernel, the old one goes now; the end of dpkg's run sees to it again.
     let settled = settle::run(site, Left::By(id.name));
     match settled {
@@ -92,8 +96,13 @@ fn rescue(site: &Site, id: &Id, options: &Options, ended: Result<()>) -> Result<
 fn configure(site: &Site, arguments: &Arguments, id: &Id, options: &Options) -> Result<()> {
     let _lock = lock(site)?;
     let had = had(site, id);
-    let source = fs::canonicalize(site.tree.source_link(id)).ok().filter(|_| options.unattended);
-    // Who cannot be registered anew stays registered, and is tried again when the next kernel comes.
+    let tarball = arguments.tarballs.join(format!("{}.dkms.tar.gz", id.dashed()));
+    let tarball = Some(tarball).filter(|file| !arguments.tarballs.as_os_str().is_empty() && file.is_file());
+    if tarball.is_none() && !site.tree.source_dir(id).is_dir() && site.tree.is_broken(id) {
+        return Err(Error::Broken(id.to_string()));
+    }
+    let source = fs::canonicalize(site.tree.source_link(id)).ok();
+    // Who cannot be registered anew stays registered: what is in place is still his.
     let stay = |error: Error| {
         if let Some(source) = source.as_ref().filter(|_| !site.tree.version_dir(id).exists()) {
             let back = add::register(site, id, source, None, &site.output.errors_only_block());
@@ -108,8 +117,7 @@ fn configure(site: &Site, arguments: &Arguments, id: &Id, options: &Options) -> 
         let options = Options { supersede: true, ..options.clone() };
         remove::remove(site, id.clone(), remove::built_for(site, id), options)?;
     }
-    let tarball = arguments.tarballs.join(format!("{}.dkms.tar.gz", id.dashed()));
-    if !arguments.tarballs.as_os_str().is_empty() && tarball.is_file() {
+    if let Some(tarball) = tarball {
         let invocation = Invocation {
             targets: vec![Target::running()],
             options: options.clone(),
