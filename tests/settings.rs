@@ -80,6 +80,47 @@ for $K
     root.sh("rm /etc/dkms/framework.conf.d/mine.conf; post_transaction='touch /srv/too' dkms uninstall quick/1; test -e /srv/too");
 }
 
+/// Of several kernels the first.
+#[test]
+fn that_command_is_told_what_was_changed() {
+    let mut root = root(Layer::under_test());
+    let told = "$action $module $module_version $kernelver $arch";
+    set(&mut root, &format!("post_transaction='echo {told} | tee -a /srv/ran'"));
+    root.sh("dkms install quick/1 -k $K -k $OLD && dkms uninstall quick/1 -k $OLD && dkms remove quick/1 --all");
+    root.says("cat /srv/ran", "install quick 1 $K $A\nuninstall quick 1 $OLD $A\nremove quick 1 $OLD $A\n");
+    // Debian's tells programs nothing.
+    if root.layer == Layer::Ours {
+        set(&mut root, "post_transaction=/srv/own");
+        root.write("/srv/own", &format!("#!/bin/sh\necho {told} >/srv/ran"));
+        root.sh("chmod 755 /srv/own; dkms install quick/1 -k $OLD -k $K");
+        root.says("cat /srv/ran", "install quick 1 $OLD $A\n");
+    }
+}
+
+#[test]
+fn that_command_runs_for_each_kernel_of_a_package_that_is_configured() {
+    let mut root = root(Layer::under_test());
+    root.quick("quick", "AUTOINSTALL=yes");
+    root.sh("dkms remove quick/1 --all");
+    set(
+        &mut root,
+        "autoinstall_all_kernels=yes\npost_transaction='echo $action $module/$module_version $kernelver >>/srv/ran'",
+    );
+    let ran = "Running depmod... done.\nExecuting post-transaction command... done.\n";
+    let configured = "/usr/lib/dkms/common.postinst quick 1 /usr/share/quick-dkms '' ''";
+    let said = root.sh(configured);
+    assert_eq!(said.matches(&format!("{ran}\nBuilding initial module")).count(), 1, "{said}");
+    assert!(said.ends_with(ran), "{said}");
+    let installed = "install quick/1 $OLD\ninstall quick/1 $K\n";
+    root.says("cat /srv/ran; rm /srv/ran", installed);
+    let said = root.sh(configured);
+    assert!(said.contains("the DKMS tree.\nExecuting post-transaction command... done.\nLoading new"), "{said}");
+    root.says("cat /srv/ran; rm /srv/ran", &format!("remove quick/1 $OLD\n{installed}"));
+    // Where nothing comes of it for a kernel, it does not run.
+    root.sh(&format!("echo BUILD_EXCLUSIVE_KERNEL=^$OLD >>/usr/src/quick-1/dkms.conf; {configured}"));
+    root.says("cat /srv/ran", "remove quick/1 $OLD\ninstall quick/1 $OLD\n");
+}
+
 #[test]
 fn the_hooks_of_kernels_leave_that_command_alone_but_autoinstall_runs_it() {
     // Debian's says so of autoinstall, and does not do it.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `build` and `install`: named modules, on named kernels.
 
-use crate::commands::{Invocation, add, ldtarball, lock, post_transaction};
+use crate::commands::{Invocation, add, ldtarball, lock};
 use crate::error::{Error, Result};
 use crate::model::module::Id;
 use crate::model::site::Site;
@@ -27,13 +27,13 @@ pub fn run(site: &Site, invocation: &Invocation, goal: Goal) -> Result<()> {
     }
     let _lock = lock(site)?;
     let id = register(site, invocation)?;
-    let request = invocation.request(goal, id);
+    let request = invocation.request(goal, id.clone());
     let say = site.output.block();
     let plan = Plan::make(site, &request, &say)?;
     drop(say);
     report::last_result(run::run(site, &request, &plan)?)?;
     if goal == Goal::Installed {
-        post_transaction(site, invocation.targets.last(), &site.output.block())?;
+        invocation.transaction(Some(&id), &invocation.targets).end(site, &site.output.block());
     }
     Ok(())
 }

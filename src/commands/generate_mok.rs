@@ -12,7 +12,7 @@ use crate::steps::sign;
 pub fn run(site: &Site) -> Result<()> {
     // Two at a time would leave the key of one and the certificate of the other.
     let _lock = site.need_tree().and_then(|()| lock(site)).ok();
-    let (framework, _) = Framework::read(&site.paths, &Target::running().release)?;
+    let (framework, _) = Framework::read(&site.paths, &[("kernelver", Target::running().release)])?;
     let mut said = String::new();
     let keys = sign::keys(site, &framework, &mut said);
     site.output.block().print(said);

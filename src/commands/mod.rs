@@ -18,7 +18,6 @@ pub mod settle;
 pub mod status;
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use crate::error::{Doing, Error, Result, cannot};
 use crate::model::compile_cache::CompileCache;
@@ -26,14 +25,11 @@ use crate::model::module::{Id, Target};
 use crate::model::options::Options;
 use crate::model::site::Site;
 use crate::request::{Announced, Goal, Modules, Request};
-use crate::steps::logged::{self, Told};
 use crate::steps::package::about::Stated;
+use crate::steps::post_transaction::Transaction;
 use crate::steps::tarball::Content;
-use crate::system::directories;
 use crate::system::interrupt;
-use crate::system::lock::{self, Lock};
-use crate::system::output::Block;
-use crate::system::process::plain_environment;
+use crate::system::lock::Lock;
 
 /// What there is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -214,6 +210,11 @@ impl Invocation {
         self.archive.is_some() && self.source.is_none() && self.name.is_none()
     }
 
+    /// What it has done when it went well.
+    fn transaction<'a>(&self, id: Option<&'a Id>, targets: &'a [Target]) -> Transaction<'a> {
+        Transaction { action: self.action.name(), id, target: targets.first() }
+    }
+
     /// A request for named modules on the kernels that were said.
     fn request(&self, goal: Goal, id: Id) -> Request {
         Request {
@@ -236,7 +237,8 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
         Action::Status => status::run(site, invocation),
         Action::Autoinstall => {
             autoinstall::run(site, &invocation.targets, &invocation.options)?;
-            post_transaction(site, invocation.targets.last(), &site.output.block())
+            invocation.transaction(None, &invocation.targets).end(site, &site.output.block());
+            Ok(())
         }
         Action::KernelPostinst => autoinstall::run(site, &invocation.targets, &invocation.options),
         Action::KernelPreinst | Action::KernelPrerm => kernel::run(site, invocation),
@@ -274,34 +276,5 @@ fn need_added(site: &Site, id: &Id) -> Result<()> {
         Ok(())
     } else {
         Err(Error::NotAdded(id.to_string()))
-    }
-}
-
-/// Runs framework.conf's `post_transaction` after a change, if there is one.
-fn post_transaction(site: &Site, target: Option<&Target>, say: &Block) -> Result<()> {
-    use crate::model::framework::Framework;
-    if site.framework.post_transaction.is_empty() {
-        return Ok(());
-    }
-    let release = target.map_or("", |target| target.release.as_str());
-    let (framework, _) = Framework::read(&site.paths, release)?;
-    run_post_transaction(site, &framework.post_transaction, say);
-    Ok(())
-}
-
-/// Runs framework.conf's `post_transaction`, whose output goes to a log of its own; a failure is told, no more.
-fn run_post_transaction(site: &Site, script: &str, say: &Block) {
-    let log = site.tree.root().join("post_transaction.log");
-    let mut command = Command::new("bash");
-    command.args(["-c", script]).env(lock::HELD, lock::held_by());
-    plain_environment(&mut command);
-    let description = "Executing post-transaction command";
-    // What is left of an older one is not this one's; and the log is for people who look for what went wrong: it is no
-    // reason to fail.
-    let ended = directories::remove_any(&log)
-        .doing(cannot("clear", &log))
-        .and_then(|()| logged::run(site, say, &log, &mut command, Told { description, text: script, names: &[] }));
-    if let Err(error) = ended {
-        say.warn(error.to_string());
     }
 }

@@ -20,6 +20,7 @@ use crate::model::tree::State;
 use crate::plan::Plan;
 use crate::request::{Announced, Goal, Left, Modules, Request};
 use crate::run::Outcome;
+use crate::steps::post_transaction::Transaction;
 use crate::system::directories::{list, names};
 use crate::system::dpkg;
 use crate::system::output::Block;
@@ -115,7 +116,10 @@ fn configure(site: &Site, arguments: &Arguments, id: &Id, options: &Options) -> 
         say.say(format!("Removing old {id} DKMS files..."));
         say.end();
         let options = Options { supersede: true, ..options.clone() };
-        remove::remove(site, id.clone(), remove::built_for(site, id), options)?;
+        let targets = built_for(site, id);
+        remove::remove(site, id.clone(), targets.clone(), options)?;
+        let removal = Transaction { action: "remove", id: Some(id), target: targets.first() };
+        removal.end(site, &site.output.block());
     }
     if let Some(tarball) = tarball {
         let invocation = Invocation {

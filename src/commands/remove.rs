@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::commands::{Action, Invocation, lock, need_added, post_transaction};
+use crate::commands::{Action, Invocation, lock, need_added};
 use crate::error::Result;
 use crate::model::module::{Id, Target};
 use crate::model::options::Options;
@@ -30,21 +30,22 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
     // Looked up with the lock held: another run may just have built, or removed.
     need_added(site, &id)?;
     let targets = if invocation.all { built_for(site, &id) } else { invocation.targets.clone() };
-    let last = targets.last().cloned();
     if invocation.action == Action::Remove {
         // A package's prerm removes before its new version builds.
         let options = Options { supersede: dpkg::is_to_be_replaced(), ..invocation.options.clone() };
-        remove(site, id, targets, options)?;
+        remove(site, id.clone(), targets.clone(), options)?;
         if !site.tree.all_superseded().is_empty() {
             // Where the new version does not come, that is the end of it; or of what waited for the one that goes.
             dpkg::activate_trigger(TRIGGER);
         }
     } else {
         let goal = if invocation.action == Action::Unbuild { Goal::Unbuilt } else { Goal::Uninstalled };
-        let request = Request { targets, announced: Announced::Apart, ..invocation.request(goal, id) };
+        let request =
+            Request { targets: targets.clone(), announced: Announced::Apart, ..invocation.request(goal, id.clone()) };
         undo(site, &request)?;
     }
-    post_transaction(site, last.as_ref(), &site.output.block())
+    invocation.transaction(Some(&id), &targets).end(site, &site.output.block());
+    Ok(())
 }
 
 /// The kernels that a module is built for, or where something cut its installation or removal off; oldest first.

@@ -180,10 +180,10 @@ impl Framework {
         size(&self.compile_cache_size).filter(|bytes| *bytes > 0)
     }
 
-    /// Reads the files; `release` is what they see as `$kernelver`, empty where no kernel is concerned.
+    /// Reads the files, which see the variables `told`: `$kernelver` for one, where a kernel is concerned.
     ///
     /// What the files say on standard error is given back, with what is to be said of values that mean nothing.
-    pub fn read(paths: &Paths, release: &str) -> Result<(Self, Vec<u8>)> {
+    pub fn read(paths: &Paths, told: &[(&'static str, String)]) -> Result<(Self, Vec<u8>)> {
         let mut files = paths.framework_confs().doing(|| "Cannot read framework.conf".into())?;
         files.insert(0, paths.system("/etc/sysconfig/module-init-tools"));
         // What is closed to who asks is for others.
@@ -201,7 +201,7 @@ impl Framework {
             }
             return Ok(Self::judged(&values, &files));
         }
-        let mut variables = vec![("kernelver", release.to_owned())];
+        let mut variables = told.to_vec();
         variables.extend(FROM_ENVIRONMENT.iter().map(|name| (*name, values.get(name).to_owned())));
         variables.retain(|(_, value)| !value.is_empty());
         let evaluation = Evaluation { names: NAMES, variables, files: files.clone(), last: Vec::new() };
@@ -364,7 +364,7 @@ mod tests {
             ("cache_tree=/usr/local/cache\n", 0),
         ] {
             std::fs::write(etc.join("framework.conf"), text).expect("written");
-            let (framework, errors) = Framework::read(&Paths::new(dir.path()), "")?;
+            let (framework, errors) = Framework::read(&Paths::new(dir.path()), &[])?;
             assert!(framework.cache_tree.is_absolute(), "{text}");
             assert_eq!(String::from_utf8_lossy(&errors).matches("the default is used").count(), told, "{text}");
         }
@@ -379,11 +379,11 @@ mod tests {
         std::fs::write(etc.join("../framework.conf"), "# source_tree=/nowhere\n\n").expect("written");
         assert_eq!(plain_assignments(&etc.join("../framework.conf")), Some(Vec::new()));
         let paths = Paths::new(dir.path());
-        assert_eq!(Framework::read(&paths, "")?.0.source_tree, Path::new("/usr/src"));
+        assert_eq!(Framework::read(&paths, &[])?.0.source_tree, Path::new("/usr/src"));
         std::fs::write(etc.join("a.conf"), "source_tree=/a\nparallel_jobs=3\npost_transaction='do $kernelver'\n")
             .expect("written");
         std::fs::write(etc.join("b.conf"), "source_tree=$source_tree/b\nls() { :; }\n").expect("written");
-        let (framework, errors) = Framework::read(&paths, "6.1")?;
+        let (framework, errors) = Framework::read(&paths, &[("kernelver", "6.1".into())])?;
         assert_eq!(String::from_utf8_lossy(&errors), "");
         assert_eq!(framework.source_tree, Path::new("/a/b"));
         assert_eq!((framework.parallel_jobs, framework.post_transaction.as_str()), (3, "do 6.1"));

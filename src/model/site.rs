@@ -106,7 +106,7 @@ pub struct Trees {
 impl Site {
     /// Looks at the machine below `paths`.
     pub fn look(paths: Paths, trees: Trees, output: Output) -> Result<Self> {
-        let (framework, errors) = Framework::read(&paths, "")?;
+        let (framework, errors) = Framework::read(&paths, &[])?;
         if !errors.is_empty() {
             output.block().complain(errors);
         }

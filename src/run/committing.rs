@@ -13,6 +13,7 @@ use crate::model::inputs::of_trial;
 use crate::model::tree::State;
 use crate::plan::{Step, Verdict};
 use crate::request::{Announced, Goal, Modules};
+use crate::steps::post_transaction::Transaction;
 use crate::steps::{Work, apport};
 use crate::system::output::Block;
 
@@ -93,12 +94,14 @@ impl Shared<'_> {
         let mut commit = Commit::new(self.site, &self.request.options);
         let mut outcomes = BTreeMap::new();
         let mut unfinished = Vec::new();
+        let mut transactions = BTreeMap::new();
         let awaited: HashSet<usize> = self.steps.iter().flat_map(Step::awaited).copied().collect();
         let mut left: VecDeque<usize> = (0..self.steps.len()).collect();
         while !left.is_empty() {
             let Some(index) = left.remove(self.next_ready(&left, &awaited)) else { break };
             let (step, say) = (&self.steps[index], &self.blocks[index]);
-            let last = !left.iter().any(|&other| self.steps[other].kernel.target.release == step.kernel.target.release);
+            let release = &step.kernel.target.release;
+            let last = !left.iter().any(|&other| self.steps[other].kernel.target.release == *release);
             let idle = self.is_idle(step);
             let result = if idle { Err(Error::silent(0)) } else { self.commit(index, step, say, &mut commit) };
             if result.is_ok() && matches!(step.verdict, Verdict::Build | Verdict::Install) {
@@ -113,10 +116,16 @@ impl Shared<'_> {
             if self.is_closed(step) && !stranded && !idle {
                 say.say("");
             }
+            if result.is_ok() && step.announced == Announced::Initial {
+                transactions.insert(release, step);
+            }
             if last {
                 say.phase("running depmod");
-                if !commit.finish(&step.kernel.target.release, result.is_err(), say) {
-                    unfinished.push(&step.kernel.target.release);
+                if !commit.finish(release, result.is_err(), say) {
+                    unfinished.push(release);
+                } else if let Some(Step { id, kernel, .. }) = transactions.remove(release) {
+                    // A package's script has each kernel for itself.
+                    Transaction { action: "install", id: Some(id), target: Some(&kernel.target) }.end(self.site, say);
                 }
             }
             say.end();

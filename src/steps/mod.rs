@@ -20,6 +20,7 @@ pub mod logged;
 pub mod object;
 pub mod pack;
 pub mod package;
+pub mod post_transaction;
 pub mod prepare;
 pub mod probes;
 pub mod scripts;

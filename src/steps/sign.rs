@@ -39,7 +39,7 @@ struct Signer {
 impl Signing {
     /// Decides for one kernel; makes a key pair if there is none.
     pub fn decide(site: &Site, kernel: &Kernel) -> Result<Self> {
-        let (framework, _) = Framework::read(&site.paths, &kernel.target.release)?;
+        let (framework, _) = Framework::read(&site.paths, &[("kernelver", kernel.target.release.clone())])?;
         let mut said = String::new();
         let signer = decide(site, &framework, kernel, &mut said);
         said.push('\n');

@@ -74,7 +74,7 @@ mod tests {
         ] {
             fs::write(&file, format!("compile_cache_remote={value}\n")).expect("written");
             fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("closed");
-            let (framework, said) = Framework::read(&Paths::new(dir.path()), "")?;
+            let (framework, said) = Framework::read(&Paths::new(dir.path()), &[])?;
             assert_eq!(String::from_utf8_lossy(&said), told, "{value} {mode:o}");
             assert_eq!(framework.secrets, if secret { vec![file.clone()] } else { Vec::new() }, "{value}");
             assert!(!format!("{framework:?}").contains("topsecret"), "{value}");
