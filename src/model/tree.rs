@@ -298,9 +298,9 @@ impl Tree {
         self.unreadable.get().map_or(Ok(()), |error| Err(io::Error::new(error.kind(), error.to_string())))
     }
 
-    /// Names of all modules that have a directory, sorted.
+    /// Names of all modules that have a directory, in the order of their paths.
     pub fn modules(&self) -> Vec<String> {
-        self.directories(&self.root)
+        in_order_of_paths(self.directories(&self.root))
     }
 
     /// Versions of a module that are registered or broken, sorted as names are.
@@ -329,20 +329,19 @@ impl Tree {
     /// or not.
     pub fn present(&self, target: &Target) -> Vec<Id> {
         let versions = |name: String| {
-            let mut versions = self.listed(&self.module_root(&name), |_, _| true);
-            versions.sort();
-            versions.into_iter().map(move |it| Id::new(&name, it))
+            let versions = self.listed(&self.module_root(&name), |_, _| true).into_iter();
+            versions.map(move |it| Id::new(&name, it))
         };
         let mut present: Vec<Id> = self.modules().into_iter().flat_map(versions).collect();
         present.retain(|id| self.state(id, target) != State::Added || self.is_unfinished(id, target));
         present
     }
 
-    /// The kernels that a module was built for, sorted as names are.
+    /// The kernels that a module was built for, in the order of their paths; on each its architectures, sorted as names are.
     pub fn all_targets(&self, id: &Id) -> Vec<Target> {
         let dir = self.version_dir(id);
         let mut targets = Vec::new();
-        for release in self.directories(&dir) {
+        for release in in_order_of_paths(self.directories(&dir)) {
             for arch in self.directories(&dir.join(&release)) {
                 let target = Target::new(&release, arch);
                 if self.module_dir(id, &target).is_dir() {
@@ -386,8 +385,13 @@ fn sweep_notes(dir: &Path) {
     let _ = fs::remove_dir(dir);
 }
 
-/// What there is in `dir`, in the order in which a shell lists the paths below them: `zed.b/` before `zed/`. Nothing where
-/// there is no such directory.
+/// Names of directories in the order in which a shell lists the paths below them: `zed.b/` before `zed/`.
+fn in_order_of_paths(mut names: Vec<String>) -> Vec<String> {
+    names.sort_by_cached_key(|name| format!("{name}/"));
+    names
+}
+
+/// What there is in `dir`, sorted as names are. Nothing where there is no such directory.
 fn listed(dir: &Path, wanted: impl Fn(fs::FileType, &str) -> bool) -> io::Result<Vec<String>> {
     let entries = match fs::read_dir(dir) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -402,7 +406,7 @@ fn listed(dir: &Path, wanted: impl Fn(fs::FileType, &str) -> bool) -> io::Result
         let Ok(kind) = entry.file_type() else { continue };
         found.extend(entry.file_name().into_string().ok().filter(|name| !name.starts_with('.') && wanted(kind, name)));
     }
-    found.sort_by_cached_key(|name| format!("{name}/"));
+    found.sort();
     Ok(found)
 }
 
@@ -441,12 +445,22 @@ mod tests {
     }
 
     #[test]
-    fn directories_come_in_the_order_of_the_paths_below_them() -> std::io::Result<()> {
+    fn modules_and_kernels_come_in_the_order_of_the_paths_below_them_versions_by_name() -> std::io::Result<()> {
         let dir = tempfile::tempdir()?;
-        for name in ["zed", "zed-a", "zed.b", "zed_c"] {
-            fs::create_dir(dir.path().join(name))?;
+        for module in ["zed", "zed-a", "zed.b", "zed_c"] {
+            for version in ["1", "1-1", "1.1"] {
+                fs::create_dir_all(dir.path().join(format!("src/{module}-{version}")))?;
+                fs::create_dir_all(dir.path().join(format!("tree/{module}/{version}")))?;
+            }
         }
-        assert_eq!(Tree::new(dir.path(), dir.path()).directories(dir.path()), ["zed-a", "zed.b", "zed", "zed_c"]);
+        for kernel in ["6.1/x", "6.1/x-y", "6.1-1/x"] {
+            fs::create_dir_all(dir.path().join(format!("tree/zed/1/{kernel}/module")))?;
+        }
+        let tree = Tree::new(&dir.path().join("tree"), &dir.path().join("src"));
+        assert_eq!(tree.modules(), ["zed-a", "zed.b", "zed", "zed_c"]);
+        assert_eq!(tree.versions("zed"), ["1", "1-1", "1.1"].map(|version| Id::new("zed", version)));
+        let targets = [("6.1-1", "x"), ("6.1", "x"), ("6.1", "x-y")].map(|(release, arch)| Target::new(release, arch));
+        assert_eq!(tree.all_targets(&Id::new("zed", "1")), targets);
         Ok(())
     }
 

@@ -47,9 +47,12 @@ try dkms status --force
 
 scene 'the order of odd names'
 for name in Zed _u zed zed-a zed.b zed_c 9lives; do
-    module $name 1.0
-    quietly dkms add $name/1.0
+    for version in 1.0 1.0-1 1.0.1 1.0+b; do
+        module $name $version
+        quietly dkms add $name/$version
+    done
 done
+quietly mkdir -p /var/lib/dkms/zed/1.0/{6.1,6.1.1,6.1-1,6.1+1}/{x86,x86-y}/module
 try dkms status
 try env LC_ALL=C.UTF-8 dkms status
 try env LC_ALL=C dkms status
