@@ -266,3 +266,23 @@ fn what_stands_against_a_build_is_told_in_order() {
         assert!(others.is_none(), "{others:?}: {output:?}");
     }
 }
+
+#[test]
+fn a_script_after_the_build_finds_the_finished_modules_where_they_were_made() {
+    let mut root = Root::new();
+    root.sh("dkms generate_mok");
+    root.quick("quick", "POST_BUILD=post\nDEST_MODULE_NAME=other\nBUILT_MODULE_LOCATION=sub\nMAKE='sh ./make'");
+    root.write("/usr/src/quick-1/make", "mkdir sub; mv quick.ko sub");
+    root.write("/usr/src/quick-1/post", "#!/bin/sh\nls sub\ncmp sub/quick.ko* ../$kernelver/$arch/module/other.ko*");
+    root.sh("chmod 755 /usr/src/quick-1/post");
+    let listed = |suffix: &str| {
+        format!(
+            "sed -n '/^# command.*post/,/^$/p' $LOG | grep ko; ls -A ${{LOG%/*}}/../module | grep -x other.ko{suffix}"
+        )
+    };
+    let log = "LOG=/var/lib/dkms/quick/1/$K/$A/log/make.log";
+    root.sh("dkms build quick/1");
+    root.says(&format!("{log}; {}", listed("")), "quick.ko\nother.ko\n");
+    root.sh("dkms unbuild quick/1; rm -rf /var/cache/dkms/*; touch /lib/modules/$K/kernel/x.ko.xz; dkms build quick/1");
+    root.says(&format!("{log}; {}", listed(".xz")), "quick.ko.xz\nother.ko.xz\n");
+}

@@ -258,7 +258,9 @@ impl<'a> Build<'a> {
         }
         let text = format!("cd {}/ && {}", found.dir.display(), found.command_line());
         self.work.say.phase(if script == Script::PreBuild { "configuring" } else { "running post_build" });
-        match self.command(&format!("Running the {} script", script.name()), &text, &text, true, result)? {
+        let finished = result.map_or(String::new(), |_| self.finished());
+        let description = format!("Running the {} script", script.name());
+        match self.command(&description, &text, &(finished + &text), true, result)? {
             0 => Ok(()),
             code => {
                 let log = self.log_as_told();
@@ -266,6 +268,23 @@ impl<'a> Build<'a> {
                 Err(Error::BuildScriptFailed { name: script.name(), log, code })
             }
         }
+    }
+
+    /// Has the modules in the build directory replaced by those in the result, with which POST_BUILD may go on in either
+    /// place; by the build's own user, for whom alone it is safe to write there.
+    fn finished(&self) -> String {
+        let Work { site, id, kernel, conf, .. } = self.work;
+        let (made, build) = (site.tree.module_dir(id, &kernel.target), site.tree.build_dir(id));
+        let from = |file: String| shell::quoted(&made.join(file).to_string_lossy());
+        let to = |file: String| shell::quoted(&build.join(file).to_string_lossy());
+        let mut script = "finished() { rm -f \"$2\"; for file in \"$1\"*; do \
+                          cp --remove-destination \"$file\" \"$2${file#\"$1\"}\"; done; }\n"
+            .to_owned();
+        for module in conf.included(kernel).unwrap_or_default() {
+            let (made, built) = (from(format!("{}.ko", module.dest_name)), to(module.built_file()));
+            script.push_str(&format!("finished {made} {built}\n"));
+        }
+        script
     }
 
     fn patch(&self) -> Result<()> {
