@@ -253,3 +253,14 @@ fn what_depmod_was_not_told_of_it_is_told_the_next_time() {
     root.sh("! grep second.ko /lib/modules/$K/modules.dep");
     calls(&mut root, "dkms uninstall second/1 -k $K", "");
 }
+
+#[test]
+fn what_depmod_warns_of_is_seen_by_who_wants_to_see_much() {
+    let mut root = Root::new();
+    root.sh("dkms generate_mok");
+    root.quick("quick", "");
+    root.write("/usr/local/sbin/depmod", "#!/bin/sh\necho 'depmod: WARNING: odd' >&2\nexec /sbin/depmod \"$@\"");
+    root.sh("chmod 755 /usr/local/sbin/depmod; dkms build quick/1");
+    root.says("dkms install quick/1 2>&1 >/dev/null", "");
+    root.says("dkms install quick/1 --force --verbose 2>&1 >/dev/null | uniq", "depmod: WARNING: odd\n");
+}

@@ -218,3 +218,14 @@ fn words_come_while_it_builds_whether_it_was_registered_or_not() {
         root.sh("dkms remove long/1 --all");
     }
 }
+
+/// Of what is said while it is registered the package's own words stand for the rest.
+#[test]
+fn what_a_script_after_the_registration_complains_of_is_seen() {
+    let mut root = root();
+    root.quick("quick", "AUTOINSTALL=yes\nPOST_ADD=post");
+    root.write("/usr/src/quick-1/post", "#!/bin/sh\necho unheard; echo heard >&2");
+    root.sh("chmod 755 /usr/src/quick-1/post");
+    root.says(&format!("{POSTINST} 2>&1 >/dev/null"), "heard\n");
+    root.says(&format!("{POSTINST} 2>/dev/null | grep -e heard -e post_add || true"), "");
+}

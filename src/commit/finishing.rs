@@ -23,7 +23,7 @@ impl Commit<'_> {
         marks: &[(PathBuf, Id)],
         say: &Block,
     ) -> bool {
-        let run = || depmod::run(self.site, release, preference, here);
+        let run = || depmod::run(self.site, release, preference, here, say);
         let failed = if self.options.no_depmod { None } else { run().err() };
         if let Some(why) = &failed {
             self.put_off(release, format!("depmod failed for kernel {release}: {why}"), marks, say);

@@ -20,8 +20,14 @@ use crate::system::root_fs::module_name;
 use crate::system::scratch::{self, Scratch};
 
 /// Brings modules.dep of `release` up to date, in which modules `here` are to be found then; a kernel that has none is left
-/// alone. Says why that failed.
-pub fn run(site: &Site, release: &str, preference: &Preference, here: &[PathBuf]) -> std::result::Result<(), String> {
+/// alone. With --verbose its words are passed on. Says why that failed.
+pub fn run(
+    site: &Site,
+    release: &str,
+    preference: &Preference,
+    here: &[PathBuf],
+    say: &Block,
+) -> std::result::Result<(), String> {
     let modules = site.modules(release);
     if !modules.join("modules.dep").exists() {
         return Ok(());
@@ -37,6 +43,9 @@ pub fn run(site: &Site, release: &str, preference: &Preference, here: &[PathBuf]
         Ok(said) => said,
         Err(why) => return failed(why),
     };
+    if site.framework.verbose {
+        say.complain(&said);
+    }
     // What it does not find the second time either is no module to it.
     let overlooked = before.overlooked(&modules, here);
     let unread =

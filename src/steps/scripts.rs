@@ -124,12 +124,14 @@ pub fn run(work: &Work, script: Script) -> i32 {
     inherit(&mut command, work.say)
 }
 
-/// Runs a command whose output is our output; gives its exit code.
+/// Runs a command whose output is our output, as far as that is told; gives its exit code.
 pub fn inherit(command: &mut Command, say: &Block) -> i32 {
     let status = if say.is_live() {
         let status = command.stdin(Stdio::null()).status().map(process::code);
         interrupt::hold();
         status
+    } else if say.has_errors_only() {
+        process::errors_of(command, |output| say.complain(output))
     } else {
         process::merged(command, |output| say.print(output))
     };

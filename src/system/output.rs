@@ -388,6 +388,11 @@ impl Block {
         !self.errors_only && state.head == self.index && state.screen.is_none()
     }
 
+    /// Whether nothing is told but what goes to standard error.
+    pub fn has_errors_only(&self) -> bool {
+        self.errors_only
+    }
+
     /// Whether a person may be watching this block's standard output now, with nothing else to see.
     pub fn is_watched(&self) -> bool {
         self.is_live() && std::io::stdout().is_terminal()

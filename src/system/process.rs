@@ -28,9 +28,21 @@ fn pipe() -> io::Result<(File, OwnedFd)> {
 /// Runs `command` with both streams going, in order, through `each`; standard input is empty. Gives the exit code.
 ///
 /// What it leaves in the background is not waited for, as no shell would.
-pub fn merged(command: &mut Command, mut each: impl FnMut(&[u8])) -> io::Result<i32> {
-    let (mut read, write) = pipe()?;
-    let mut child = command.stdin(Stdio::null()).stdout(write.try_clone()?).stderr(write).spawn()?;
+pub fn merged(command: &mut Command, each: impl FnMut(&[u8])) -> io::Result<i32> {
+    let (read, write) = pipe()?;
+    command.stdout(write.try_clone()?).stderr(write);
+    followed(command, read, each)
+}
+
+/// The same without its standard output.
+pub fn errors_of(command: &mut Command, each: impl FnMut(&[u8])) -> io::Result<i32> {
+    let (read, write) = pipe()?;
+    command.stdout(Stdio::null()).stderr(write);
+    followed(command, read, each)
+}
+
+fn followed(command: &mut Command, mut read: File, mut each: impl FnMut(&[u8])) -> io::Result<i32> {
+    let mut child = command.stdin(Stdio::null()).spawn()?;
     // The write ends in `command` would keep the pipe open for ever.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     // Before Linux 5.3, or where that is forbidden, the pipe alone says when it is over.
