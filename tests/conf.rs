@@ -45,6 +45,11 @@ fn every_mistake_is_told_at_once() {
             "BUILT_MODULE_NAME[1]=quick\nDEST_MODULE_LOCATION[1]=/extra",
             "Duplicate module 'quick' in 'BUILT_MODULE_NAME[1]'.\nDuplicate module 'quick' in 'DEST_MODULE_NAME[1]'.",
         ),
+        // These only where nothing else is wrong.
+        (
+            "BUILT_MODULE_NAME[1]=quick\nDEST_MODULE_LOCATION[1]=/extra\nAUTOINSTALL=maybe",
+            "Unsupported AUTOINSTALL value 'maybe'",
+        ),
         (
             "BUILT_MODULE_NAME[1]=other\nDEST_MODULE_NAME[1]=quick\nDEST_MODULE_LOCATION[1]=/extra",
             "Duplicate module 'quick' in 'DEST_MODULE_NAME[1]'.",

@@ -89,9 +89,13 @@ impl Conf {
         problems
     }
 
-    /// What is wrong only where something is to be built or installed: two modules that are one.
+    /// What is wrong only where something is to be built or installed, and looked for where all else is right: two modules
+    /// that are one.
     pub fn duplicates(&self) -> Vec<String> {
         let mut problems = Vec::new();
+        if !self.problems.is_empty() {
+            return problems;
+        }
         let mut seen = HashSet::new();
         let named = || self.modules.iter().filter(|module| !module.built_name.is_empty());
         for module in named() {
