@@ -438,11 +438,14 @@ impl Arguments {
         Ok(())
     }
 
-    /// `--directive`s, told of as they are taken.
+    /// `--directive`s, told of as they are taken. One without a value has its name for that.
     fn directives(&mut self, site: &Site) -> Vec<String> {
         let say = site.output.block();
-        self.directive.retain(|directive| {
-            let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
+        self.directive.retain_mut(|directive| {
+            if !directive.contains('=') {
+                *directive = format!("{directive}={directive}");
+            }
+            let (name, value) = directive.split_once('=').unwrap_or_default();
             let plain = !name.is_empty()
                 && !name.starts_with(|c: char| c.is_ascii_digit())
                 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');

@@ -314,6 +314,8 @@ fn directives_beat_all_files() {
         &format!("DIRECTIVE: MAKE=\"echo \"a  b\" $MINE\"\nDIRECTIVE: MINE=\"mine\"\n{BUILT}"),
     );
     root.says("sed -n '5,6p' /var/lib/dkms/quick/1/$K/$A/log/make.log", "# command: echo \"a  b\" $MINE\na  b mine\n");
+    // One without a value has its name for that.
+    root.says("dkms build quick/1 --force --directive MINE | head -n 1", "DIRECTIVE: MINE=\"MINE\"\n");
     // By the environment, after every file; the command line is stronger.
     root.sh("DKMS_DIRECTIVE=MAKE=uname dkms build quick/1 --force");
     root.says(COMMAND, "uname\n");
