@@ -49,8 +49,8 @@ const NOT_BEYOND: [&str; 2] = ["--param=", "--target="];
 /// For how many kernels a build's own answers are kept.
 const MOST_PLACES: usize = 4;
 
-/// Variables that gcc takes for such options, see gcc(1), by their first letters.
-const VARIABLES: [&str; 4] = ["COMPILER_PATH", "DEPENDENCIES_OUTPUT", "GCC_", "SUNPRO_DEPENDENCIES"];
+/// Variables that compilers take for such options, see gcc(1), by their first letters.
+const VARIABLES: [&str; 5] = ["CCC_", "COMPILER_PATH", "DEPENDENCIES_OUTPUT", "GCC_", "SUNPRO_DEPENDENCIES"];
 
 /// What the program that stands for compilers is called.
 pub const STAND_IN: &str = "sandbox_cc";
@@ -305,6 +305,7 @@ mod tests {
             ("--version", "PATH"),
             ("-c -x c /dev/null -o x", "GCC_EXEC_PREFIX"),
             ("-c -x c /dev/null -o x", "COMPILER_PATH"),
+            ("-c -x c /dev/null -o x", "CCC_OVERRIDE_OPTIONS"),
         ] {
             assert_eq!(of(text, variable), None, "{text}");
         }

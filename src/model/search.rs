@@ -21,13 +21,13 @@ const DIRECTORIES: [&str; 4] = ["-I", "-iquote", "-isystem", "-idirafter"];
 const OF_SYSTEM: [&str; 2] = ["-isystem", "-idirafter"];
 
 /// Options that name one in other ways, or of which it has others, by how they begin.
-const OTHERS: [&str; 12] = [
+const OTHERS: [&str; 13] = [
     "-iprefix",
     "-iwithprefix",
     "-isysroot",
     "--sysroot",
     "-imulti",
-    "--include-directory",
+    "--include-",
     "-specs",
     "-B",
     "--prefix",
@@ -37,9 +37,11 @@ const OTHERS: [&str; 12] = [
 ];
 
 /// Variables that do, by how they begin.
-const VARIABLES: [&str; 5] = ["CPATH", "C_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "GCC_EXEC_PREFIX", "COMPILER_PATH"];
+const VARIABLES: [&str; 6] =
+    ["CPATH", "C_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "GCC_EXEC_PREFIX", "COMPILER_PATH", "CCC_"];
 
 /// Whether a compiler, run in `cwd`, looks for headers in `known` places alone; `defaults`: its own count as known.
+    "-Xpreprocessor",
 /// `variables` are those of its environment.
 pub fn stays_in(
     known: &[PathBuf],
@@ -164,7 +166,10 @@ mod tests {
             let found =
                 stays_in(&known, false, &args, Path::new("/usr/src/headers"), [OsString::from(variable)].into_iter());
             assert_eq!(found, stays, "{text} {variable}");
+            ("-nostdinc -Xpreprocessor -I -Xpreprocessor /opt", "PATH", false),
+            ("-nostdinc --include-directory-after=/opt", "PATH", false),
         }
+            ("-nostdinc -Iinclude", "CCC_OVERRIDE_OPTIONS", false),
         assert!(stays_in(&known, true, &["-c".into()], Path::new("/"), std::iter::empty()));
     }
 
