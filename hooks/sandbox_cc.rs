@@ -12,7 +12,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use dkms_rs::model::compile_cache::COMPILERS;
@@ -44,7 +44,8 @@ fn run(called: &OsStr, args: &[OsString]) -> io::Result<ExitCode> {
     let path = env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
     let none = || io::Error::new(io::ErrorKind::NotFound, "no such compiler on PATH");
     let compiler = behind(name, &path).ok_or_else(none)?;
-    let settings = Settings::from_bytes(&fs::read(Settings::file(Path::new(COMPILERS))).unwrap_or_default());
+    let place = Settings::file(Path::new(COMPILERS));
+    let settings = Settings::from_bytes(&fs::read(&place).unwrap_or_default());
     if let Some(asked) = &settings.asked {
         if let Some(probe) = Probe::of(&compiler, args, env::vars_os().map(|(name, _)| name)) {
             let known = settings.answers.iter().chain([asked]).find_map(|place| probe.answer(place));
@@ -68,7 +69,10 @@ fn run(called: &OsStr, args: &[OsString]) -> io::Result<ExitCode> {
         && stays_in(&settings.known, false, args, &cwd, variables)
         && tells_all(args, &cwd)
         && !args.iter().any(is_salted);
-    let Some(ccache) = settings.ccache.as_ref().filter(|_| is_kept && has_place(&settings)) else {
+    // All that was there before was looked through when the settings were written.
+    let now = |build: &PathBuf| headers_now(build, fs::metadata(&place).ok()?.modified().ok()?).ok()?;
+    let names = settings.build.as_ref().filter(|_| is_kept && has_place(&settings)).and_then(now);
+    let (Some(ccache), Some(names)) = (&settings.ccache, names) else {
         // By its full name, as ccache would: from that it knows where its parts are.
         return Err(Command::new(&compiler).args(args).exec());
     };
@@ -85,8 +89,8 @@ fn run(called: &OsStr, args: &[OsString]) -> io::Result<ExitCode> {
         if name == "CCACHE_NOHASHDIR" && !is_renamed {
             continue;
         }
-        if let Some(build) = settings.build.as_ref().filter(|_| name == "CCACHE_NAMESPACE") {
-            value.push(headers_now(build, args, &cwd));
+        if name == "CCACHE_NAMESPACE" {
+            value.push(&names);
         }
         command.env(name, value);
     }

@@ -324,6 +324,44 @@ fn what_no_compiler_tells_of_is_seen_all_the_same() {
             "touch /opt/first",
         ),
         (
+            "asked-for-later",
+            "#if __has_include(\"opt.gen\")\n#define I \"two\"\n#else\n#define I \"one\"\n#endif\nconst char mark[] = \"mark \" I \";\";",
+            "$(obj)/asked-for-later.o: $(obj)/stamp\n$(obj)/stamp:\n\t[ ! -s $(src)/on ] || touch $(obj)/opt.gen; touch $@",
+            "touch on",
+            "echo on >on",
+        ),
+        (
+            "made-later",
+            "#include \"regs.tbl\"\nconst char mark[] = \"mark \" I \";\";",
+            "ccflags-y += -I$(src)/a -I$(src)/b\n$(obj)/made-later.o: $(obj)/stamp\n$(obj)/stamp:\n\
+             \t[ ! -s $(src)/on ] || cp $(src)/on $(src)/a/regs.tbl; touch $@",
+            "touch on; mkdir a b; touch a/other; echo '#define I \"one\"' >b/regs.tbl",
+            "echo '#define I \"two\"' >on",
+        ),
+        (
+            "made-beside",
+            "#include \"../../below/first.h\"\nconst char mark[] = \"mark \" I \";\";",
+            "ccflags-y += -I$(src)/b/b\n$(obj)/made-beside.o: $(obj)/stamp\n$(obj)/stamp:\n\
+             \t[ ! -s $(src)/on ] || cp $(src)/on $(src)/below/second.h; touch $@",
+            "touch on; mkdir -p b/b below; echo '#include \"second.h\"' >below/first.h; echo '#define I \"one\"' >b/b/second.h",
+            "echo '#define I \"two\"' >on",
+        ),
+        (
+            "called-like-a-note",
+            "#include \"regs.d\"\nconst char mark[] = \"mark \" I \";\";",
+            "ccflags-y += -I$(src)/a -I$(src)/b",
+            "mkdir a b; touch a/other; echo '#define I \"one\"' >b/regs.d",
+            "echo '#define I \"two\"' >a/regs.d",
+        ),
+        (
+            "blob-of-a-made-source",
+            "",
+            "blob-of-a-made-source-y := main.o made.o\n$(obj)/made.S:\n\tsh /usr/share/make-a-source $(src)/blob >$@",
+            "mv blob-of-a-made-source.c main.c; printf 'mark one;' >blob; printf '%s\\n' \"echo '.section .modinfo,\\\"a\\\"'\" \
+             'echo \".incbin \\\"$1\\\"\"' 'echo .byte 0' >/usr/share/make-a-source",
+            "printf 'mark two;' >blob",
+        ),
+        (
             "linked",
             "#include \"in/shared/it.h\"\nconst char mark[] = \"mark \" I \";\";",
             "ccflags-y += -I$(src)",

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! A kernel's headers: where their parts lie, how builds see them, and what of them decides how a module comes out.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::system::digest::{self, Digest, Notes, Tree};
@@ -167,10 +169,37 @@ impl Headers {
     }
 }
 
-/// Whether something could include a file of this name, as some do with sources. What is made of these nobody includes.
+/// How names end of what nobody includes.
+const OBJECTS: [&str; 3] = ["o", "ko", "symvers"];
+
+/// The same of hidden files that kbuild leaves beside each object.
+const NOTES: [&str; 3] = ["cmd", "d", "tmp"];
+
+/// The same of what comes with objects, while others are compiled.
+const BY_PRODUCTS: [&str; 12] =
+    ["a", "bak", "cmd", "d", "dwo", "gcno", "log", "mod", "order", "su", "symversions", "tmp"];
+
+/// Whether something could include a file of this name, as some do with sources.
 pub fn is_header(name: &Path) -> bool {
-    let others = ["o", "ko", "a", "d", "cmd", "mod", "order", "symvers", "log"];
-    !name.extension().is_some_and(|end| others.iter().any(|other| end == *other))
+    let is_note = is_hidden(name) && ends_in(name, &NOTES);
+    !ends_in(name, &OBJECTS) && !is_note && !name.ends_with("modules.order")
+}
+
+/// Whether files of this name come while others compile, so that which of them there are says nothing.
+pub fn is_by_product(name: &Path) -> bool {
+    let is_passing = |part: &OsStr| part.as_bytes().starts_with(b".tmp_");
+    !is_header(name)
+        || ends_in(name, &BY_PRODUCTS)
+        || name.as_os_str().as_bytes().ends_with(b".mod.c")
+        || name.iter().any(is_passing)
+}
+
+fn ends_in(name: &Path, ends: &[&str]) -> bool {
+    name.extension().is_some_and(|end| ends.iter().any(|other| end == *other))
+}
+
+fn is_hidden(name: &Path) -> bool {
+    name.file_name().is_some_and(|name| name.as_bytes().starts_with(b"."))
 }
 
 /// The directory whose Makefile a Makefile includes that does nothing else but to say where it stands: from Linux 6.13 on
@@ -216,6 +245,27 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(included(text), dir, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_comes_with_objects_is_no_header_then() {
+        for (name, before, meanwhile) in [
+            ("a.h", true, true),
+            ("gen/opt", true, true),
+            ("impl.c", true, true),
+            (".opt", true, true),
+            ("regs.d", true, false),
+            ("regs.mod", true, false),
+            ("config.log", true, false),
+            ("a.mod.c", true, false),
+            (".tmp_7/tmp.c", true, false),
+            ("sub/a.o", false, false),
+            ("sub/.a.o.d", false, false),
+            ("sub/modules.order", false, false),
+        ] {
+            let name = Path::new(name);
+            assert_eq!((is_header(name), !is_by_product(name)), (before, meanwhile), "{}", name.display());
         }
     }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use memchr::{memchr, memmem};
 
 use crate::model::assembler::includes;
-use crate::model::headers::{AUTOCONF, OF_THE_VERSION, is_header};
+use crate::model::headers::{AUTOCONF, OF_THE_VERSION, is_by_product};
 use crate::system::digest::MOST_SEEN;
 
 /// Whether an object made with this file may hold what its compiler does not say that it read: what the assembler
@@ -19,6 +19,7 @@ pub fn is_opaque(name: &Path, bytes: &[u8]) -> bool {
     let has = |word: &str| memmem::find(bytes, word.as_bytes()).is_some();
     is_cut
         || asks_elsewhere(bytes)
+        || includes_by_products(bytes)
         || OF_THE_VERSION.iter().any(|name| has(name))
         // Of what a header reads that says so the compiler does not tell.
         || has("system_header")
@@ -88,7 +89,25 @@ fn asks_plainly(after: &[u8]) -> bool {
         // A macro may stand for anything.
         _ => None,
     };
-    name.is_some_and(|name| !name.starts_with(b"/") && memmem::find(name, b"..").is_none() && is_header(path(name)))
+    name.is_some_and(|name| {
+        !name.starts_with(b"/") && memmem::find(name, b"..").is_none() && !is_by_product(path(name))
+    })
+}
+
+/// Whether a text includes what comes while others compile: which of these there are is part of no key.
+fn includes_by_products(text: &[u8]) -> bool {
+    memmem::find_iter(text, "include").any(|at| {
+        let seen = &text[at..text.len().min(at + LONGEST_LINE)];
+        let line = seen.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let mut parts = line.split(|byte| b"\"<>".contains(byte)).skip(1);
+        is_directive(&text[..at]) && parts.next().is_some_and(|name| is_by_product(path(name)))
+    })
+}
+
+/// Whether a directive's name may follow.
+fn is_directive(before: &[u8]) -> bool {
+    let before = before.trim_ascii_end();
+    before.ends_with(b"#") || before.ends_with(b"%:")
 }
 
 fn before(text: &[u8], end: u8) -> Option<&[u8]> {
@@ -139,6 +158,10 @@ mod tests {
             ("#if __has_include(\"flag.d\")", true),
             ("#if __has_include(<a.h>) || __has_include(P)", true),
             ("#include \"../a.h\"", false),
+            ("#include \"a.c\"\n# include_next <a.tbl>", false),
+            ("include a.d # \"a.o\"", false),
+            ("#include \"regs.d\"", true),
+            ("#\tinclude_next <regs.log>", true),
             (".incbin \"a\"", true),
         ] {
             assert_eq!(is_opaque(Path::new("a.c"), text.as_bytes()), opaque, "{text}");

@@ -7,12 +7,12 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use crate::model::headers::Headers;
 use crate::model::search::{is_known, stays_in, without_dots};
 use crate::system::directories::find_all;
-use crate::system::files::read_foreign;
+use crate::system::files::{read_foreign, time};
 use crate::system::process::find_program;
 
 /// Bytes of a note that are looked at: of the largest objects they are some hundred thousand.
@@ -174,10 +174,6 @@ fn files_in(note: &str) -> impl Iterator<Item = &str> {
     let dependencies = note.lines().skip_while(|line| !line.starts_with("deps_")).skip(1);
     let words = dependencies.take_while(|line| line.starts_with(' ')).map(|line| line.trim_end_matches('\\').trim());
     words.filter(|word| !word.is_empty() && !word.starts_with("$("))
-}
-
-fn time(seconds: i64, nanoseconds: i64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::new(seconds.unsigned_abs(), u32::try_from(nanoseconds).unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -5,11 +5,14 @@
 //! directory and the kernel's headers that is part of what objects are kept under; of other places nothing is known.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
 
-use crate::system::digest::Digest;
+use crate::model::headers::is_by_product;
+use crate::model::opaque::is_opaque;
+use crate::system::digest::Tree;
 
 /// Where compilers have headers of their own; which compilers there are counts elsewhere.
 const COMPILERS: [&str; 3] = ["/usr/lib/gcc/", "/usr/lib/llvm", "/usr/lib/linux-kbuild-"];
@@ -33,6 +36,7 @@ const OTHERS: [&str; 13] = [
     "--prefix",
     "-Wp,-I",
     "-Wp,-i",
+    "-Xpreprocessor",
     "@",
 ];
 
@@ -41,7 +45,6 @@ const VARIABLES: [&str; 6] =
     ["CPATH", "C_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "GCC_EXEC_PREFIX", "COMPILER_PATH", "CCC_"];
 
 /// Whether a compiler, run in `cwd`, looks for headers in `known` places alone; `defaults`: its own count as known.
-    "-Xpreprocessor",
 /// `variables` are those of its environment.
 pub fn stays_in(
     known: &[PathBuf],
@@ -84,34 +87,14 @@ fn directories_by(options: &[&str], args: &[OsString], cwd: &Path) -> Vec<PathBu
     dirs
 }
 
-/// Which headers there are now where a compiler looks for them in a `build` directory, as a digest: makes make some, while
-/// others compile. By the letters of their names, for sources and much else come and go meanwhile.
-pub fn headers_now(build: &Path, args: &[OsString], cwd: &Path) -> String {
-    let sources = args.iter().map(Path::new).filter(|arg| arg.extension().is_some_and(|end| end == "c" || end == "S"));
-    let beside = sources.filter_map(|source| Some(without_dots(&cwd.join(source)).parent()?.to_owned()));
-    let mut dirs: Vec<PathBuf> = directories(args, cwd).into_iter().chain(beside).collect();
-    dirs.retain(|dir| dir.starts_with(build));
-    dirs.sort();
-    // What is below another is looked at with it.
-    dirs.dedup_by(|dir, above| dir.starts_with(above));
-    let mut found = Vec::new();
-    while let Some(dir) = dirs.pop() {
-        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
-            let is_header = |end: &OsStr| end.as_bytes().starts_with(b"h") || end == "inc" || end == "def";
-            let path = entry.path();
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                dirs.push(path);
-            } else if path.extension().is_some_and(is_header) {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
-    let mut digest = Digest::new("headers now");
-    for path in &found {
-        digest.add(path.strip_prefix(build).unwrap_or(path).as_os_str().as_bytes());
-    }
-    digest.finish()
+/// Which headers there are now in a `build` directory, as a digest: makes make some, while others compile. None where one
+/// that was made `since` then may have an object hold what no compiler tells of.
+pub fn headers_now(build: &Path, since: SystemTime) -> io::Result<Option<String>> {
+    let mut opaque = false;
+    let is_wanted = |name: &Path| !is_by_product(name);
+    let names =
+        Tree::walk(build)?.names_now(is_wanted, since, |name, bytes| opaque = opaque || is_opaque(name, bytes))?;
+    Ok(Some(names).filter(|_| !opaque))
 }
 
 /// Whether something lies in one of the `known` places, or where compilers have their headers.
@@ -137,6 +120,9 @@ pub fn without_dots(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -159,42 +145,77 @@ mod tests {
             ("-nostdinc -B/opt", "PATH", false),
             ("-nostdinc -Wp,-I/opt", "PATH", false),
             ("-nostdinc -Wp,-MMD,a.d", "PATH", true),
+            ("-nostdinc -Xpreprocessor -I -Xpreprocessor /opt", "PATH", false),
+            ("-nostdinc --include-directory-after=/opt", "PATH", false),
             ("-nostdinc -Iinclude", "CPATH", false),
+            ("-nostdinc -Iinclude", "CCC_OVERRIDE_OPTIONS", false),
             ("-nostdinc -Iinclude", "C_INCLUDE_PATH", false),
         ] {
             let args: Vec<OsString> = text.split_whitespace().map(OsString::from).collect();
             let found =
                 stays_in(&known, false, &args, Path::new("/usr/src/headers"), [OsString::from(variable)].into_iter());
             assert_eq!(found, stays, "{text} {variable}");
-            ("-nostdinc -Xpreprocessor -I -Xpreprocessor /opt", "PATH", false),
-            ("-nostdinc --include-directory-after=/opt", "PATH", false),
         }
-            ("-nostdinc -Iinclude", "CCC_OVERRIDE_OPTIONS", false),
         assert!(stays_in(&known, true, &["-c".into()], Path::new("/"), std::iter::empty()));
     }
 
     #[test]
-    fn headers_that_are_made_meanwhile_are_seen() -> std::io::Result<()> {
+    fn what_is_made_meanwhile_is_seen() -> io::Result<()> {
         let dir = tempfile::tempdir()?;
-        let build = dir.path();
-        for name in ["gen/sub", "other", "src"] {
-            fs::create_dir_all(build.join(name))?;
-        }
-        let args = ["-Igen", "-I", "/usr/include", "-c", "src/a.c"].map(OsString::from);
-        let mut last = headers_now(build, &args, build);
+        let build = dir.path().join("build");
+        fs::create_dir_all(build.join("gen/sub"))?;
+        fs::create_dir_all(build.join(".tmp_1"))?;
+        fs::write(build.join("gen/was.h"), ".incbin")?;
+        let since = SystemTime::now() + Duration::from_secs(3600);
+        let mut last = headers_now(&build, since)?;
         for (name, is_seen) in [
             ("gen/sub/a.h", true),
-            ("src/a.inc", true),
-            ("src/a.mod.c", false),
+            ("a.inc", true),
+            ("opt.gen", true),
+            ("gen/opt", true),
+            ("gen/impl.c", true),
+            (".opt.h", true),
+            ("a.mod.c", false),
             ("gen/a.o", false),
-            ("other/a.h", false),
-            ("a.h", false),
+            ("gen/.a.o.cmd", false),
+            ("gen/.a.o.tmp", false),
+            ("a.mod", false),
+            ("modules.order", false),
+            (".tmp_1/tmp", false),
         ] {
-            fs::write(build.join(name), "")?;
-            let now = headers_now(build, &args, build);
+            fs::write(build.join(name), ".incbin")?;
+            let now = headers_now(&build, since)?;
             assert_eq!(now != last, is_seen, "{name}");
             last = now;
         }
+        assert!(last.is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_made_meanwhile_may_hold_what_nobody_tells_of() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let (build, beside) = (dir.path().join("build"), dir.path().join("beside"));
+        fs::create_dir_all(&build)?;
+        fs::create_dir_all(&beside)?;
+        fs::write(beside.join("a.h"), ".incbin")?;
+        for (name, text, is_told) in
+            [("a.h", "int a;", true), ("a.o", ".incbin", true), ("a.h", ".incbin", false), ("a.S", ".incbin", false)]
+        {
+            fs::write(build.join(name), text)?;
+            assert_eq!(headers_now(&build, SystemTime::UNIX_EPOCH)?.is_some(), is_told, "{name}: {text}");
+            fs::remove_file(build.join(name))?;
+        }
+        // As old as that is, nobody has looked into it.
+        let settings = dir.path().join("settings");
+        let mut since = SystemTime::UNIX_EPOCH;
+        while since <= fs::metadata(beside.join("a.h"))?.modified()? {
+            fs::write(&settings, "")?;
+            since = fs::metadata(&settings)?.modified()?;
+        }
+        std::os::unix::fs::symlink("../beside", build.join("link"))?;
+        assert!(headers_now(&build, since)?.is_none());
+        assert!(headers_now(&build, since + Duration::from_secs(3600))?.is_some());
         Ok(())
     }
 }

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
@@ -21,6 +22,11 @@ impl<T> At<T> for io::Result<T> {
     fn at(self, path: &Path) -> io::Result<T> {
         self.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
     }
+}
+
+/// A time as stat(2) says it.
+pub fn time(seconds: i64, nanoseconds: impl TryInto<u32>) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::new(seconds.unsigned_abs(), nanoseconds.try_into().unwrap_or(0))
 }
 
 /// What a file says; None if there is no such file.

@@ -13,7 +13,7 @@ use rustix::fs::{CWD, FileType, OFlags, Stat, readlinkat};
 use sha2::Digest as _;
 
 use super::Digest;
-use super::walk::{Each, Found, MOST_SEEN, Walk, kind_of};
+use super::walk::{Each, Found, MOST_SEEN, Walk, changed, kind_of};
 use crate::system::directories::MOST_ENTRIES;
 use crate::system::files::At;
 
@@ -60,9 +60,14 @@ impl Tree {
 
     /// Goes through all of them, and through directories that are empty, sorted by their names.
     pub(super) fn each(&self, each: &mut Each) -> io::Result<()> {
-        let mut walk = Walk::new(self.stranger.as_deref(), each);
+        self.go_through(false, each)
+    }
+
+    fn go_through(&self, passing: bool, each: &mut Each) -> io::Result<()> {
+        let mut walk = Walk::new(self.stranger.as_deref(), passing, each);
         for (name, path) in &self.top {
-            walk.look_at(&Found { dir: CWD, file_name: path.as_os_str(), name: Path::new(name), path })?;
+            let name = Path::new(name);
+            walk.look_at(&Found { dir: CWD, file_name: path.as_os_str(), name, path, linked: SystemTime::UNIX_EPOCH })?;
         }
         Ok(())
     }
@@ -73,6 +78,27 @@ impl Tree {
         self.each(&mut |found, stat| {
             if kind_of(stat) != FileType::Directory && wanted(found.name) {
                 digest.add(found.name.as_os_str().as_bytes());
+            }
+            Ok(())
+        })?;
+        Ok(digest.finish())
+    }
+
+    /// As [`Tree::names`], where others work: what goes meanwhile is not there. `look` sees of those files the ones that
+    /// came or changed `since` then.
+    pub fn names_now(
+        &self,
+        wanted: impl Fn(&Path) -> bool,
+        since: SystemTime,
+        mut look: impl FnMut(&Path, &[u8]),
+    ) -> io::Result<String> {
+        let mut digest = Digest::new("names");
+        self.go_through(true, &mut |found, stat| {
+            if kind_of(stat) != FileType::Directory && wanted(found.name) {
+                digest.add(found.name.as_os_str().as_bytes());
+                if found.linked.max(changed(stat)) >= since && found.is_file(stat) {
+                    look(found.name, &found.read()?);
+                }
             }
             Ok(())
         })?;

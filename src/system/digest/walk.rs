@@ -8,11 +8,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path};
+use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, FileType, FsWord, Mode, OFlags, PROC_SUPER_MAGIC, Stat, fstatfs, openat, statat};
 
 use crate::system::directories::{DEEPEST, MOST_ENTRIES, entries};
-use crate::system::files::At;
+use crate::system::files::{At, time};
 
 /// More links than a source has. Each may lead through many others, and what all of these lead through is looked at.
 const MOST_LINKS: usize = 2000;
@@ -32,6 +33,8 @@ pub(super) struct Found<'a> {
     /// Relative to the top of the tree.
     pub name: &'a Path,
     pub path: &'a Path,
+    /// When the last of the links on the way to it was made; the epoch without any.
+    pub linked: SystemTime,
 }
 
 /// What is done with each file, link or empty directory.
@@ -74,6 +77,11 @@ pub(super) fn kind_of(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
 
+/// When it changed last, itself or as it is called.
+pub(super) fn changed(stat: &Stat) -> SystemTime {
+    time(stat.st_ctime, stat.st_ctime_nsec)
+}
+
 /// Whether files there are questions to the kernel, of which some are never answered.
 fn is_of_the_system(place: &File) -> io::Result<bool> {
     // sysfs, tracefs, debugfs, securityfs, configfs, both cgroups, bpf; see statfs(2).
@@ -91,17 +99,26 @@ pub(super) struct Walk<'w, 'e> {
     links: usize,
     bytes: u64,
     stranger: Option<&'w Path>,
+    /// Whether others work there: what goes meanwhile is no error.
+    passing: bool,
     each: &'w mut Each<'e>,
 }
 
 impl<'w, 'e> Walk<'w, 'e> {
     /// One that shows `each` what it finds; in the directory `stranger`, if there is one, a stranger may have put anything.
-    pub fn new(stranger: Option<&'w Path>, each: &'w mut Each<'e>) -> Self {
-        Self { inside: Vec::new(), entries: 0, links: 0, bytes: 0, stranger, each }
+    pub fn new(stranger: Option<&'w Path>, passing: bool, each: &'w mut Each<'e>) -> Self {
+        Self { inside: Vec::new(), entries: 0, links: 0, bytes: 0, stranger, passing, each }
     }
 
     /// Goes through what was found: itself, or all that is below it.
     pub fn look_at(&mut self, found: &Found) -> io::Result<()> {
+        match self.look_into(found) {
+            Err(error) if self.passing && error.kind() == io::ErrorKind::NotFound => Ok(()),
+            looked => looked,
+        }
+    }
+
+    fn look_into(&mut self, found: &Found) -> io::Result<()> {
         let stat = found.stat(AtFlags::SYMLINK_NOFOLLOW)?;
         let behind = match kind_of(&stat) {
             FileType::Symlink => self.behind(found)?,
@@ -118,7 +135,8 @@ impl<'w, 'e> Walk<'w, 'e> {
             if self.inside.len() > DEEPEST {
                 return Err(found.refused("too many directories in each other"));
             }
-            self.enter(found, what)
+            let linked = if behind.is_some() { found.linked.max(changed(&stat)) } else { found.linked };
+            self.enter(found, what, linked)
         } else if [FileType::RegularFile, FileType::Symlink].contains(&kind_of(&stat)) {
             if kind_of(what) == FileType::RegularFile {
                 self.bytes = self.bytes.saturating_add(what.st_size.unsigned_abs());
@@ -132,24 +150,24 @@ impl<'w, 'e> Walk<'w, 'e> {
         }
     }
 
-    fn enter(&mut self, found: &Found, stat: &Stat) -> io::Result<()> {
+    fn enter(&mut self, found: &Found, stat: &Stat, linked: SystemTime) -> io::Result<()> {
         let place = (stat.st_dev, stat.st_ino);
         let dir = found.open(OFlags::DIRECTORY)?;
         if self.inside.last().is_none_or(|outer| outer.0 != place.0) && is_of_the_system(&dir)? {
             return Err(found.refused(NO_PLACE));
         }
-        self.inside.push(place);
         let some = entries(&dir).and_then(|entries| entries.take(MOST_ENTRIES + 1).collect::<io::Result<Vec<_>>>());
         let mut names = some.at(found.path)?;
         names.sort_unstable();
         if names.is_empty() {
             // Makefiles ask whether it is there. As one that is not empty it is the same behind a link.
-            (self.each)(found, stat)?;
+            return (self.each)(found, stat);
         }
+        self.inside.push(place);
         for (below, _) in &names {
             let below = OsStr::from_bytes(below.to_bytes());
             let (name, path) = (found.name.join(below), found.path.join(below));
-            self.look_at(&Found { dir: dir.as_fd(), file_name: below, name: &name, path: &path })?;
+            self.look_at(&Found { dir: dir.as_fd(), file_name: below, name: &name, path: &path, linked })?;
         }
         self.inside.pop();
         Ok(())
