@@ -18,7 +18,7 @@ use std::process::{Command, ExitCode};
 use dkms_rs::model::compile_cache::COMPILERS;
 use dkms_rs::model::headers::FLAVOUR;
 use dkms_rs::model::probe::{Probe, Settings, behind};
-use dkms_rs::model::search::{headers_now, stays_in, tells_all};
+use dkms_rs::model::search::{begins_in, headers_now, stays_in, tells_all};
 
 fn main() -> ExitCode {
     let mut args = env::args_os();
@@ -67,6 +67,7 @@ fn run(called: &OsStr, args: &[OsString]) -> io::Result<ExitCode> {
         |arg: &OsString| [&b".mod.c"[..], b"module-common.c"].iter().any(|end| arg.as_bytes().ends_with(end));
     let is_kept = compiles
         && stays_in(&settings.known, false, args, &cwd, variables)
+        && begins_in(&settings.known, args, &cwd)
         && tells_all(args, &cwd)
         && !args.iter().any(is_salted);
     // All that was there before was looked through when the settings were written.

@@ -506,6 +506,45 @@ fn a_blob_is_seen_however_it_is_spelled() {
     }
 }
 
+/// What a compiler looks for beside a file that it reads, by the compile cache alone.
+#[test]
+fn what_lies_beside_a_file_elsewhere_is_seen() {
+    let mut root = marked();
+    root.sh("echo result_store=no >/etc/dkms/framework.conf.d/off.conf; mkdir /opt/elsewhere");
+    root.write(
+        "/opt/elsewhere/it.c",
+        "#if __has_include(\"other.h\")\n#define I \"two\"\n#else\n#define I \"one\"\n#endif\nconst char mark[] = \"mark \" I \";\";",
+    );
+    let own = "\n\t$(CC) $(c_flags) -c $< -o $@; touch $(obj)/.it.o.cmd";
+    for (name, source, makefile) in [
+        ("source", "", format!("source-y := main.o it.o\n$(obj)/it.o: /opt/elsewhere/it.c{own}")),
+        ("forced", "", "forced-y := main.o\nCFLAGS_main.o := -include /opt/elsewhere/it.c".to_owned()),
+        ("full", "#include \"/opt/elsewhere/it.c\"", "full-y := main.o".to_owned()),
+        (
+            "above",
+            "#include <it.c>",
+            "above-y := main.o\nccflags-y += -I$(src)/link/..\n$(shell ln -sfn /opt/elsewhere/below $(src)/link)"
+                .to_owned(),
+        ),
+    ] {
+        root.write(
+            &format!("/usr/src/{name}-1/dkms.conf"),
+            &format!("PACKAGE_NAME={name}\nPACKAGE_VERSION=1\nBUILT_MODULE_NAME={name}\nDEST_MODULE_LOCATION=/updates"),
+        );
+        root.write(&format!("/usr/src/{name}-1/Makefile"), &format!("obj-m := {name}.o\n{makefile}"));
+        root.write(
+            &format!("/usr/src/{name}-1/main.c"),
+            &format!("#include <linux/module.h>\n{source}\nMODULE_LICENSE(\"GPL\");"),
+        );
+        root.sh("rm -f /opt/elsewhere/other.h; mkdir -p /opt/elsewhere/below");
+        for (change, value) in [("true", "one"), ("touch /opt/elsewhere/other.h", "two")] {
+            root.sh(&format!("{change}; dkms build {name}/1 -k $K --force"));
+            let mark = format!("strings -a /var/lib/dkms/{name}/1/$K/$A/module/{name}.ko* | grep -o '^mark .*;'");
+            root.says(&mark, &format!("mark {value};\n"));
+        }
+    }
+}
+
 /// What is outside of a source and named by what others set, or by the directory that it is in.
 #[test]
 fn what_lies_in_directories_that_are_named_is_seen_when_it_changes() {

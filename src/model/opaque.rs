@@ -19,7 +19,7 @@ pub fn is_opaque(name: &Path, bytes: &[u8]) -> bool {
     let has = |word: &str| memmem::find(bytes, word.as_bytes()).is_some();
     is_cut
         || asks_elsewhere(bytes)
-        || includes_by_products(bytes)
+        || includes_elsewhere(bytes)
         || OF_THE_VERSION.iter().any(|name| has(name))
         // Of what a header reads that says so the compiler does not tell.
         || has("system_header")
@@ -94,13 +94,15 @@ fn asks_plainly(after: &[u8]) -> bool {
     })
 }
 
-/// Whether a text includes what comes while others compile: which of these there are is part of no key.
-fn includes_by_products(text: &[u8]) -> bool {
+/// Whether a text includes what may lie beside others of which nothing is known, or what comes while others compile: which
+/// of these there are is part of no key.
+fn includes_elsewhere(text: &[u8]) -> bool {
     memmem::find_iter(text, "include").any(|at| {
         let seen = &text[at..text.len().min(at + LONGEST_LINE)];
         let line = seen.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let mut parts = line.split(|byte| b"\"<>".contains(byte)).skip(1);
-        is_directive(&text[..at]) && parts.next().is_some_and(|name| is_by_product(path(name)))
+        let is_elsewhere = |name: &[u8]| name.starts_with(b"/") || is_by_product(path(name));
+        is_directive(&text[..at]) && parts.next().is_some_and(is_elsewhere)
     })
 }
 
@@ -160,6 +162,8 @@ mod tests {
             ("#include \"../a.h\"", false),
             ("#include \"a.c\"\n# include_next <a.tbl>", false),
             ("include a.d # \"a.o\"", false),
+            ("#include \"/opt/a.h\"", true),
+            ("# include </opt/a.h>", true),
             ("#include \"regs.d\"", true),
             ("#\tinclude_next <regs.log>", true),
             (".incbin \"a\"", true),

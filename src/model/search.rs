@@ -5,6 +5,7 @@
 //! directory and the kernel's headers that is part of what objects are kept under; of other places nothing is known.
 
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -22,6 +23,9 @@ const DIRECTORIES: [&str; 4] = ["-I", "-iquote", "-isystem", "-idirafter"];
 
 /// Those of them for directories whose headers count as the system's.
 const OF_SYSTEM: [&str; 2] = ["-isystem", "-idirafter"];
+
+/// Options that name a file to begin with, likewise.
+const FORCED: [&str; 2] = ["-include", "-imacros"];
 
 /// Options that name one in other ways, or of which it has others, by how they begin.
 const OTHERS: [&str; 13] = [
@@ -61,6 +65,14 @@ pub fn stays_in(
         && directories(args, cwd).iter().all(|dir| is_known(known, dir))
 }
 
+/// Whether a compiler, run in `cwd`, is given files to read in `known` places alone: beside them it looks for headers, too.
+pub fn begins_in(known: &[PathBuf], args: &[OsString], cwd: &Path) -> bool {
+    let is_output = |at: usize| at.checked_sub(1).is_some_and(|before| args[before] == "-o");
+    let words = args.iter().enumerate().filter(|(at, word)| !word.as_bytes().starts_with(b"-") && !is_output(*at));
+    let files = words.map(|(_, word)| by_letters(&cwd.join(word))).filter(|path| path.is_file());
+    files.chain(directories_by(&FORCED, args, cwd)).all(|file| is_known(known, &file))
+}
+
 /// Whether a compiler, run in `cwd`, tells of all that it reads when it is asked as kbuild asks it, by `-MMD`: not of what
 /// it finds where a system's headers are said to be.
 pub fn tells_all(args: &[OsString], cwd: &Path) -> bool {
@@ -82,7 +94,7 @@ fn directories_by(options: &[&str], args: &[OsString], cwd: &Path) -> Vec<PathBu
         };
         let joined = Some(OsStr::from_bytes(joined)).filter(|joined| !joined.is_empty());
         let Some(dir) = joined.or_else(|| rest.next().map(OsString::as_os_str)) else { break };
-        dirs.push(without_dots(&cwd.join(dir)));
+        dirs.push(by_letters(&cwd.join(dir)));
     }
     dirs
 }
@@ -103,6 +115,16 @@ pub fn is_known(known: &[PathBuf], path: &Path) -> bool {
         || COMPILERS.iter().any(|place| path.as_os_str().as_bytes().starts_with(place.as_bytes()))
 }
 
+/// A path without dots; where a link on its way makes another one of that, the one that is meant.
+fn by_letters(path: &Path) -> PathBuf {
+    let plain = without_dots(path);
+    if !path.iter().any(|part| part == "..") {
+        return plain;
+    }
+    let real = fs::canonicalize(path).ok();
+    real.filter(|real| fs::canonicalize(&plain).ok().as_ref() != Some(real)).unwrap_or(plain)
+}
+
 /// The same by its letters: what lies beside a directory is not in it.
 pub fn without_dots(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
@@ -120,7 +142,6 @@ pub fn without_dots(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::time::Duration;
 
     use super::*;
@@ -157,6 +178,35 @@ mod tests {
             assert_eq!(found, stays, "{text} {variable}");
         }
         assert!(stays_in(&known, true, &["-c".into()], Path::new("/"), std::iter::empty()));
+    }
+
+    #[test]
+    fn a_compiler_begins_where_headers_are_known() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let at = |name: &str| dir.path().join(name);
+        for name in ["build/sub", "other/below"] {
+            fs::create_dir_all(at(name))?;
+        }
+        for name in ["build/a.c", "build/sub/a.h", "other/a.c", "other/a.h"] {
+            fs::write(at(name), "")?;
+        }
+        std::os::unix::fs::symlink("../other/below", at("build/link"))?;
+        for (text, begins) in [
+            ("-c a.c -o a.o", true),
+            ("-include sub/a.h -c sub/../a.c", true),
+            ("-c ../other/a.c", false),
+            ("-c a.c -o ../other/a.c", true),
+            ("-include ../other/a.h -c a.c", false),
+            ("-include../other/a.h -c a.c", false),
+            ("-imacros ../other/a.h -c a.c", false),
+            ("-c link/../a.c", false),
+        ] {
+            let args: Vec<OsString> = text.split_whitespace().map(OsString::from).collect();
+            assert_eq!(begins_in(&[at("build")], &args, &at("build")), begins, "{text}");
+        }
+        let args = ["-nostdinc", "-Ilink/.."].map(OsString::from);
+        assert!(!stays_in(&[at("build")], false, &args, &at("build"), std::iter::empty()));
+        Ok(())
     }
 
     #[test]
