@@ -520,6 +520,8 @@ fn what_lies_beside_a_file_elsewhere_is_seen() {
         ("source", "", format!("source-y := main.o it.o\n$(obj)/it.o: /opt/elsewhere/it.c{own}")),
         ("forced", "", "forced-y := main.o\nCFLAGS_main.o := -include /opt/elsewhere/it.c".to_owned()),
         ("full", "#include \"/opt/elsewhere/it.c\"", "full-y := main.o".to_owned()),
+        ("macro", "#define NAMED </opt/elsewhere/it.c>\n#include NAMED", "macro-y := main.o".to_owned()),
+        ("climbs", "#include \"../../../../../../opt/elsewhere/it.c\"", "climbs-y := main.o".to_owned()),
         (
             "above",
             "#include <it.c>",

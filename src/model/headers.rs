@@ -194,6 +194,11 @@ pub fn is_by_product(name: &Path) -> bool {
         || name.iter().any(is_passing)
 }
 
+/// Whether a file of this name is there to be included, by how most people call such.
+pub fn is_called_header(name: &Path) -> bool {
+    ends_in(name, &["S", "c", "def", "inc"]) || name.extension().is_some_and(|end| end.as_bytes().starts_with(b"h"))
+}
+
 fn ends_in(name: &Path, ends: &[&str]) -> bool {
     name.extension().is_some_and(|end| ends.iter().any(|other| end == *other))
 }

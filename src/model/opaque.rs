@@ -3,12 +3,12 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use memchr::{memchr, memmem};
 
 use crate::model::assembler::includes;
-use crate::model::headers::{AUTOCONF, OF_THE_VERSION, is_by_product};
+use crate::model::headers::{AUTOCONF, OF_THE_VERSION, is_by_product, is_called_header};
 use crate::system::digest::MOST_SEEN;
 
 /// Whether an object made with this file may hold what its compiler does not say that it read: what the assembler
@@ -19,7 +19,7 @@ pub fn is_opaque(name: &Path, bytes: &[u8]) -> bool {
     let has = |word: &str| memmem::find(bytes, word.as_bytes()).is_some();
     is_cut
         || asks_elsewhere(bytes)
-        || includes_elsewhere(bytes)
+        || includes_elsewhere(name, bytes)
         || OF_THE_VERSION.iter().any(|name| has(name))
         // Of what a header reads that says so the compiler does not tell.
         || has("system_header")
@@ -83,33 +83,49 @@ fn asks_plainly(after: &[u8]) -> bool {
     let line = line.trim_ascii_start();
     // The bracket may stand behind a comment, or on the next line; or another word stands for this one.
     let Some(asked) = line.strip_prefix(b"(") else { return false };
-    let name = match asked.trim_ascii_start().split_first() {
-        Some((b'<', rest)) => before(rest, b'>'),
-        Some((b'"', rest)) => before(rest, b'"'),
-        // A macro may stand for anything.
-        _ => None,
+    // A macro may stand for anything.
+    quoted(asked)
+        .is_some_and(|name| !name.is_absolute() && !name.to_string_lossy().contains("..") && !is_by_product(name))
+}
+
+/// Whether a text includes, or has a macro for, what may lie beside others of which nothing is known, or what comes while
+/// others compile: which of these there are is part of no key.
+fn includes_elsewhere(file: &Path, text: &[u8]) -> bool {
+    // The directory that is built in has a version's above it, where nothing lies.
+    let most_ups = file.components().count();
+    let leads_out = |name: &Path| {
+        let ups = name.components().filter(|part| *part == Component::ParentDir).count();
+        name.is_absolute() || ups > most_ups
     };
-    name.is_some_and(|name| {
-        !name.starts_with(b"/") && memmem::find(name, b"..").is_none() && !is_by_product(path(name))
+    directives(text, b"include").any(|rest| {
+        let name = quoted(rest.strip_prefix(b"_next").unwrap_or(rest));
+        name.is_some_and(|name| leads_out(name) || is_by_product(name))
+    }) || directives(text, b"define").any(|rest| {
+        let rest = rest.trim_ascii_start();
+        let end = rest.iter().position(u8::is_ascii_whitespace).unwrap_or(rest.len());
+        quoted(&rest[end..]).is_some_and(|name| leads_out(name) && is_called_header(name))
     })
 }
 
-/// Whether a text includes what may lie beside others of which nothing is known, or what comes while others compile: which
-/// of these there are is part of no key.
-fn includes_elsewhere(text: &[u8]) -> bool {
-    memmem::find_iter(text, "include").any(|at| {
-        let seen = &text[at..text.len().min(at + LONGEST_LINE)];
-        let line = seen.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let mut parts = line.split(|byte| b"\"<>".contains(byte)).skip(1);
-        let is_elsewhere = |name: &[u8]| name.starts_with(b"/") || is_by_product(path(name));
-        is_directive(&text[..at]) && parts.next().is_some_and(is_elsewhere)
+/// What follows this directive of the preprocessor's on each line that has it.
+fn directives<'a>(text: &'a [u8], word: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    memmem::find_iter(text, word).filter_map(move |at| {
+        let end = text[..at].iter().rposition(|byte| !b" \t".contains(byte))? + 1;
+        if !text[..end].ends_with(b"#") && !text[..end].ends_with(b"%:") {
+            return None;
+        }
+        let rest = &text[at + word.len()..];
+        rest[..rest.len().min(LONGEST_LINE)].split(|byte| *byte == b'\n').next()
     })
 }
 
-/// Whether a directive's name may follow.
-fn is_directive(before: &[u8]) -> bool {
-    let before = before.trim_ascii_end();
-    before.ends_with(b"#") || before.ends_with(b"%:")
+/// The header's name that this begins with, as it is included.
+fn quoted(text: &[u8]) -> Option<&Path> {
+    match text.trim_ascii_start().split_first()? {
+        (b'<', rest) => before(rest, b'>').map(path),
+        (b'"', rest) => before(rest, b'"').map(path),
+        _ => None,
+    }
 }
 
 fn before(text: &[u8], end: u8) -> Option<&[u8]> {
@@ -163,6 +179,12 @@ mod tests {
             ("#include \"a.c\"\n# include_next <a.tbl>", false),
             ("include a.d # \"a.o\"", false),
             ("#include \"/opt/a.h\"", true),
+            ("#include \"../../opt/a.h\"", true),
+            ("#define NAMED </opt/a.h>\n#include NAMED", true),
+            ("#\tdefine NAMED(x) \"../../../opt/a.h\"", true),
+            ("#define DEVICE \"/dev/a\"\n#define FIRMWARE \"/lib/firmware/a.bin\"\n#define SUM(a) a <b.c, /d>", false),
+            ("#include TRACE_INCLUDE(TRACE_INCLUDE_FILE)", false),
+            ("# included by \"/opt/a.h\"\n#\ninclude \"/opt/a.h\"", false),
             ("# include </opt/a.h>", true),
             ("#include \"regs.d\"", true),
             ("#\tinclude_next <regs.log>", true),

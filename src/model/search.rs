@@ -11,7 +11,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::model::headers::is_by_product;
+use memchr::memmem;
+
+use crate::model::headers::{is_by_product, is_called_header};
 use crate::model::opaque::is_opaque;
 use crate::system::digest::Tree;
 
@@ -28,14 +30,20 @@ const OF_SYSTEM: [&str; 2] = ["-isystem", "-idirafter"];
 const FORCED: [&str; 2] = ["-include", "-imacros"];
 
 /// Options that name one in other ways, or of which it has others, by how they begin.
-const OTHERS: [&str; 13] = [
+const OTHERS: [&str; 19] = [
     "-iprefix",
     "-iwithprefix",
     "-isysroot",
     "--sysroot",
     "-imulti",
-    "--include-",
+    "--include",
+    "--imacros",
+    "-c-isystem",
+    "-ivfsoverlay",
+    "--embed-dir",
     "-specs",
+    "--specs",
+    "--config",
     "-B",
     "--prefix",
     "-Wp,-I",
@@ -57,7 +65,12 @@ pub fn stays_in(
     cwd: &Path,
     mut variables: impl Iterator<Item = OsString>,
 ) -> bool {
-    let is_other = |arg: &OsString| OTHERS.iter().any(|other| arg.as_bytes().starts_with(other.as_bytes()));
+    let is_other = |arg: &OsString| {
+        let arg = arg.as_bytes();
+        // A file of arguments, for an assembler too.
+        arg.starts_with(b"-Wa,") && memmem::find(arg, b",@").is_some()
+            || OTHERS.iter().any(|other| arg.starts_with(other.as_bytes()))
+    };
     let tells = |name: OsString| VARIABLES.iter().any(|known| name.as_bytes().starts_with(known.as_bytes()));
     (defaults || args.iter().any(|arg| arg == "-nostdinc"))
         && !args.iter().any(is_other)
@@ -70,7 +83,15 @@ pub fn begins_in(known: &[PathBuf], args: &[OsString], cwd: &Path) -> bool {
     let is_output = |at: usize| at.checked_sub(1).is_some_and(|before| args[before] == "-o");
     let words = args.iter().enumerate().filter(|(at, word)| !word.as_bytes().starts_with(b"-") && !is_output(*at));
     let files = words.map(|(_, word)| by_letters(&cwd.join(word))).filter(|path| path.is_file());
-    files.chain(directories_by(&FORCED, args, cwd)).all(|file| is_known(known, &file))
+    let named = args.iter().filter_map(|arg| header_in(arg));
+    files.chain(directories_by(&FORCED, args, cwd)).chain(named).all(|file| is_known(known, &file))
+}
+
+/// The header that a macro among the arguments stands for, by its full name.
+fn header_in(arg: &OsStr) -> Option<PathBuf> {
+    let (_, value) = arg.to_str()?.split_once('=')?;
+    let name = value.strip_prefix(['"', '<'])?.strip_suffix(['"', '>'])?;
+    Some(without_dots(Path::new(name))).filter(|path| path.is_absolute() && is_called_header(path))
 }
 
 /// Whether a compiler, run in `cwd`, tells of all that it reads when it is asked as kbuild asks it, by `-MMD`: not of what
@@ -93,8 +114,10 @@ fn directories_by(options: &[&str], args: &[OsString], cwd: &Path) -> Vec<PathBu
             continue;
         };
         let joined = Some(OsStr::from_bytes(joined)).filter(|joined| !joined.is_empty());
-        let Some(dir) = joined.or_else(|| rest.next().map(OsString::as_os_str)) else { break };
-        dirs.push(by_letters(&cwd.join(dir)));
+        let Some(named) = joined.or_else(|| rest.next().map(OsString::as_os_str)) else { break };
+        // Below the root of the system that is compiled for: without another one that is ours.
+        let below = ["=", "$SYSROOT"].iter().find_map(|root| named.as_bytes().strip_prefix(root.as_bytes()));
+        dirs.push(by_letters(&cwd.join(below.map_or(named, OsStr::from_bytes))));
     }
     dirs
 }
@@ -162,6 +185,11 @@ mod tests {
             ("-nostdinc -isystem/opt", "PATH", false),
             ("-nostdinc --sysroot=/opt", "PATH", false),
             ("-nostdinc -specs=a", "PATH", false),
+            ("-nostdinc --specs=a", "PATH", false),
+            ("-nostdinc -I=/opt", "PATH", false),
+            ("-nostdinc -isystem $SYSROOT/opt", "PATH", false),
+            ("-nostdinc -Wa,-mx86-used-note=no,@/opt/args", "PATH", false),
+            ("-nostdinc --include=/opt/a.h", "PATH", false),
             ("-nostdinc @args", "PATH", false),
             ("-nostdinc -B/opt", "PATH", false),
             ("-nostdinc -Wp,-I/opt", "PATH", false),
@@ -200,6 +228,8 @@ mod tests {
             ("-include../other/a.h -c a.c", false),
             ("-imacros ../other/a.h -c a.c", false),
             ("-c link/../a.c", false),
+            ("-DNAMED=</opt/a.h> -c a.c", false),
+            ("-DNAMED=\"/opt/a\" -c a.c", true),
         ] {
             let args: Vec<OsString> = text.split_whitespace().map(OsString::from).collect();
             assert_eq!(begins_in(&[at("build")], &args, &at("build")), begins, "{text}");
