@@ -186,21 +186,22 @@ fn a_module_compressed_in_another_way_is_that_module() {
     root.sh("cd /lib/modules/$K/kernel; xz -f $(find . -name dummy.ko)");
     let trace = "find /lib/modules/$K -name 'quick.*' -type f | sort | xargs md5sum";
     let installed = "Installing /lib/modules/$K/updates/dkms/quick.ko.xz\nRunning depmod... done.\n";
-    let found = |file: &str| format!("Found pre-existing /lib/modules/$K/{file}, archiving for uninstallation\n");
+    // Of several of them dkms speaks of the first.
     for theirs in [
-        vec!["updates/quick.ko"],
-        vec!["updates/dkms/quick.ko"],
-        vec!["updates/dkms/quick.ko", "updates/dkms/quick.ko.xz"],
+        &["updates/quick.ko"][..],
+        &["updates/dkms/quick.ko"],
+        &["updates/dkms/quick.ko", "updates/dkms/quick.ko.xz"],
+        &["extra/quick.ko", "updates/dkms/quick.ko.xz"],
     ] {
-        root.sh("mkdir -p /lib/modules/$K/updates/dkms; dkms build quick/1");
-        for file in &theirs {
+        root.sh("mkdir -p /lib/modules/$K/updates/dkms /lib/modules/$K/extra; dkms build quick/1");
+        for file in theirs {
             let compress = if file.ends_with(".xz") { "xz --check=crc32" } else { "cat" };
             root.sh(&format!("(cat /usr/src/quick-1/quick.ko; echo {file}) | {compress} >/lib/modules/$K/{file}"));
         }
         root.sh("depmod $K");
         let before = root.sh(trace);
-        let told: String = theirs.iter().map(|file| found(file)).collect();
-        root.says("dkms install quick/1", &format!("{told}{installed}"));
+        let found = format!("Found pre-existing /lib/modules/$K/{}, archiving for uninstallation\n", theirs[0]);
+        root.says("dkms install quick/1", &format!("{found}{installed}"));
         root.says(
             "modinfo -k $K -n quick; find /lib/modules/$K -name 'quick.*'; dkms status",
             "/lib/modules/$K/updates/dkms/quick.ko.xz\n/lib/modules/$K/updates/dkms/quick.ko.xz\n\
@@ -208,10 +209,11 @@ fn a_module_compressed_in_another_way_is_that_module() {
         );
         // Its successor leaves the archive as it is.
         root.says("dkms install quick/1 --force | tail -n 2", installed);
-        root.sh("dkms uninstall quick/1");
+        root.says("dkms uninstall quick/1 | grep -c Restoring", "1\n");
         root.unchanged(trace, &before);
-        root.says("modinfo -k $K -n quick | sed 's/.xz$//'", &format!("/lib/modules/$K/{}\n", theirs[0]));
-        root.sh("dkms remove quick/1 --all; rm -r /lib/modules/$K/updates");
+        let last = theirs.last().map(|file| file.trim_end_matches(".xz")).unwrap_or_default();
+        root.says("modinfo -k $K -n quick | sed 's/.xz$//'", &format!("/lib/modules/$K/{last}\n"));
+        root.sh("dkms remove quick/1 --all; rm -r /lib/modules/$K/updates /lib/modules/$K/extra");
     }
     // What it took the place of stays in the archive when a kernel changes its mind.
     root.quick("third", "DEST_MODULE_NAME=apple-gmux");

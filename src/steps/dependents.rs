@@ -55,7 +55,7 @@ pub fn tell_removal(work: &Work) {
         say.say("Before uninstall, this module version was ACTIVE on this kernel.");
         for module in installed::modules_of(work).unwrap_or_default() {
             uninstall::tell_deletion(work, &module, installed::file_of(work, &module).as_deref());
-            for (_, place) in archive::kept(work, &module.dest_name).unwrap_or_default() {
+            if let Some((_, place)) = archive::kept(work, &module.dest_name).unwrap_or_default().first() {
                 say.say(format!("Restoring archived original module {}", place.display()));
             }
         }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Putting built modules into a kernel's directory.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -258,16 +258,16 @@ fn announce(
         theirs.extend(standing.filter(is_theirs));
         let is_in = |dir: &PathBuf| theirs.iter().find(|file| file.parent() == Some(dir));
         let first = known.iter().find_map(is_in).or(theirs.first()).cloned();
-        // What stands beside ours goes as well: depmod might take it for the module. In the archive a name is there once.
-        theirs.retain(|file| file.parent() == Some(&dir));
-        theirs.extend(first);
-        let mut names = HashSet::new();
-        theirs.retain(|file| names.insert(file.file_name().map(ToOwned::to_owned)));
-        for original in &theirs {
-            say.say(format!("Found pre-existing {}, archiving for uninstallation", original.display()));
+        // In the place of ours and beside it goes what depmod might take for the module as well.
+        let beside: BTreeSet<_> =
+            theirs.iter().filter(|file| file.parent() == Some(&dir) && Some(*file) != first.as_ref()).collect();
+        if let Some(first) = &first {
+            say.say(format!("Found pre-existing {}, archiving for uninstallation", first.display()));
+        }
+        for original in first.iter().chain(beside) {
             // Else it is in the archive already.
             if is_theirs(original) {
-                originals.push(archive::keep(work, original)?);
+                originals.push(archive::keep(work, original, Some(original) != first.as_ref())?);
             }
         }
     } else if archive::has(work, name)? {
