@@ -202,8 +202,8 @@ fn remove_below(dir: &OwnedFd, top: &OwnedFd, depth: usize, moved: &mut u64) -> 
     let before = *moved;
     loop {
         let some = entries(dir)?.take(SOME).collect::<io::Result<Vec<_>>>()?;
-        for (name, is_dir) in &some {
-            if !is_dir {
+        for (name, kind) in &some {
+            if *kind != FileType::Directory {
                 unlinkat(dir, name, AtFlags::empty())?;
             } else if depth < DEEPEST {
                 let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -60,10 +60,10 @@ impl Tree {
 
     /// Goes through all of them, and through directories that are empty, sorted by their names.
     pub(super) fn each(&self, each: &mut Each) -> io::Result<()> {
-        self.go_through(false, each)
+        self.go_through(None, each)
     }
 
-    fn go_through(&self, passing: bool, each: &mut Each) -> io::Result<()> {
+    fn go_through(&self, passing: Option<&dyn Fn(&Path) -> bool>, each: &mut Each) -> io::Result<()> {
         let mut walk = Walk::new(self.stranger.as_deref(), passing, each);
         for (name, path) in &self.top {
             let name = Path::new(name);
@@ -93,7 +93,7 @@ impl Tree {
         mut look: impl FnMut(&Path, &[u8]),
     ) -> io::Result<String> {
         let mut digest = Digest::new("names");
-        self.go_through(true, &mut |found, stat| {
+        self.go_through(Some(&|name| !wanted(name)), &mut |found, stat| {
             if kind_of(stat) != FileType::Directory && wanted(found.name) {
                 digest.add(found.name.as_os_str().as_bytes());
                 if found.linked.max(changed(stat)) >= since && found.is_file(stat) {

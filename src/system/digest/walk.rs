@@ -99,21 +99,21 @@ pub(super) struct Walk<'w, 'e> {
     links: usize,
     bytes: u64,
     stranger: Option<&'w Path>,
-    /// Whether others work there: what goes meanwhile is no error.
-    passing: bool,
+    /// Where others work: files that come and go, by their names. Those that go meanwhile are no error.
+    passing: Option<&'w dyn Fn(&Path) -> bool>,
     each: &'w mut Each<'e>,
 }
 
 impl<'w, 'e> Walk<'w, 'e> {
     /// One that shows `each` what it finds; in the directory `stranger`, if there is one, a stranger may have put anything.
-    pub fn new(stranger: Option<&'w Path>, passing: bool, each: &'w mut Each<'e>) -> Self {
+    pub fn new(stranger: Option<&'w Path>, passing: Option<&'w dyn Fn(&Path) -> bool>, each: &'w mut Each<'e>) -> Self {
         Self { inside: Vec::new(), entries: 0, links: 0, bytes: 0, stranger, passing, each }
     }
 
     /// Goes through what was found: itself, or all that is below it.
     pub fn look_at(&mut self, found: &Found) -> io::Result<()> {
         match self.look_into(found) {
-            Err(error) if self.passing && error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) if self.passing.is_some() && error.kind() == io::ErrorKind::NotFound => Ok(()),
             looked => looked,
         }
     }
@@ -158,14 +158,17 @@ impl<'w, 'e> Walk<'w, 'e> {
         }
         let some = entries(&dir).and_then(|entries| entries.take(MOST_ENTRIES + 1).collect::<io::Result<Vec<_>>>());
         let mut names = some.at(found.path)?;
-        names.sort_unstable();
+        names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         if names.is_empty() {
             // Makefiles ask whether it is there. As one that is not empty it is the same behind a link.
             return (self.each)(found, stat);
         }
         self.inside.push(place);
-        for (below, _) in &names {
+        for (below, kind) in &names {
             let below = OsStr::from_bytes(below.to_bytes());
+            if *kind == FileType::RegularFile && self.passing.is_some_and(|is_passing| is_passing(Path::new(below))) {
+                continue;
+            }
             let (name, path) = (found.name.join(below), found.path.join(below));
             self.look_at(&Found { dir: dir.as_fd(), file_name: below, name: &name, path: &path, linked })?;
         }

@@ -19,8 +19,8 @@ pub const MOST_ENTRIES: usize = 200_000;
 /// Bytes that the smallest file takes where an administrator cares: inodes are a part of a disk, too.
 const SMALLEST: u64 = 4096;
 
-/// What stands in a directory, and whether it is one itself.
-pub fn entries<F: AsFd>(dir: &F) -> io::Result<impl Iterator<Item = io::Result<(CString, bool)>>> {
+/// What stands in a directory, and what kind of thing each is.
+pub fn entries<F: AsFd>(dir: &F) -> io::Result<impl Iterator<Item = io::Result<(CString, FileType)>>> {
     let kind_of = move |entry: &rustix::fs::DirEntry| {
         Ok::<_, Errno>(match entry.file_type() {
             FileType::Unknown => {
@@ -33,7 +33,7 @@ pub fn entries<F: AsFd>(dir: &F) -> io::Result<impl Iterator<Item = io::Result<(
         .filter(|entry| !entry.as_ref().is_ok_and(|entry| [c".", c".."].contains(&entry.file_name())));
     Ok(entries.map(move |entry| {
         let entry = entry?;
-        Ok((entry.file_name().to_owned(), kind_of(&entry)? == FileType::Directory))
+        Ok((entry.file_name().to_owned(), kind_of(&entry)?))
     }))
 }
 
@@ -140,22 +140,22 @@ pub fn disk_usage(dir: &Path) -> u64 {
 fn usage_below(dir: &OwnedFd, depth: usize) -> io::Result<u64> {
     let mut sum = 0_u64;
     for entry in entries(dir)? {
-        let (name, is_dir) = entry?;
+        let (name, kind) = entry?;
         let own = match statat(dir, &name, AtFlags::SYMLINK_NOFOLLOW) {
             // Others work there meanwhile.
             Err(Errno::NOENT) => continue,
             stat => stat?.st_blocks.unsigned_abs().saturating_mul(512),
         };
-        let below = match is_dir {
-            false => 0,
-            true if depth > DEEPEST => u64::MAX,
-            true => {
+        let below = match kind {
+            FileType::Directory if depth > DEEPEST => u64::MAX,
+            FileType::Directory => {
                 let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 match openat(dir, &name, flags, Mode::empty()) {
                     Err(Errno::NOENT) => 0,
                     below => usage_below(&below?, depth + 1)?,
                 }
             }
+            _ => 0,
         };
         sum = sum.saturating_add(own.max(SMALLEST)).saturating_add(below);
     }
