@@ -499,7 +499,7 @@ fn the_version_says_whose_behaviour_it_is() {
 #[test]
 fn variables_named_like_settings_do_not_leak_in() {
     let mut root = root(Layer::under_test());
-    root.sh("find /lib/modules/$K/kernel -name '*.ko' -exec gzip {} + && depmod $K");
+    root.sh("find /lib/modules/$K/kernel -name '*.ko' -exec gzip -f {} + && depmod $K");
     let variables = "dkms_tree=/nowhere source_tree=/nowhere install_tree=/nowhere verbose=1 symlink_modules=1 \
                      compress_gzip_opts=--nonsense PACKAGE_NAME=other MAKE=false AUTOINSTALL=yes kernelver=9 module=other";
     root.says(
