@@ -238,8 +238,7 @@ fn announce(
     originals: &mut Vec<Original>,
 ) -> Result<PathBuf> {
     let Work { site, id, kernel, say, .. } = work;
-    let dir = candidate.place(work);
-    let file = dir.join(&candidate.name);
+    let file = candidate.place(work).join(&candidate.name);
     let name = &candidate.module.dest_name;
     if fs::symlink_metadata(site.tree.link(&id.name, &kernel.target)).is_err() {
         let ours = &standing.superseded;
@@ -251,23 +250,13 @@ fn announce(
                 || unfinished && same_content(file, &candidate.built)
         };
         let is_theirs = |file: &PathBuf| file.exists() && !is_ours(file);
-        let known = [kernel.modules.join("extra"), kernel.modules.join("updates"), dir.clone()];
-        let kept = if ours.is_empty() { Vec::new() } else { archive::kept(work, name)? };
-        let mut theirs: Vec<PathBuf> = kept.into_iter().map(|(_, place)| place).collect();
-        let standing = known.iter().flat_map(|dir| named(dir, name)).chain(standing.named(name).cloned());
-        theirs.extend(standing.filter(is_theirs));
-        let is_in = |dir: &PathBuf| theirs.iter().find(|file| file.parent() == Some(dir));
-        let first = known.iter().find_map(is_in).or(theirs.first()).cloned();
-        // In the place of ours and beside it goes what depmod might take for the module as well.
-        let beside: BTreeSet<_> =
-            theirs.iter().filter(|file| file.parent() == Some(&dir) && Some(*file) != first.as_ref()).collect();
-        if let Some(first) = &first {
-            say.say(format!("Found pre-existing {}, archiving for uninstallation", first.display()));
-        }
-        for original in first.iter().chain(beside) {
+        for (index, original) in in_the_way(work, candidate, standing, is_theirs)?.iter().enumerate() {
+            if index == 0 {
+                say.say(format!("Found pre-existing {}, archiving for uninstallation", original.display()));
+            }
             // Else it is in the archive already.
             if is_theirs(original) {
-                originals.push(archive::keep(work, original, Some(original) != first.as_ref())?);
+                originals.push(archive::keep(work, original, index > 0)?);
             }
         }
     } else if archive::has(work, name)? {
@@ -276,6 +265,27 @@ fn announce(
     }
     say.say(format!("Installing {}", file.display()));
     Ok(file)
+}
+
+/// The modules that a candidate stands against, of those that `is_theirs` says are no module of ours: the one that dkms
+/// archives, then what depmod might take for it in the place of ours or beside it.
+fn in_the_way(
+    work: &Work,
+    candidate: &Candidate,
+    standing: &Standing,
+    is_theirs: impl Fn(&PathBuf) -> bool,
+) -> Result<Vec<PathBuf>> {
+    let (name, dir, modules) = (&candidate.module.dest_name, candidate.place(work), &work.kernel.modules);
+    let known = [modules.join("extra"), modules.join("updates"), dir.clone()];
+    let kept = if standing.superseded.is_empty() { Vec::new() } else { archive::kept(work, name)? };
+    let mut all: Vec<PathBuf> = kept.into_iter().map(|(_, place)| place).collect();
+    let there = known.iter().flat_map(|dir| named(dir, name)).chain(standing.named(name).cloned());
+    all.extend(there.filter(is_theirs));
+    let is_in = |dir: &PathBuf| all.iter().find(|file| file.parent() == Some(dir));
+    let first = known.iter().find_map(is_in).or(all.first()).cloned();
+    let beside: BTreeSet<_> = all.into_iter().filter(|file| file.parent() == Some(&dir)).collect();
+    let others = beside.into_iter().filter(|file| Some(file) != first.as_ref());
+    Ok(first.iter().cloned().chain(others).collect())
 }
 
 /// The files of a module in one directory, whatever their compression.
