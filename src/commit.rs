@@ -30,6 +30,7 @@ use crate::system::dpkg;
 use crate::system::files::{publish, replace_with_copy};
 use crate::system::output::Block;
 use crate::system::paths::hidden;
+use crate::system::root_fs::module_name;
 
 /// What was done to one kernel since its last depmod.
 #[derive(Debug, Default)]
@@ -107,7 +108,7 @@ impl<'a> Commit<'a> {
         let quietly = Work { options: &options, say: &quiet, ..*work };
         let found = uninstall::find(&quietly)?;
         let unfinished = self.mark(&quietly, &found)?;
-        uninstall::withdraw(&quietly, &found, unfinished, &HashSet::new())?;
+        uninstall::withdraw(&quietly, &found, unfinished, &mut |_| false)?;
         scripts::run(work, Script::PostRemove);
         self.put_in_again(work)
     }
@@ -245,10 +246,7 @@ impl<'a> Commit<'a> {
     fn uninstall(&mut self, work: &Work) -> Result<()> {
         let found = uninstall::find(work)?;
         let unfinished = self.mark(work, &found)?;
-        // Where it is superseded nothing goes yet.
-        let none = HashSet::new();
-        let shared = if work.options.supersede { &none } else { self.shared_names(work) };
-        let withdrawn = uninstall::withdraw(work, &found, unfinished, shared);
+        let withdrawn = uninstall::withdraw(work, &found, unfinished, &mut |file| self.has_namesake(work, file));
         if withdrawn.is_err() && found.iter().any(|(_, file)| file.as_ref().is_some_and(|file| !file.exists())) {
             // It is not what it was: the mark stays.
             let mark = work.site.tree.pending_mark(&work.id.name, &work.kernel.target);
@@ -270,10 +268,11 @@ impl<'a> Commit<'a> {
         Ok(())
     }
 
-    /// The names of which the kernel has several module files, looked for once.
-    fn shared_names(&mut self, work: &Work) -> &HashSet<String> {
+    /// Whether the kernel has another file of a module's name; looked for once, for all of its modules.
+    fn has_namesake(&mut self, work: &Work, file: &Path) -> bool {
         let known = self.shared.entry(work.kernel.target.release.clone());
-        known.or_insert_with(|| installed::shared_names(&work.kernel.modules))
+        let shared = known.or_insert_with(|| installed::shared_names(&work.kernel.modules));
+        shared.contains(&module_name(&stem(file)))
     }
 
     fn touched(&mut self, target: &Target) -> &mut Touched {

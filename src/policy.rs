@@ -216,9 +216,11 @@ fn way_out(site: &Site, critical: &[Missing], before: bool) -> String {
     let mut text = String::new();
     for Missing { failure: Failure { id, target, .. }, critical, served } in critical {
         let reason = critical.as_deref().unwrap_or_default();
-        let boots = if *served { "boots" } else { "may not boot" };
-        let without = if *served { "by what is left of an older version until there is" } else { "without" };
-        text.push_str(&format!("This machine {boots} kernel {} {without} {id}: {reason}.\n", target.release));
+        let boots = match served {
+            true => format!("boots kernel {} by what is left of an older version until there is {id}", target.release),
+            false => format!("may not boot kernel {} without {id}", target.release),
+        };
+        text.push_str(&format!("This machine {boots}: {reason}.\n"));
     }
     let again: BTreeSet<&str> = critical.iter().map(|it| it.failure.again.as_str()).collect();
     let again: Vec<&str> = again.into_iter().collect();

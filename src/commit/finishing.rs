@@ -109,8 +109,12 @@ impl Commit<'_> {
         leaving.dedup();
         leaving.retain(|file| !successors.contains(file));
         // What stood there all the time may succeed as well.
-        let mut others = installed::namesakes(&leaving, &modules);
-        others.retain(|file| !successors.contains(file));
+        let is_followed = |file: &PathBuf| {
+            successors.iter().any(|it| installed::is_succeeded(file, it) || installed::is_beside(file, it))
+        };
+        let orphans: Vec<PathBuf> = leaving.iter().filter(|file| !is_followed(file)).cloned().collect();
+        let mut others = installed::namesakes(&orphans, &modules);
+        others.retain(|file| !leaving.contains(file) && !successors.contains(file));
         let all = || successors.iter().chain(&others);
         let of = |file: &PathBuf| all().find(|other| installed::is_succeeded(file, other));
         let (mut leaving, gone): (Vec<_>, Vec<_>) = leaving.into_iter().partition(|file| of(file).is_some());
@@ -171,8 +175,7 @@ impl Commit<'_> {
             superseded::retain(self.site, name, target, |file| !files.contains(file)).unwrap_or_else(tell);
         }
         // Of those that are left depmod may prefer another one by itself.
-        let again =
-            is_misled || !preference.is_none() && !preferred.iter().all(|file| installed::stands_alone(file, &modules));
+        let again = is_misled || !preference.is_none() && !installed::namesakes(&preferred, &modules).is_empty();
         if again && !self.depmod(release, &Preference::default(), &successors, &touched.marks, say) {
             twins.iter().filter(|_| is_misled).for_each(lead);
             return;
@@ -185,7 +188,8 @@ impl Commit<'_> {
         if touched.changed && !self.options.initramfs_follows {
             initramfs::refresh(self.site, release);
         }
-        for (mark, _) in touched.marks.iter().filter(|_| done.get()) {
+        // That of what others build upon is the last: whoever comes back to it comes to them as well.
+        for (mark, _) in touched.marks.iter().rev().filter(|_| done.get()) {
             self.site.tree.forget(mark).doing(cannot("remove", mark)).unwrap_or_else(tell);
         }
         if self.site.framework.modprobe_on_install && !touched.placed.is_empty() && Target::running().release == release

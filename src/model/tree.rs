@@ -160,11 +160,6 @@ impl Tree {
         targets
     }
 
-    /// The modules of which a change was begun and not ended on some kernel.
-    pub fn all_unfinished(&self) -> Vec<String> {
-        names(&self.root.join(".pending"))
-    }
-
     /// Whether a change of `id` on one kernel was begun and not ended; of a mark that cannot be read it may be.
     pub fn is_unfinished(&self, id: &Id, target: &Target) -> bool {
         let mark = read_if_there(&self.pending_mark(&id.name, target));

@@ -12,8 +12,7 @@ use crate::steps::dependents::is_outdated;
 use crate::system::output::Block;
 
 impl Plan {
-    /// Adds the steps for one kernel whose own begin at `first`. They wait until one of these has installed something; where
-    /// all is there already, those follow that an earlier command was cut off at.
+    /// Adds the steps for one kernel whose own begin at `first`. They wait until one of these has installed something.
     ///
     /// Each is built once, after those that it builds upon.
     pub(super) fn add_dependents(&mut self, site: &Site, request: &Request, target: &Target, first: usize) {
@@ -22,18 +21,11 @@ impl Plan {
         }
         let works = |step: &Step| matches!(step.verdict, Verdict::Install | Verdict::Build);
         let triggers: Vec<usize> = (first..self.steps.len()).filter(|&index| works(&self.steps[index])).collect();
-        if triggers.is_empty() && site.tree.all_unfinished().is_empty() {
+        if triggers.is_empty() {
             return;
         }
         let planned: Vec<String> = triggers.iter().map(|&index| self.steps[index].id.name.clone()).collect();
-        let named: Vec<String> = self.steps[first..].iter().map(|step| step.id.name.clone()).collect();
-        let was_cut_off = |id: &Id, conf: &Conf| {
-            let is_installation = site.tree.is_unfinished(id, target) && site.tree.going(id, target).is_none();
-            is_installation && conf.depends().iter().any(|name| named.contains(name))
-        };
-        let is_due =
-            |id: &Id, conf: &Conf| !triggers.is_empty() && is_outdated(site, id, target, conf) || was_cut_off(id, conf);
-        let mut left = outdated(site, request, target, &planned, is_due);
+        let mut left = outdated(site, request, target, &planned);
         let begin = self.steps.len();
         while !left.is_empty() {
             let waits = |conf: &Conf| conf.depends().iter().any(|name| left.iter().any(|(id, ..)| id.name == *name));
@@ -56,15 +48,9 @@ impl Plan {
     }
 }
 
-/// The modules that were built for a kernel, but for those that are `planned`, follow what they build upon, and are due. Of
-/// several versions of one module it is the one that is installed, or else the newest.
-fn outdated(
-    site: &Site,
-    request: &Request,
-    target: &Target,
-    planned: &[String],
-    is_due: impl Fn(&Id, &Conf) -> bool,
-) -> Vec<(Id, Conf, Reading)> {
+/// The modules that were built for a kernel with other versions of what they build upon, or with what is `planned` by a
+/// command that was cut off. Of several versions of one module it is the one that is installed, or else the newest.
+fn outdated(site: &Site, request: &Request, target: &Target, planned: &[String]) -> Vec<(Id, Conf, Reading)> {
     let mut candidates = Vec::new();
     for name in site.tree.modules().into_iter().filter(|name| !planned.contains(name)) {
         let mut built = site.tree.versions(&name);
@@ -80,7 +66,11 @@ fn outdated(
             continue;
         };
         let sound = conf.problems.is_empty() && conf.included(&reading.kernel).is_some();
-        if sound && conf.follows_depends() && is_due(id, &conf) {
+        let was_cut_off = || {
+            let is_installation = site.tree.is_unfinished(id, target) && site.tree.going(id, target).is_none();
+            is_installation && conf.depends().iter().any(|name| planned.contains(name))
+        };
+        if sound && conf.follows_depends() && (is_outdated(site, id, target, &conf) || was_cut_off()) {
             found.push((id.clone(), conf, reading));
         }
     }

@@ -108,12 +108,6 @@ pub fn namesakes(files: &[PathBuf], modules: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Whether a kernel has no other module of this name.
-pub fn stands_alone(file: &Path, modules: &Path) -> bool {
-    let stem = stem(file);
-    find(modules, &mut |name| module_stem(name) == Some(&stem)).len() <= 1
-}
-
 /// Whether `other` is a module of the same name as `file` somewhere else, which depmod can be told to prefer.
 pub fn is_succeeded(file: &Path, other: &Path) -> bool {
     are_one(file, other) && file.parent() != other.parent()

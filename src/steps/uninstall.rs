@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Taking modules out of a kernel's directory again.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,6 @@ use crate::steps::{Work, archive, depmod, superseded};
 use crate::system::directories::{remove_any, remove_empty_up_to};
 use crate::system::files::replace_with_copy;
 use crate::system::paths::below;
-use crate::system::root_fs::module_name;
 
 /// Modules on their way out of the kernel's directory.
 #[derive(Debug, Default)]
@@ -54,12 +53,12 @@ fn check_writable(file: &Path) -> std::io::Result<()> {
 /// Takes the modules out of the kernel's directory and puts the originals back.
 ///
 /// Which those are, `found`, is read from what was built, so that it works without the source. `unfinished`: an earlier
-/// run was cut off here. `shared`: the names of which there is another file.
+/// run was cut off here. `has_namesake`: whether there is another file of a module's name.
 pub fn withdraw(
     work: &Work,
     found: &[(Module, Option<PathBuf>)],
     unfinished: bool,
-    shared: &HashSet<String>,
+    has_namesake: &mut dyn FnMut(&Path) -> bool,
 ) -> Result<Withdrawn> {
     let Work { site, options, id, kernel, say, .. } = work;
     say.say(format!(
@@ -74,7 +73,7 @@ pub fn withdraw(
         tell_deletion(work, module, file.as_deref());
         let restored = archive::restore(work, &module.dest_name)?;
         match file.as_deref().filter(|_| !options.supersede) {
-            Some(file) if !restored.is_empty() || shared.contains(&module_name(&stem(file))) => {
+            Some(file) if !restored.is_empty() || has_namesake(file) => {
                 copy_what_is_linked(file)?;
                 withdrawn.leaving.push(file.to_owned());
             }
