@@ -112,6 +112,34 @@ fn symbols_for_debugging_are_dropped_unless_that_is_forbidden() {
 }
 
 #[test]
+fn symbols_that_will_be_dropped_are_not_made_and_the_module_is_the_same() {
+    let mut root = root();
+    root.sh("cp -r /srv/tests/modules/apple-gmux-0.1 /usr/src && cd /usr/src/apple-gmux-0.1 && sed -i '1i $(info <$(KCFLAGS)>)' Makefile");
+    root.sh("dkms add apple-gmux/0.1; sed '/CONFIG_DEBUG_INFO/d' /lib/modules/$K/build/include/config/auto.conf >/srv/without");
+    root.write("/srv/environment", "export KCFLAGS='-O2 -DB'");
+    let built = "cd /var/lib/dkms/apple-gmux/0.1/$K/$A && objcopy -R .note.gnu.build-id module/*.ko";
+    for (before, options, expected) in [
+        ("", "", "-g1"),
+        ("export KCFLAGS=-DA; ", "", "-DA -g1"),
+        ("echo build_environment=/srv/environment >/etc/dkms/framework.conf.d/x.conf; ", "", "-O2 -DB -g1"),
+        ("", "--directive STRIP=no", "-O2 -DB"),
+        ("rm /etc/dkms/framework.conf.d/x.conf; ", "--config /srv/without", ""),
+        // With all of it.
+        ("", "--directive \"MAKE=make -C /lib/modules/$K/build M=/var/lib/dkms/apple-gmux/0.1/build KCFLAGS=\"", ""),
+    ] {
+        root.sh(&format!("{before}dkms build apple-gmux/0.1 --force {options}"));
+        root.says(
+            "grep -o '^<.*>$' /var/lib/dkms/apple-gmux/0.1/$K/$A/log/make.log | uniq",
+            &format!("<{expected}>\n"),
+        );
+        if expected == "-g1" {
+            root.sh(&format!("{built} /srv/spared"));
+        }
+    }
+    root.sh(&format!("{built} /srv/whole && cmp /srv/spared /srv/whole"));
+}
+
+#[test]
 fn configuration_files_see_their_surroundings_and_set_their_directives_only() {
     let mut root = root();
     root.write("/etc/dkms/framework.conf.d/hostile.conf", "mkdir() { echo mine; }; kernelver=9; cd /; HOME=/nowhere");

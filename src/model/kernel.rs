@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! A kernel as far as modules are built for it: headers, configuration, toolchain.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::string::FromUtf8Error;
 use std::sync::{Arc, OnceLock};
 
@@ -153,6 +155,27 @@ impl Kernel {
         missing
     }
 
+    /// Has `make` compile with line numbers instead of all the debugging information that this kernel's configuration asks
+    /// for, where `strip` takes away all of it anyhow: to follow variables through large functions is half of a compiler's
+    /// work. What is left is the same but for the build ID, a hash of what was there.
+    ///
+    /// Not with none at all: where DWARF does not name a section, objtool makes a symbol for it, for which others move.
+    pub fn spare_debug_info(&self, make: &mut Command) {
+        let makes_types = self.build_dir.join("vmlinux").exists() && find_program("pahole").is_some();
+        if !is_debug_info_spare(self.config_text().unwrap_or_default(), makes_types) {
+            return;
+        }
+        // See Documentation/kbuild/kbuild.rst.
+        let set =
+            make.get_envs().find(|(name, _)| *name == "KCFLAGS").and_then(|(_, value)| value.map(OsStr::to_owned));
+        let mut flags = set.or_else(|| std::env::var_os("KCFLAGS")).unwrap_or_default();
+        if !flags.is_empty() {
+            flags.push(" ");
+        }
+        flags.push("-g1");
+        make.env("KCFLAGS", flags);
+    }
+
     /// The compiler and linker that this kernel was built with, as variables for a build.
     pub fn toolchain(&self) -> Toolchain {
         let config = self.config_text().unwrap_or_default();
@@ -265,6 +288,14 @@ pub fn setting<'a>(config: &'a str, name: &str) -> Option<&'a str> {
     config.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix('=')?.trim_matches('"')))
 }
 
+/// Whether modules are compiled with debugging information that ends in nothing but itself: neither in types, where it
+/// `makes_types`, nor in the checksums of symbols, nor in files of its own.
+fn is_debug_info_spare(config: &str, makes_types: bool) -> bool {
+    let ends_elsewhere = ["CONFIG_GENDWARFKSYMS", "CONFIG_DEBUG_INFO_SPLIT"].iter().any(|name| is_set(config, name));
+    let ends_in_types = makes_types && is_set(config, "CONFIG_DEBUG_INFO_BTF_MODULES");
+    is_set(config, "CONFIG_DEBUG_INFO") && !ends_elsewhere && !ends_in_types
+}
+
 /// Whether a setting is built in or a module.
 pub fn is_set(config: &str, name: &str) -> bool {
     matches!(setting(config, name), Some("y" | "m"))
@@ -280,6 +311,23 @@ mod tests {
         assert_eq!(setting(config, "CONFIG_C"), Some("sha512"));
         for (name, expected) in [("CONFIG_A", false), ("CONFIG_AB", true), ("CONFIG_B", true), ("CONFIG_D", false)] {
             assert_eq!(is_set(config, name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn debugging_information_is_spared_where_nothing_is_made_of_it() {
+        let (with, types) = ("CONFIG_DEBUG_INFO=y\n", "CONFIG_DEBUG_INFO=y\nCONFIG_DEBUG_INFO_BTF_MODULES=y\n");
+        for (config, makes_types, expected) in [
+            ("", false, false),
+            ("CONFIG_DEBUG_INFO_NONE=y\n", false, false),
+            (with, false, true),
+            (with, true, true),
+            (types, false, true),
+            (types, true, false),
+            ("CONFIG_DEBUG_INFO=y\nCONFIG_DEBUG_INFO_SPLIT=y\n", false, false),
+            ("CONFIG_DEBUG_INFO=y\nCONFIG_GENDWARFKSYMS=y\n", false, false),
+        ] {
+            assert_eq!(is_debug_info_spare(config, makes_types), expected, "{config}{makes_types}");
         }
     }
 

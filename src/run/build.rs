@@ -160,6 +160,9 @@ impl<'a> Build<'a> {
             .env("module_version", &id.version)
             .envs(self.toolchain.variables())
             .envs(&self.environment);
+        if self.work.conf.modules.iter().all(|module| module.strip) {
+            kernel.spare_debug_info(&mut command);
+        }
         // Last: what else would set MAKEFLAGS would take the build out of the pool.
         self.token.configure(&mut command);
         command.env_remove("CARGO_MAKEFLAGS");

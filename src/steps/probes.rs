@@ -52,6 +52,8 @@ pub fn ask(site: &Site, kernel: &Kernel, cache: &CompileCache) -> Result<()> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths(share.programs.into_iter().chain(std::env::split_paths(&path))).unwrap_or(path);
     plain_environment(&mut make).envs(toolchain.variables()).env("PATH", path);
+    // An option that is asked for beside others is another question.
+    kernel.spare_debug_info(&mut make);
     // It ends without a module where the compiler cannot say yes to an empty one; the answers are there all the same.
     let (code, said) = merged_output(&mut make).doing(|| "Cannot run make".into())?;
     log::info!("probes for {}: {code} {}", kernel.target.release, String::from_utf8_lossy(&said));
