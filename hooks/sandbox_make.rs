@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What a build finds first as `make`: the real one, without a `-j` of the build's own.
+//! What a build finds first as `make`: the real one, without a `-j` of the build's own, and where it is kbuild with an
+//! option for its compilers.
 //!
 //! A `-jN` below a jobserver makes GNU make leave it and start N jobs of its own, beside all that run already. So
 //! below a jobserver every spelling of `-j` is dropped, whether MAKEFLAGS names it or not any more, and the real make does
@@ -14,7 +15,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use dkms_rs::steps::prepare::{JOBSERVER, real_make};
+use dkms_rs::steps::prepare::{ForMakes, kcflags, real_make};
 use dkms_rs::system::process::{is_elf, is_executable};
 use dkms_rs::system::tokens::named;
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -169,6 +170,36 @@ fn makeflags_below(jobserver: Option<String>, makeflags: &str) -> String {
     jobserver.map(|named| format!("-j {named}")).into_iter().chain(kept).collect::<Vec<_>>().join(" ")
 }
 
+/// Where a make with these arguments reads its makefile.
+fn directory(args: &[OsString]) -> PathBuf {
+    let mut directory = PathBuf::new();
+    let mut args = args.iter().map(|arg| arg.as_bytes());
+    while let Some(arg) = args.next() {
+        let named = match arg {
+            b"--" => break,
+            b"-C" | b"--directory" => args.next(),
+            _ => [&b"-C"[..], b"--directory="].iter().find_map(|option| arg.strip_prefix(*option)),
+        };
+        directory.extend(named.map(OsStr::from_bytes));
+    }
+    directory
+}
+
+/// The arguments of a make with an option for compilers, where it is kbuild. Said here it is seen by kbuild alone: whatever
+/// else is built may do otherwise where there is such a variable.
+fn with_option(mut args: Vec<OsString>, option: &str, is_kbuild: impl FnOnce(&Path) -> bool) -> Vec<OsString> {
+    if is_kbuild(&directory(&args)) {
+        let is_set = |arg: &OsString| Some(arg.as_bytes().strip_prefix(b"KCFLAGS=")?.to_owned());
+        let given = args.iter().rev().find_map(is_set).map(OsString::from_vec);
+        let given = given.or_else(|| env::var_os("KCFLAGS")).unwrap_or_default();
+        // What a kbuild runs in its own directory has it from there.
+        if !given.as_bytes().ends_with(option.as_bytes()) {
+            args.push(kcflags(&given, option));
+        }
+    }
+    args
+}
+
 /// The real make: the one in whose place this program stands, or the first on PATH that is another program. `again`: that
 /// one called us, so it was a script, and what it means is behind it.
 fn next_make(path: &OsStr, again: bool) -> Option<PathBuf> {
@@ -196,18 +227,23 @@ fn main() -> ExitCode {
     let makeflags = env::var_os("MAKEFLAGS").unwrap_or_default();
     let makeflags = makeflags.to_string_lossy();
     let heard = jobserver(&makeflags);
-    let of_all = jobserver(&fs::read_to_string(JOBSERVER).unwrap_or_default());
+    let told = ForMakes::read();
+    let of_all = jobserver(&told.jobserver);
     let is_below = heard.is_some() || of_all.is_some();
     // `env -i` and `MAKEFLAGS=` keep a make from hearing of it, and one that has a -j from its makefile has another one.
     if let Some(of_all) = of_all.filter(|of_all| !heard.is_some_and(|heard| is_of_all(&heard, of_all))) {
         command.env("MAKEFLAGS", makeflags_below(opened(&of_all), &makeflags));
     }
+    let mut args: Vec<OsString> = args.collect();
     if is_below {
         // GNUMAKEFLAGS would be one more way to say -j.
-        command.args(without_jobs(args)).env_remove("GNUMAKEFLAGS");
-    } else {
-        command.args(args);
+        args = without_jobs(args);
+        command.env_remove("GNUMAKEFLAGS");
     }
+    if let Some(option) = &told.sparing {
+        args = with_option(args, option, |dir| dir.join("include/config/auto.conf").exists());
+    }
+    command.args(args);
     let error = command.exec();
     eprintln!("{}: {}: {error}", name.to_string_lossy(), make.display());
     ExitCode::from(126)
@@ -264,6 +300,26 @@ mod tests {
             let args = given.split_whitespace().map(OsString::from);
             let expected: Vec<OsString> = expected.split_whitespace().map(OsString::from).collect();
             assert_eq!(without_jobs(args), expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn kbuild_alone_gets_an_option_once() {
+        for (given, expected) in [
+            ("-C /k M=/m modules", "-C /k M=/m modules KCFLAGS=-g1"),
+            ("-C/k modules", "-C/k modules KCFLAGS=-g1"),
+            ("--directory=/k M=/m", "--directory=/k M=/m KCFLAGS=-g1"),
+            ("-C / -C k modules", "-C / -C k modules KCFLAGS=-g1"),
+            ("-C /k KCFLAGS=-DX modules", "-C /k KCFLAGS=-DX modules KCFLAGS=-DX -g1"),
+            ("-C /k KCFLAGS=-DX KCFLAGS= all", "-C /k KCFLAGS=-DX KCFLAGS= all KCFLAGS=-g1"),
+            ("-C /k KCFLAGS=-DX/-g1", "-C /k KCFLAGS=-DX/-g1"),
+            ("-C /m modules", "-C /m modules"),
+            ("modules -- -C /k", "modules -- -C /k"),
+            ("", ""),
+        ] {
+            let args = given.split_whitespace().map(OsString::from).collect();
+            let args = with_option(args, "-g1", |dir| dir == Path::new("/k"));
+            assert_eq!(args.join(OsStr::new(" ")), expected, "{given}");
         }
     }
 

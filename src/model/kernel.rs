@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! A kernel as far as modules are built for it: headers, configuration, toolchain.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::string::FromUtf8Error;
 use std::sync::{Arc, OnceLock};
 
@@ -155,25 +153,14 @@ impl Kernel {
         missing
     }
 
-    /// Has `make` compile with line numbers instead of all the debugging information that this kernel's configuration asks
-    /// for, where `strip` takes away all of it anyhow: to follow variables through large functions is half of a compiler's
-    /// work. What is left is the same but for the build ID, a hash of what was there.
+    /// An option for the compiler by which it spares debugging information of which nothing is left after `strip`: to follow
+    /// variables through large functions is half of its work. What is left is the same but for the build ID, a hash of what
+    /// was there.
     ///
-    /// Not with none at all: where DWARF does not name a section, objtool makes a symbol for it, for which others move.
-    pub fn spare_debug_info(&self, make: &mut Command) {
+    /// Line numbers stay: where DWARF names no section, objtool makes a symbol for it, for which others move.
+    pub fn sparing(&self) -> Option<&'static str> {
         let makes_types = self.build_dir.join("vmlinux").exists() && find_program("pahole").is_some();
-        if !is_debug_info_spare(self.config_text().unwrap_or_default(), makes_types) {
-            return;
-        }
-        // See Documentation/kbuild/kbuild.rst.
-        let set =
-            make.get_envs().find(|(name, _)| *name == "KCFLAGS").and_then(|(_, value)| value.map(OsStr::to_owned));
-        let mut flags = set.or_else(|| std::env::var_os("KCFLAGS")).unwrap_or_default();
-        if !flags.is_empty() {
-            flags.push(" ");
-        }
-        flags.push("-g1");
-        make.env("KCFLAGS", flags);
+        is_debug_info_spare(self.config_text().unwrap_or_default(), makes_types).then_some("-g1")
     }
 
     /// The compiler and linker that this kernel was built with, as variables for a build.

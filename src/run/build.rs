@@ -20,7 +20,7 @@ use crate::model::kernel::{Toolchain, is_module_file};
 use crate::model::store::{LOG, Made};
 use crate::steps::Work;
 use crate::steps::logged::{self, Told};
-use crate::steps::prepare::Workshop;
+use crate::steps::prepare::{ForMakes, Workshop};
 use crate::steps::scripts::{self, Script};
 use crate::steps::sign::Signing;
 use crate::system::directories::find;
@@ -84,7 +84,9 @@ impl<'a> Build<'a> {
             exchanges: Mutex::default(),
         };
         logged::begin(&work, &workshop.log)?;
-        workshop.name_jobserver(&token.jobserver())?;
+        let stripped = work.conf.modules.iter().all(|module| module.strip);
+        let sparing = work.kernel.sparing().filter(|_| stripped).map(str::to_owned);
+        workshop.tell_makes(&ForMakes { jobserver: token.jobserver(), sparing })?;
         Ok(build)
     }
 
@@ -160,9 +162,6 @@ impl<'a> Build<'a> {
             .env("module_version", &id.version)
             .envs(self.toolchain.variables())
             .envs(&self.environment);
-        if self.work.conf.modules.iter().all(|module| module.strip) {
-            kernel.spare_debug_info(&mut command);
-        }
         // Last: what else would set MAKEFLAGS would take the build out of the pool.
         self.token.configure(&mut command);
         command.env_remove("CARGO_MAKEFLAGS");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! A place to build: a private copy of the source and what the build will see around it.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -25,8 +26,41 @@ use crate::system::trust;
 pub const REAL_MAKES: &str = "/run/dkms/make";
 const MAKES: [&str; 3] = ["make", "gmake", "make.distrib"];
 
-/// Where it has, as MAKEFLAGS would name it, the jobserver that ours keeps to also where it does not hear of it.
-pub const JOBSERVER: &str = "/run/dkms/jobserver";
+/// Where ours finds what [`ForMakes`] holds.
+const FOR_MAKES: &str = "/run/dkms/for-makes";
+
+/// What our `make` goes by.
+#[derive(Debug, Default)]
+pub struct ForMakes {
+    /// As MAKEFLAGS would name it, the jobserver that it keeps to also where it does not hear of it.
+    pub jobserver: String,
+    /// An option for kbuild's compilers, see [`Kernel::sparing`](crate::model::kernel::Kernel::sparing).
+    pub sparing: Option<String>,
+}
+
+impl ForMakes {
+    /// For a make that runs in a build.
+    pub fn read() -> Self {
+        let text = fs::read_to_string(FOR_MAKES).unwrap_or_default();
+        let mut lines = text.lines();
+        let jobserver = lines.next().unwrap_or_default().to_owned();
+        Self { jobserver, sparing: lines.next().map(str::to_owned) }
+    }
+
+    fn text(&self) -> String {
+        [&self.jobserver].into_iter().chain(&self.sparing).map(|line| format!("{line}\n")).collect()
+    }
+}
+
+/// The variable by which kbuild takes an option for its compilers beside those that are `given` by it already, as its
+/// Documentation/kbuild/kbuild.rst has it.
+pub fn kcflags(given: &OsStr, option: &str) -> OsString {
+    let mut variable = OsString::from("KCFLAGS=");
+    variable.push(given);
+    variable.push(if given.is_empty() { "" } else { " " });
+    variable.push(option);
+    variable
+}
 
 /// The place of one build: below `TREE/M/V/K`, so that its result is published by renaming.
 #[derive(Debug)]
@@ -127,13 +161,13 @@ impl Workshop {
         self.dir.path().join("compilers")
     }
 
-    fn jobserver(&self) -> PathBuf {
-        self.dir.path().join("jobserver")
+    fn for_makes(&self) -> PathBuf {
+        self.dir.path().join("for-makes")
     }
 
-    /// Says what jobserver there is for the build.
-    pub fn name_jobserver(&self, named: &str) -> Result<()> {
-        fs::write(self.jobserver(), named).doing(cannot("write", &self.jobserver()))
+    /// Says what the build's makes go by.
+    pub fn tell_makes(&self, told: &ForMakes) -> Result<()> {
+        fs::write(self.for_makes(), told.text()).doing(cannot("write", &self.for_makes()))
     }
 
     /// Our `make` in the places of the machine's, so that it runs by whatever name a build calls them.
@@ -146,7 +180,7 @@ impl Workshop {
         let bind = |from: &Path, at: PathBuf| Mount::Bind { from: from.to_owned(), at, writable: false };
         let both = |real: PathBuf| [bind(&real, real_make(&real)), bind(&ours, real)];
         let mut mounts: Vec<Mount> = makes.into_iter().flat_map(both).collect();
-        mounts.push(bind(&self.jobserver(), JOBSERVER.into()));
+        mounts.push(bind(&self.for_makes(), FOR_MAKES.into()));
         mounts
     }
 

@@ -13,6 +13,7 @@ use crate::model::compile_cache::CompileCache;
 use crate::model::headers::Headers;
 use crate::model::kernel::Kernel;
 use crate::model::site::Site;
+use crate::steps::prepare::kcflags;
 use crate::system::directories::{self, take_ownership};
 use crate::system::process::{merged_output, plain_environment};
 use crate::system::sandbox::{Isolation, Sandbox};
@@ -46,14 +47,15 @@ pub fn ask(site: &Site, kernel: &Kernel, cache: &CompileCache) -> Result<()> {
     let mut make = Command::new("make");
     make.arg("-s").arg("-C").arg(&kernel.build_dir).arg(format!("M={PLACE}"));
     make.args(toolchain.llvm.then_some("LLVM=1")).arg("modules");
+    // An option that is asked for beside others is another question.
+    let given = std::env::var_os("KCFLAGS").unwrap_or_default();
+    make.args(kernel.sparing().map(|option| kcflags(&given, option)));
     let limits = site.framework.build_limits.clone();
     let sandbox = Sandbox { user: site.build_user(), mounts, cwd: PLACE.into(), tmp: Some(tmp), limits };
     sandbox.confine(Isolation::Namespaces, &mut make).doing(|| "Cannot set up a sandbox".into())?;
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths(share.programs.into_iter().chain(std::env::split_paths(&path))).unwrap_or(path);
     plain_environment(&mut make).envs(toolchain.variables()).env("PATH", path);
-    // An option that is asked for beside others is another question.
-    kernel.spare_debug_info(&mut make);
     // It ends without a module where the compiler cannot say yes to an empty one; the answers are there all the same.
     let (code, said) = merged_output(&mut make).doing(|| "Cannot run make".into())?;
     log::info!("probes for {}: {code} {}", kernel.target.release, String::from_utf8_lossy(&said));
