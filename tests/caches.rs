@@ -59,6 +59,24 @@ fn counts(root: &mut Root, module: &str) -> (u32, u32) {
     (count("direct_cache_hit\t") + count("preprocessed_cache_hit\t"), count("cache_miss\t"))
 }
 
+/// As that of zfs does, which leaves modules of its own in the source.
+#[test]
+fn what_a_configure_script_tried_keeps_nothing_from_being_found() {
+    let mut root = marked();
+    root.write(
+        "/usr/src/marked-1/configure",
+        "#!/bin/sh
+         mkdir tries && echo 'obj-m := try.o' >tries/Makefile && printf '#include <linux/module.h>\nMODULE_LICENSE(\"GPL\");\n' >tries/try.c
+         make -C /lib/modules/$1/build M=$PWD/tries && echo '| #inc''lude \"/opt/tried.h\"' >config.log",
+    );
+    root.sh("chmod 755 /usr/src/marked-1/configure; echo 'PRE_BUILD=\"configure $kernelver\"' >>/usr/src/marked-1/dkms.conf");
+    root.sh("echo result_store=no >/etc/dkms/framework.conf.d/off.conf; dkms build marked/1 -k $K");
+    let (hits, misses) = counts(&mut root, "marked");
+    assert_eq!((hits, misses), (0, 2));
+    root.sh("dkms unbuild marked/1 -k $K; dkms build marked/1 -k $K");
+    assert_eq!(counts(&mut root, "marked"), (2, 0));
+}
+
 /// As packages of Debian do: what its Makefile finds out, it finds out by a make with an empty environment.
 #[test]
 fn what_compiles_in_an_empty_environment_does() {

@@ -7,6 +7,8 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use memchr::memmem;
+
 use crate::system::digest::{self, Digest, Notes, Tree};
 use crate::system::sandbox::Mount;
 
@@ -187,7 +189,9 @@ pub fn is_header(name: &Path) -> bool {
 
 /// Whether files of this name come while others compile, so that which of them there are says nothing.
 pub fn is_by_product(name: &Path) -> bool {
-    let is_passing = |part: &OsStr| part.as_bytes().starts_with(b".tmp_");
+    // Of kbuild's, and of ccache's: `a.o.tmp.` and six letters.
+    let is_ccaches = |part: &[u8]| memmem::rfind(part, b".tmp.").is_some_and(|at| part.len() == at + 11);
+    let is_passing = |part: &OsStr| part.as_bytes().starts_with(b".tmp_") || is_ccaches(part.as_bytes());
     !is_header(name)
         || ends_in(name, &BY_PRODUCTS)
         || name.as_os_str().as_bytes().ends_with(b".mod.c")
@@ -265,6 +269,8 @@ mod tests {
             ("config.log", true, false),
             ("a.mod.c", true, false),
             (".tmp_7/tmp.c", true, false),
+            ("a.o.tmp.Ri7a9B", true, false),
+            ("a.tmp.h", true, true),
             ("sub/a.o", false, false),
             ("sub/.a.o.d", false, false),
             ("sub/modules.order", false, false),

@@ -8,12 +8,15 @@ use std::path::{Component, Path};
 use memchr::{memchr, memmem};
 
 use crate::model::assembler::includes;
-use crate::model::headers::{AUTOCONF, OF_THE_VERSION, is_by_product, is_called_header};
+use crate::model::headers::{AUTOCONF, OF_THE_VERSION, is_by_product, is_called_header, is_header};
 use crate::system::digest::MOST_SEEN;
 
 /// Whether an object made with this file may hold what its compiler does not say that it read: what the assembler
 /// includes, or what names the kernel's version in its configuration, which is left out of what objects are kept under.
 pub fn is_opaque(name: &Path, bytes: &[u8]) -> bool {
+    if is_record(name) {
+        return false;
+    }
     // Not all of it was seen. What has a NUL in it is no source.
     let is_cut = bytes.len() as u64 >= MOST_SEEN && memchr(0, bytes).is_none();
     let has = |word: &str| memmem::find(bytes, word.as_bytes()).is_some();
@@ -25,6 +28,12 @@ pub fn is_opaque(name: &Path, bytes: &[u8]) -> bool {
         || has("system_header")
         || includes(bytes, is_configured(name))
         || name.ends_with(AUTOCONF)
+}
+
+/// Whether a file of this name is what kbuild, modpost or a configure script leave of what they tried. Whatever is in it, who
+/// includes it is opaque himself.
+fn is_record(name: &Path) -> bool {
+    !is_header(name) || name.ends_with("config.log") || name.as_os_str().as_bytes().ends_with(b".mod.c")
 }
 
 /// Whether it is a configure script, or what one is made of: what these include says nothing to an assembler.
@@ -209,6 +218,12 @@ mod tests {
             ("include/generated/autoconf.h", "", true),
             ("a.c", "#include \"table.inc\"", false),
             ("aclocal.m4", "ac_x.include", false),
+            // What was tried before; but not who would include it.
+            ("config.log", "| #include \"/opt/a.h\"", false),
+            ("tries/a.mod.c", "BUILD_SALT;", false),
+            ("tries/.a.mod.o.cmd", "$(wildcard include/config/BUILD_SALT)", false),
+            ("a.c", "#include \"config.log\"", true),
+            ("a.c", "#include \"tries/a.mod.c\"", true),
             ("src/autoconf.h", "", false),
         ] {
             assert_eq!(is_opaque(Path::new(name), text.as_bytes()), expected, "{name}: {text}");
