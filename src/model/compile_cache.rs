@@ -69,7 +69,6 @@ pub struct CompileCache {
     places: Vec<PathBuf>,
     /// What answers to its probes are kept under: no header is asked for them.
     probes: String,
-    size: String,
     limit: Option<u64>,
     /// Where other builders leave what they compiled.
     remote: Option<Arc<Remote>>,
@@ -125,7 +124,6 @@ impl CompileCache {
             ignored,
             places,
             probes,
-            size: site.framework.compile_cache_size.clone(),
             limit: site.framework.compile_cache_limit(),
             remote,
         })
@@ -172,7 +170,8 @@ impl CompileCache {
             // In what language a compiler complains is in no object.
             ("CCACHE_SLOPPINESS", "locale".into()),
             ("CCACHE_IGNOREHEADERS", self.ignored.clone()),
-            ("CCACHE_MAXSIZE", OsString::from(&self.size)),
+            // Where nothing is said it means gigabytes, and 0 no limit.
+            ("CCACHE_MAXSIZE", format!("{}Ki", self.limit.unwrap_or_default().div_ceil(1024)).into()),
             // Nobody else's settings.
             ("CCACHE_CONFIGPATH", "/dev/null".into()),
             ("CCACHE_CONFIGPATH2", "/dev/null".into()),
@@ -430,7 +429,6 @@ mod tests {
             ignored: OsString::new(),
             places: Vec::new(),
             probes: String::new(),
-            size: String::new(),
             limit: Some(100_000),
             remote: None,
         };

@@ -121,8 +121,8 @@ pub struct Framework {
     pub cache_tree: PathBuf,
     /// Compile through ccache.
     pub compile_cache: bool,
-    /// How large ccache's directory for one module may become, as ccache says it: `500M`.
-    pub compile_cache_size: String,
+    /// How large ccache's directory for one module may become, in bytes; 0 for no limit.
+    pub compile_cache_size: u64,
     /// Where builders leave for each other what they compiled.
     pub compile_cache_remote: Option<Address>,
     /// Files that have a password in them.
@@ -177,7 +177,7 @@ impl Default for Framework {
 impl Framework {
     /// How large one cache may be, in bytes; none if there is no limit.
     pub fn compile_cache_limit(&self) -> Option<u64> {
-        size(&self.compile_cache_size).filter(|bytes| *bytes > 0)
+        Some(self.compile_cache_size).filter(|bytes| *bytes > 0)
     }
 
     /// Reads the files, which see the variables `told`: `$kernelver` for one, where a kernel is concerned.
@@ -253,10 +253,7 @@ impl Framework {
             addon_modules_dir: or(ADDON_MODULES_DIR, ""),
             cache_tree: cache_tree(values).unwrap_or(Path::new("/var/cache/dkms")).to_owned(),
             compile_cache: not_off("compile_cache"),
-            compile_cache_size: Some(values.get("compile_cache_size"))
-                .filter(|text| size(text).is_some())
-                .unwrap_or("500M")
-                .to_owned(),
+            compile_cache_size: size(values.get("compile_cache_size")).unwrap_or(500 << 20),
             compile_cache_remote: Address::parse(values.get(REMOTE)),
             secrets: Vec::new(),
             result_store: not_off("result_store"),
