@@ -506,6 +506,10 @@ fn what_others_wrote_does_nothing_at_a_terminal() {
     ] {
         let written = root.sh(&format!("TERM=dumb script -qc '{command}' /dev/null; true"));
         assert!(calm(&written), "{command}: {written:?}");
+        // Somebody reads what a pipe brought.
+        root.sh("dkms add evil/1 >/dev/null 2>&1; true");
+        let written = root.sh(&format!("{command} 2>&1; true"));
+        assert!(calm(&written), "{command}: {written:?}");
         root.sh("dkms add evil/1 >/dev/null 2>&1; true");
     }
     // What runs at length, and what fails; drawn anew and not.
@@ -525,8 +529,16 @@ fn what_others_wrote_does_nothing_at_a_terminal() {
     root.sh("mkdir -p $'/var/lib/dkms/\\e[2J/1' && ln -s /usr/src/evil-1 $'/var/lib/dkms/\\e[2J/1/source'");
     let written = root.sh("TERM=dumb script -qc 'dkms status' /dev/null");
     assert!(calm(&written) && written.contains("^[[2J/1: added"), "{written:?}");
-    // Who is no terminal gets the bytes.
-    root.says("dkms status | grep -c $'\\e'", "1\n");
+    root.says("dkms status | grep -F '[2J/1'", "^[[2J/1: added\n");
+    // At login, what failed by such a name.
+    let name = r"x$'\e]0;title\a'";
+    root.sh(&format!(
+        "mkdir /usr/src/{name}-1; cd /usr/src/{name}-1; echo no >no; cp -r . /srv/named
+         printf 'PACKAGE_NAME=%q\nPACKAGE_VERSION=1\nBUILT_MODULE_NAME=x\nDEST_MODULE_LOCATION=/updates\nMAKE=false\nAUTOINSTALL=yes\n' {name} >dkms.conf
+         dkms add {name}/1; /etc/kernel/postinst.d/dkms $K; true"
+    ));
+    let written = root.sh("/etc/update-motd.d/95-dkms");
+    assert!(calm(&written) && written.contains("x^[]0;title^G/1"), "{written:?}");
 }
 
 #[test]
@@ -762,7 +774,8 @@ fn what_a_build_that_was_cut_off_left_in_the_tree_is_not_installed() {
 #[test]
 fn a_build_keeps_no_more_in_its_cache_than_it_may() {
     let mut root = Root::with(Layer::Ours, &[]);
-    root.write("/etc/dkms/framework.conf.d/size.conf", "compile_cache_size=5M");
+    // As we take it, and not ccache.
+    root.write("/etc/dkms/framework.conf.d/size.conf", "compile_cache_size=5242880");
     root.sh("dkms generate_mok");
     // Inodes are a part of a disk, too.
     with_make(&mut root, "junk", "", "cd /var/cache/dkms/ccache/junk/* && for i in {1..4000}; do : >$i; done");

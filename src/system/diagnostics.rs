@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 
 use log::{LevelFilter, Log, Metadata, Record};
 
-use super::harmless::Harmless;
+use super::harmless::{Harmless, Reader};
 
 struct Stderr;
 
@@ -20,8 +20,8 @@ impl Log for Stderr {
             return;
         }
         let line = format!("dkms: {}: {}\n", record.level().as_str().to_lowercase(), record.args());
-        let line =
-            if std::io::stderr().is_terminal() { Harmless::default().pass(line.as_bytes()) } else { line.into_bytes() };
+        let reader = if std::io::stderr().is_terminal() { Reader::Terminal } else { Reader::Other };
+        let line = Harmless::default().pass(line.as_bytes(), reader);
         // Nobody is left to tell if this fails.
         let _ = rustix::io::write(rustix::stdio::stderr(), &line);
     }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-use super::harmless::Harmless;
+use super::harmless::{Harmless, Reader};
 use super::interrupt::{self, Moment};
 use super::screen::{FRAME, Screen};
 use super::terminal;
@@ -63,7 +63,7 @@ struct State {
     screen: Option<Screen>,
     /// Some of what was meant for standard output could not be written.
     lost: bool,
-    /// For what goes to a terminal, by stream.
+    /// By stream.
     harmless: [Harmless; 2],
 }
 
@@ -85,17 +85,13 @@ impl State {
             Stream::Out => std::io::stdout().is_terminal(),
             Stream::Err => std::io::stderr().is_terminal(),
         };
-        let harmless;
-        let text = if is_terminal {
-            harmless = self.harmless[stream as usize].pass(text);
-            &harmless
-        } else {
-            text
-        };
+        // A login shows what a file had, and people look at what pipes brought.
+        let reader = if is_terminal { Reader::Terminal } else { Reader::Other };
+        let text = self.harmless[stream as usize].pass(text, reader);
         match &mut self.screen {
-            Some(screen) => screen.say(text),
+            Some(screen) => screen.say(&text),
             None => {
-                let written = write_all(stream, text);
+                let written = write_all(stream, &text);
                 self.note(stream, written);
             }
         }

@@ -13,7 +13,7 @@ use dkms_rs::model::conf::{Conf, plain};
 use dkms_rs::model::{exchange, headers, kernel};
 use dkms_rs::steps::unpack;
 use dkms_rs::system::build_log;
-use dkms_rs::system::harmless::{Harmless, is_text};
+use dkms_rs::system::harmless::{Harmless, Reader, is_text};
 use dkms_rs::system::modinfo::{self, ModInfo};
 use dkms_rs::system::regex::{self, Match};
 use dkms_rs::system::remote::{self, Address};
@@ -172,9 +172,9 @@ pub fn pattern(bytes: &[u8]) {
 
 /// What a build says, on its way to a terminal.
 pub fn text(bytes: &[u8]) {
-    let whole = Harmless::default().pass(bytes);
+    let whole = Harmless::default().pass(bytes, Reader::Terminal);
     let mut pieces = Harmless::default();
-    let passed: Vec<u8> = bytes.chunks(3).flat_map(|piece| pieces.pass(piece)).collect();
+    let passed: Vec<u8> = bytes.chunks(3).flat_map(|piece| pieces.pass(piece, Reader::Terminal)).collect();
     assert_eq!(whole, passed);
     let shown = String::from_utf8(whole).expect("text");
     assert!(shown.chars().all(|c| is_text(c) || "\n\t".contains(c)));
