@@ -312,6 +312,18 @@ fn a_key_or_a_tool_that_others_can_change_signs_nothing() {
     assert!(output.code == 0 && output.text.contains("Signing key: pkcs11:token=x\n"), "{output:?}");
     root.says("cut -d' ' -f2,5 /srv/signed", "pkcs11:token=x pin=sesame\n");
     root.sh("! grep -r sesame /var/lib/dkms /var/cache/dkms");
+    // A build's neither, nor in a file that it could read.
+    root.quick("curious", "MAKE='env; cat /etc/dkms/framework.conf.d/*'");
+    let built = format!("export KBUILD_SIGN_PIN=sesame; {key} dkms build curious/1 --force");
+    root.run(&built);
+    let shown = "grep -c -e kernelver= -e same /var/lib/dkms/curious/1/$K/$A/log/make.log";
+    root.says(shown, "1\n");
+    root.write("/etc/dkms/framework.conf.d/pin.conf", "mok_signing_key='pkcs11:token=x;pin-value=sesame'");
+    let output = root.run("dkms build curious/1 --force");
+    let told = "Warning: /etc/dkms/framework.conf.d/pin.conf holds the password of mok_signing_key, and others can read it: \
+                chmod 600 /etc/dkms/framework.conf.d/pin.conf\n";
+    assert!(output.text.contains(told), "{output:?}");
+    root.says(shown, "1\n");
 }
 
 #[test]

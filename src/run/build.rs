@@ -43,6 +43,9 @@ const MOST_FILES: usize = 1 << 16;
 /// Nor is a result kept whose log has more than this: who finds it holds that in memory, too.
 const LARGEST_KEPT_LOG: u64 = 32 << 20;
 
+/// Variables that may hold the PIN of a signing key: what the kernel's sign-file takes it from, and our own setting.
+const SECRET: [&str; 2] = ["KBUILD_SIGN_PIN", "mok_signing_key"];
+
 /// Builds `work`'s modules for its kernel into the workshop's result.
 #[derive(Debug)]
 pub struct Build<'a> {
@@ -162,6 +165,10 @@ impl<'a> Build<'a> {
             .env("module_version", &id.version)
             .envs(self.toolchain.variables())
             .envs(&self.environment);
+        // Modules are signed where no build reaches.
+        for name in SECRET {
+            command.env_remove(name);
+        }
         // Last: what else would set MAKEFLAGS would take the build out of the pool.
         self.token.configure(&mut command);
         command.env_remove("CARGO_MAKEFLAGS");

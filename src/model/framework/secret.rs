@@ -10,36 +10,44 @@ use super::{Framework, misspelt};
 use crate::system::shell::Values;
 use crate::system::trust;
 
-/// The key whose value may have a password in it.
+/// The keys whose values may have a password in them.
 pub const REMOTE: &str = "compile_cache_remote";
+const SIGNING: &str = "mok_signing_key";
 
 impl Framework {
     /// The settings of these files, and what is to be said of them.
     pub(super) fn judged(values: &Values, files: &[PathBuf]) -> (Self, Vec<u8>) {
         let mut framework = Self::from_values(values);
-        framework.secrets = framework.with_secrets(files);
-        let told = misspelt(values) + &told(&framework.secrets);
+        let secrets = framework.find_secrets(files);
+        let told = misspelt(values) + &told(&secrets);
+        framework.secrets = secrets.into_iter().map(|(file, _)| file.to_owned()).collect();
         (framework, told.into_bytes())
     }
 
-    /// The files that name a password, where the settings have one.
-    fn with_secrets(&self, files: &[PathBuf]) -> Vec<PathBuf> {
-        let login = self.compile_cache_remote.as_ref().and_then(|address| address.login.as_ref());
-        let sets = |line: &str| line.contains(REMOTE) && !line.trim_start().starts_with('#');
-        let names_it =
-            |file: &&PathBuf| fs::read(file).is_ok_and(|text| String::from_utf8_lossy(&text).lines().any(sets));
-        if login.is_none() { Vec::new() } else { files.iter().filter(names_it).cloned().collect() }
+    /// The files that name a password, where the settings have one, and the key that has it.
+    fn find_secrets<'f>(&self, files: &'f [PathBuf]) -> Vec<(&'f Path, &'static str)> {
+        let login = self.compile_cache_remote.as_ref().is_some_and(|address| address.login.is_some());
+        let pin = ["pin-value=", "pin="].iter().any(|name| self.mok_signing_key.contains(name));
+        let keys: Vec<_> =
+            [(REMOTE, login), (SIGNING, pin)].into_iter().filter_map(|(key, has)| has.then_some(key)).collect();
+        let sets = |line: &str, key: &str| line.contains(key) && !line.trim_start().starts_with('#');
+        let named = |file: &PathBuf| {
+            let text = fs::read(file).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text).into_owned();
+            keys.iter().copied().find(|key| text.lines().any(|line| sets(line, key)))
+        };
+        files.iter().filter_map(|file| Some((file.as_path(), named(file)?))).collect()
     }
 }
 
 /// Words for root about such files that others can read.
-fn told(files: &[PathBuf]) -> String {
-    let open = |file: &&PathBuf| geteuid().is_root() && trust::can_be_read(file);
-    let words = |file: &Path| {
+fn told(secrets: &[(&Path, &str)]) -> String {
+    let open = |(file, _): &&(&Path, &str)| geteuid().is_root() && trust::can_be_read(file);
+    let words = |(file, key): &(&Path, &str)| {
         let file = file.display();
-        format!("Warning: {file} holds the password of {REMOTE}, and others can read it: chmod 600 {file}\n")
+        format!("Warning: {file} holds the password of {key}, and others can read it: chmod 600 {file}\n")
     };
-    files.iter().filter(open).map(|file| words(file)).collect()
+    secrets.iter().filter(open).map(words).collect()
 }
 
 #[cfg(test)]
