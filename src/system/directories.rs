@@ -3,16 +3,17 @@
 
 mod listing;
 
-use std::ffi::CString;
-use std::fs;
+use std::ffi::{CString, OsStr};
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps, chownat, fstat, openat, renameat, statat, unlinkat,
-    utimensat,
+    AtFlags, CWD, FileType, Mode, OFlags, Stat, Timespec, Timestamps, chownat, fstat, openat, readlinkat, renameat,
+    statat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 use rustix::path::Arg;
@@ -28,6 +29,9 @@ pub const DEEPEST: usize = 64;
 /// So many names of a directory are held at once to be removed, whose number is anybody's.
 const SOME: usize = 1 << 14;
 
+/// How something is opened that may be another thing by then: no link is followed, and no pipe waited for.
+const AS_IT_IS: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+
 /// Who shall own a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
@@ -39,11 +43,14 @@ pub enum Owner {
 
 /// Copies the content of directory `from` into `to` (made if missing), keeping modes, times and links, dotfiles
 /// included; what is in `to` already stays unless a copied file has its name.
+///
+/// By descriptors: `from` may be somebody else's, who puts a link to a secret or a pipe where a file was a moment ago.
 pub fn copy_tree(from: &Path, to: &Path, owner: Owner) -> io::Result<()> {
-    copy_below(from, to, owner, 0)
+    let opened = openat(CWD, from, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    copy_below(&opened.map_err(io::Error::from).at(from)?, from, to, owner, 0)
 }
 
-fn copy_below(from: &Path, to: &Path, owner: Owner, depth: usize) -> io::Result<()> {
+fn copy_below(opened: &OwnedFd, from: &Path, to: &Path, owner: Owner, depth: usize) -> io::Result<()> {
     if depth > DEEPEST {
         return Err(too_deep(from));
     }
@@ -51,32 +58,33 @@ fn copy_below(from: &Path, to: &Path, owner: Owner, depth: usize) -> io::Result<
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && to.is_dir() => {}
         result => result.at(to)?,
     }
-    for entry in fs::read_dir(from).at(from)? {
+    for entry in entries(opened).at(from)? {
         interrupt::hold();
-        let entry = entry.at(from)?;
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        let kind = entry.file_type().at(&source)?;
-        if kind.is_dir() {
-            // Into a directory of that name, not into what a link of that name leads to.
-            if target.is_symlink() {
-                remove_any(&target)?;
+        let (name, kind) = entry.at(from)?;
+        let below = Path::new(OsStr::from_bytes(name.to_bytes()));
+        let (source, target) = (from.join(below), to.join(below));
+        let open = |flags| openat(opened, below, flags | AS_IT_IS, Mode::empty()).map_err(io::Error::from).at(&source);
+        match kind {
+            FileType::Directory => {
+                // Into a directory of that name, not into what a link of that name leads to.
+                if target.is_symlink() {
+                    remove_any(&target)?;
+                }
+                copy_below(&open(OFlags::DIRECTORY)?, &source, &target, owner, depth + 1)?;
             }
-            copy_below(&source, &target, owner, depth + 1)?;
-        } else {
-            if kind.is_file() {
-                copy_into(&source, &target, owner)?;
-                continue;
-            } else if kind.is_symlink() {
+            FileType::RegularFile => copy_opened(File::from(open(OFlags::RDONLY)?), &source, &target, owner)?,
+            FileType::Symlink => {
                 remove_any(&target)?;
-                symlink(fs::read_link(&source).at(&source)?, &target).at(&target)?;
-            } else {
-                // Sockets, pipes and devices are no source code.
-                continue;
+                let text = readlinkat(opened, below, Vec::new()).map_err(io::Error::from).at(&source)?;
+                symlink(OsStr::from_bytes(text.to_bytes()), &target).at(&target)?;
+                let stat = statat(opened, below, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from).at(&source)?;
+                take_over_metadata(&stat, &target, owner)?;
             }
-            take_over_metadata(&source, &target, owner)?;
+            // Sockets, pipes and devices are no source code.
+            _ => {}
         }
     }
-    take_over_metadata(from, to, owner)
+    take_over_metadata(&fstat(opened).map_err(io::Error::from).at(from)?, to, owner)
 }
 
 /// For what lies below more than [`DEEPEST`] directories.
@@ -87,40 +95,49 @@ pub fn too_deep(dir: &Path) -> io::Error {
 /// Copies one regular file in place of whatever `to` was, keeping mode and times; its directory is made if missing.
 pub fn copy_file(from: &Path, to: &Path, owner: Owner) -> io::Result<()> {
     to.parent().map_or(Ok(()), fs::create_dir_all).at(to)?;
-    copy_into(from, to, owner)
+    copy_opened(File::open(from).at(from)?, from, to, owner)
 }
 
-/// The same, into a directory that is there.
-fn copy_into(from: &Path, to: &Path, owner: Owner) -> io::Result<()> {
+/// The same, into a directory that is there. What is no file by now is not copied.
+fn copy_opened(mut file: File, from: &Path, to: &Path, owner: Owner) -> io::Result<()> {
+    let stat = fstat(&file).map_err(io::Error::from).at(from)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Ok(());
+    }
     remove_any(to)?;
-    fs::copy(from, to).at(if from.exists() { to } else { from })?;
-    take_over_metadata(from, to, owner)
+    // As private as the original from its first byte.
+    let mode = Mode::from_raw_mode(stat.st_mode & 0o777);
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let copy = openat(CWD, to, flags, mode).map_err(io::Error::from).at(to)?;
+    io::copy(&mut file, &mut File::from(copy)).at(to)?;
+    take_over_metadata(&stat, to, owner)
 }
 
-/// Owner, mode and times of `from` for `to`, neither of them followed.
-fn take_over_metadata(from: &Path, to: &Path, owner: Owner) -> io::Result<()> {
-    let meta = fs::symlink_metadata(from).at(from)?;
+/// Owner, mode and times as of an original for `to`, which is not followed.
+fn take_over_metadata(original: &Stat, to: &Path, owner: Owner) -> io::Result<()> {
     let (uid, gid) = match owner {
-        Owner::Same => (meta.uid(), meta.gid()),
+        Owner::Same => (original.st_uid, original.st_gid),
         Owner::Is(uid, gid) => (uid, gid),
     };
     if rustix::process::geteuid().is_root() {
         let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
         chownat(CWD, to, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from).at(to)?;
     }
-    if !meta.is_symlink() {
+    let kind = FileType::from_raw_mode(original.st_mode);
+    if kind != FileType::Symlink {
         // After the change of owner, which clears the setuid bit; a copy for somebody else loses it for good, and is not
         // for all to write.
         let mode = match owner {
-            Owner::Same => meta.mode() & 0o7777,
-            Owner::Is(..) if meta.is_dir() => meta.mode() & 0o775 | 0o700,
-            Owner::Is(..) => meta.mode() & 0o775 | 0o600,
+            Owner::Same => original.st_mode & 0o7777,
+            Owner::Is(..) if kind == FileType::Directory => original.st_mode & 0o775 | 0o700,
+            Owner::Is(..) => original.st_mode & 0o775 | 0o600,
         };
         fs::set_permissions(to, fs::Permissions::from_mode(mode)).at(to)?;
     }
+    let time = |seconds, nanoseconds| Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
     let times = Timestamps {
-        last_access: Timespec { tv_sec: meta.atime(), tv_nsec: meta.atime_nsec() as _ },
-        last_modification: Timespec { tv_sec: meta.mtime(), tv_nsec: meta.mtime_nsec() as _ },
+        last_access: time(original.st_atime, original.st_atime_nsec as _),
+        last_modification: time(original.st_mtime, original.st_mtime_nsec as _),
     };
     utimensat(CWD, to, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from).at(to)
 }
@@ -144,7 +161,7 @@ fn take_over(opened: &OwnedFd, depth: usize) -> io::Result<()> {
     take_over_one(opened)?;
     for entry in entries(opened)? {
         let (name, _) = entry?;
-        let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let flags = AS_IT_IS;
         match FileType::from_raw_mode(statat(opened, &name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode) {
             FileType::Directory if depth < DEEPEST => {
                 take_over(&openat(opened, &name, flags | OFlags::DIRECTORY, Mode::empty())?, depth + 1)?;
@@ -244,6 +261,11 @@ pub fn remove_empty_up_to(dir: &Path, stop: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use rustix::fs::{RenameFlags, renameat_with};
+
     use super::*;
 
     #[test]
@@ -329,6 +351,47 @@ mod tests {
         assert_eq!(fs::symlink_metadata(tree.join("link"))?.uid(), 0);
         assert!(!tree.join("pipe").exists());
         assert!(tree.join("x/".repeat(DEEPEST)).exists() && !tree.join("x/".repeat(DEEPEST + 1)).exists());
+        Ok(())
+    }
+
+    #[test]
+    fn what_becomes_a_link_while_it_is_copied_shows_nothing() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let [from, to, secret] = ["from", "to", "secret"].map(|name| dir.path().join(name));
+        fs::create_dir_all(from.join("sub"))?;
+        fs::create_dir(&secret)?;
+        fs::write(secret.join("file"), "secret")?;
+        for name in ["file", "sub/file"] {
+            fs::write(from.join(name), "source")?;
+        }
+        symlink(secret.join("file"), dir.path().join("link"))?;
+        symlink(&secret, dir.path().join("sub-link"))?;
+        let ended = AtomicBool::new(false);
+        let copied = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !ended.load(Ordering::Relaxed) {
+                    for (one, other) in [("link", "from/file"), ("sub-link", "from/sub")] {
+                        let (one, other) = (dir.path().join(one), dir.path().join(other));
+                        renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).expect("both are there");
+                    }
+                }
+            });
+            let copied: Vec<bool> = (0..3000)
+                .map(|_| {
+                    let _ = remove_any(&to);
+                    // It may say that something is a link by now.
+                    let _ = copy_tree(&from, &to, Owner::Same);
+                    let is_file = |name| fs::symlink_metadata(to.join(name)).is_ok_and(|meta| meta.is_file());
+                    let is_dir = fs::symlink_metadata(to.join("sub")).is_ok_and(|meta| meta.is_dir());
+                    let shown =
+                        [is_file("file").then_some("file"), (is_dir && is_file("sub/file")).then_some("sub/file")];
+                    shown.into_iter().flatten().any(|name| fs::read(to.join(name)).is_ok_and(|text| text == b"secret"))
+                })
+                .collect();
+            ended.store(true, Ordering::Relaxed);
+            copied
+        });
+        assert!(!copied.contains(&true));
         Ok(())
     }
 
