@@ -275,6 +275,10 @@ pub fn main(said: impl Iterator<Item = OsString>) -> ExitCode {
     };
     if words.action.is_none() && crate::system::paths::Paths::default().os_release().is_some() {
         let say = output.block();
+        if let Err(error) = arguments.check_options().and_then(|()| arguments.targets()) {
+            say.error(&error);
+            return ExitCode::from(error.code());
+        }
         say.error(&"Unknown action specified: \"\"");
         say.print(usage());
         return ExitCode::SUCCESS;
@@ -409,9 +413,8 @@ impl Arguments {
         Err(Error::Usage { text, code: 5 })
     }
 
-    /// What contradicts itself, in the order in which it is looked for.
-    fn check(&self, action: Action) -> Result<()> {
-        let name = action.name();
+    /// What contradicts itself whatever the action, in the order in which it is looked for.
+    fn check_options(&self) -> Result<()> {
         let usage = |text: String, code| Err(Error::Usage { text, code });
         if self.binaries_only && self.source_only {
             return usage("You have specified both --binaries-only and --source-only.\nYou cannot do this.".into(), 8);
@@ -425,6 +428,29 @@ impl Arguments {
         if self.all && !self.arch.is_empty() {
             return usage("You cannot specify an arch and also specify\n--all on the command line.".into(), 3);
         }
+        Ok(())
+    }
+
+    /// The kernels that are named, with their architectures, or the running one.
+    fn targets(&self) -> Result<Vec<Target>> {
+        let running = Target::running();
+        let releases = if self.kernelver.is_empty() { &vec![running.release] } else { &self.kernelver };
+        let mut targets = Vec::new();
+        for (index, release) in releases.iter().enumerate() {
+            let arch = self.arch.get(index).or(self.arch.first()).unwrap_or(&running.arch);
+            let target = Target::named(release, arch, index)?;
+            if !targets.contains(&target) {
+                targets.push(target);
+            }
+        }
+        Ok(targets)
+    }
+
+    /// What contradicts itself, in the order in which it is looked for.
+    fn check(&self, action: Action) -> Result<()> {
+        self.check_options()?;
+        let name = action.name();
+        let usage = |text: String, code| Err(Error::Usage { text, code });
         let one_only = action.is_kernels() || matches!(action, Action::Autoinstall | Action::Match);
         if self.all && (one_only || matches!(action, Action::Add | Action::Build | Action::Install)) {
             return usage(format!("The action {name} does not support the --all parameter."), 5);
@@ -461,34 +487,22 @@ impl Arguments {
 
     /// The kernels: those named, all that something is built for, or the running one.
     fn choose_kernels(&mut self, invocation: &mut Invocation) -> Result<()> {
-        let arches = std::mem::take(&mut self.arch);
-        let mut kernels = std::mem::take(&mut self.kernelver);
         if invocation.action == Action::Status {
-            (invocation.kernels, invocation.arches) = (kernels, arches);
+            invocation.kernels = std::mem::take(&mut self.kernelver);
+            invocation.arches = std::mem::take(&mut self.arch);
             return Ok(());
         }
         if self.all {
             return Ok(());
         }
-        let several = kernels.len() > 1;
-        let running = Target::running();
         // A package of the source is for all kernels alike, and has modules in it only where somebody wants that.
         let packs_source = matches!(invocation.action, Action::Mkdeb | Action::Mkdsc | Action::Mkrpm);
         let packs_source = packs_source && invocation.content != Content::BinariesOnly;
-        if kernels.is_empty() && (packs_source || matches!(invocation.action, Action::Plan | Action::Export)) {
+        if self.kernelver.is_empty() && (packs_source || matches!(invocation.action, Action::Plan | Action::Export)) {
             return Ok(());
         }
-        if kernels.is_empty() {
-            kernels.push(running.release);
-        }
-        for (index, release) in kernels.into_iter().enumerate() {
-            let arch = arches.get(index).or(arches.first()).cloned().unwrap_or_else(|| running.arch.clone());
-            let target = Target::named(release, arch, index)?;
-            if !invocation.targets.contains(&target) {
-                invocation.targets.push(target);
-            }
-        }
-        if several && matches!(invocation.action, Action::Autoinstall | Action::Match) {
+        invocation.targets = self.targets()?;
+        if self.kernelver.len() > 1 && matches!(invocation.action, Action::Autoinstall | Action::Match) {
             let name = invocation.action.name();
             let text =
                 format!("The action {name} does not support multiple kernel version parameters on the command line.");

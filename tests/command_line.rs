@@ -77,6 +77,11 @@ fn what_contradicts_itself_is_refused() {
         ("build quick/1 -k", 16, "Empty kernelver[0]"),
         ("build quick/1 -k 1 -k /x", 16, "Empty kernelver[1]"),
         ("build quick/1 --arch ''", 16, "Empty arch[0]"),
+        // That there is no action is looked for last.
+        ("-k ''", 16, "Empty kernelver[0]"),
+        ("frobnicate -a ''", 16, "Empty arch[0]"),
+        ("-k 1 --all", 2, "You cannot specify a kernel version and also specify\n--all on the command line."),
+        ("-a 1 --all", 3, "You cannot specify an arch and also specify\n--all on the command line."),
         (
             "remove -m quick",
             1,
