@@ -59,6 +59,22 @@ fn counts(root: &mut Root, module: &str) -> (u32, u32) {
     (count("direct_cache_hit\t") + count("preprocessed_cache_hit\t"), count("cache_miss\t"))
 }
 
+#[test]
+fn an_assembler_of_the_makefiles_own_is_nobodys_object() {
+    let mut root = marked();
+    root.write("/usr/src/marked-1/Makefile", "obj-m := marked.o\nexport PATH := $(src)/bin:$(PATH)");
+    root.write("/usr/src/marked-1/bin/as", "#!/bin/sh\nexec /usr/bin/as --defsym made_by=1 \"$@\"");
+    root.sh("chmod 755 /usr/src/marked-1/bin/as; echo result_store=no >/etc/dkms/framework.conf.d/off.conf");
+    let made_by = "nm /var/lib/dkms/marked/1/$K/$A/module/marked.ko | sed -n 's/ a made_by//p' | tail -c 2";
+    for by in ["1", "2"] {
+        root.sh(&format!(
+            "sed -i 's/made_by=[0-9]/made_by={by}/' /usr/src/marked-1/bin/as; dkms build marked/1 -k $K --force"
+        ));
+        root.says(made_by, &format!("{by}\n"));
+    }
+    assert_eq!(counts(&mut root, "marked"), (0, 0));
+}
+
 /// As that of zfs does, which leaves modules of its own in the source.
 #[test]
 fn what_a_configure_script_tried_keeps_nothing_from_being_found() {
@@ -66,8 +82,8 @@ fn what_a_configure_script_tried_keeps_nothing_from_being_found() {
     root.write(
         "/usr/src/marked-1/configure",
         "#!/bin/sh
-         mkdir tries && echo 'obj-m := try.o' >tries/Makefile && printf '#include <linux/module.h>\nMODULE_LICENSE(\"GPL\");\n' >tries/try.c
-         make -C /lib/modules/$1/build M=$PWD/tries && echo '| #inc''lude \"/opt/tried.h\"' >config.log",
+         mktemp conftest.XXXXXX && mkdir tries && echo 'obj-m := try.o' >tries/Makefile && printf '#include <linux/module.h>\nMODULE_LICENSE(\"GPL\");\n' >tries/try.c
+         make -C /lib/modules/$1/build M=$PWD/tries && echo '| #inc''lude \"/opt/tried.h\"' >config.log && rm conftest.*",
     );
     root.sh("chmod 755 /usr/src/marked-1/configure; echo 'PRE_BUILD=\"configure $kernelver\"' >>/usr/src/marked-1/dkms.conf");
     root.sh("echo result_store=no >/etc/dkms/framework.conf.d/off.conf; dkms build marked/1 -k $K");
