@@ -19,6 +19,7 @@ use dkms_rs::model::compile_cache::COMPILERS;
 use dkms_rs::model::headers::FLAVOUR;
 use dkms_rs::model::probe::{Probe, Settings, behind};
 use dkms_rs::model::search::{begins_in, headers_now, stays_in, tells_all};
+use dkms_rs::system::process::find_program;
 
 fn main() -> ExitCode {
     let mut args = env::args_os();
@@ -69,6 +70,7 @@ fn run(called: &OsStr, args: &[OsString]) -> io::Result<ExitCode> {
         && stays_in(&settings.known, false, args, &cwd, variables)
         && begins_in(&settings.known, args, &cwd)
         && tells_all(args, &cwd)
+        && find_program("as") == settings.assembler
         && !args.iter().any(is_salted);
     // All that was there before was looked through when the settings were written.
     let now = |build: &PathBuf| headers_now(build, fs::metadata(&place).ok()?.modified().ok()?).ok()?;

@@ -185,6 +185,7 @@ impl CompileCache {
             asked: Some(shelf.join(PROBES).join(&self.probes)),
             known: self.places.iter().cloned().chain([seen.to_owned()]).collect(),
             build: Some(seen.to_owned()),
+            assembler: find_program("as"),
         };
         let mut share = self.stand_in(compilers, &settings)?;
         share.in_use = Some(Arc::new(in_use));

@@ -207,6 +207,8 @@ pub struct Settings {
     pub known: Vec<PathBuf>,
     /// The directory that is built in.
     pub build: Option<PathBuf>,
+    /// The assembler that is part of what objects are kept under. A compiler runs whichever is first on PATH.
+    pub assembler: Option<PathBuf>,
 }
 
 impl Settings {
@@ -222,6 +224,7 @@ impl Settings {
         pairs.extend(self.answers.as_ref().map(|answers| ("answers", answers.as_os_str())));
         pairs.extend(self.asked.as_ref().map(|asked| ("asked", asked.as_os_str())));
         pairs.extend(self.build.iter().map(|build| ("build", build.as_os_str())));
+        pairs.extend(self.assembler.iter().map(|assembler| ("assembler", assembler.as_os_str())));
         pairs.extend(self.known.iter().map(|known| ("known", known.as_os_str())));
         pairs.extend(self.variables.iter().map(|(name, value)| (name.as_str(), value.as_os_str())));
         pairs.into_iter().flat_map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes(), b"\0"].concat()).collect()
@@ -238,6 +241,7 @@ impl Settings {
                 b"answers" => settings.answers = Some(value.into()),
                 b"asked" => settings.asked = Some(value.into()),
                 b"build" => settings.build = Some(value.into()),
+                b"assembler" => settings.assembler = Some(value.into()),
                 b"known" => settings.known.push(value.into()),
                 _ => settings.variables.push((String::from_utf8_lossy(name).into_owned(), value.to_owned())),
             }
@@ -372,12 +376,13 @@ mod tests {
                 asked,
                 known: vec!["/a".into(), "/b".into()],
                 build: Some("/build".into()),
+                assembler: Some("/usr/bin/as".into()),
             };
             let read = Settings::from_bytes(&settings.to_bytes());
             assert_eq!(read.ccache, settings.ccache);
             assert_eq!(read.variables, settings.variables);
             assert_eq!((read.answers, read.asked), (settings.answers, settings.asked));
-            assert_eq!((read.known, read.build), (settings.known, settings.build));
+            assert_eq!((read.known, read.build, read.assembler), (settings.known, settings.build, settings.assembler));
         }
         assert!(Settings::from_bytes(b"").ccache.is_none());
     }
