@@ -12,7 +12,7 @@ use crate::system::directories::names;
 use crate::system::process::NOT_INHERITED;
 
 /// Variables that say who calls us, from where and how it shall look, and nothing about a module.
-const CALLERS: [&str; 55] = [
+const CALLERS: [&str; 61] = [
     "TERM",
     "COLORTERM",
     "COLUMNS",
@@ -68,6 +68,13 @@ const CALLERS: [&str; 55] = [
     "WAYLAND_DISPLAY",
     "SESSION_MANAGER",
     "WT_SESSION",
+    "XAUTHORITY",
+    "KRB5CCNAME",
+    "LANGUAGE",
+    // Of debconf's, for scripts that use it.
+    "DEBIAN_PRIORITY",
+    "DEBIAN_HAS_FRONTEND",
+    "PERL_DL_NONLAZY",
 ];
 
 /// The same, by how they begin.
