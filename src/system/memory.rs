@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::paths::Paths;
 pub use super::sys::keep_heap_small;
@@ -11,6 +12,9 @@ pub use super::sys::keep_heap_small;
 /// largest files, but not at once: what is given out now is seen in what is left only seconds later. The linker, make,
 /// its shells and the files just read come on top, and the rest of the system wants to go on.
 const PER_JOB: u64 = 512 << 20;
+
+/// How long a job takes to show what it needs.
+pub const SHOWN: Duration = Duration::from_secs(2);
 
 /// Where to look for free memory.
 #[derive(Debug, Clone)]
@@ -33,6 +37,11 @@ impl Gauge {
         self.groups.iter().filter_map(|group| left_in(group)).chain(machine).min()
     }
 
+    /// How many jobs there is room for where nothing else limits them.
+    pub fn room(&self) -> Option<usize> {
+        self.available().map(|available| jobs(0, 0, available))
+    }
+
     /// How many of `wanted` jobs may run while `running` do.
     pub fn jobs(&self, running: usize, wanted: usize) -> usize {
         self.available().map_or(usize::MAX, |available| jobs(running, wanted, available))
@@ -48,7 +57,7 @@ pub fn machine_memory() -> Option<u64> {
 /// How many jobs may run while `running` do and so many bytes are left: those, and what there is room for; never none.
 ///
 /// A make gives no token back as long as it has work. So where there is not plenty for all that are wanted, it is one more
-/// at a time, and those before show what they need.
+/// at a time, and those before show what they need: not sooner than [`SHOWN`].
 fn jobs(running: usize, wanted: usize, available: u64) -> usize {
     let room = usize::try_from(available / PER_JOB).unwrap_or(usize::MAX);
     let more = if room < wanted.saturating_mul(2) { room.min(1) } else { room };

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode, fchmod};
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd, ioctl_fionread};
 
-use super::memory::Gauge;
+use super::memory::{Gauge, SHOWN};
 use super::sys;
 
 /// How long a token may lie idle.
@@ -50,8 +50,11 @@ impl Drop for Owner {
 }
 
 impl Pool {
-    /// A pool of `jobs` tokens, of which no more are out than there is memory for; 0 means as many as anybody wants.
+    /// A pool of `jobs` tokens, of which no more are out than there is memory for; 0 means as many as anybody wants, as far
+    /// as there is memory for them now.
     pub fn new(jobs: usize, memory: Option<Gauge>) -> Pool {
+        let room = || memory.as_ref().and_then(Gauge::room).unwrap_or(0);
+        let jobs = if jobs == 0 { room() } else { jobs };
         let mut state = State { free: jobs, ..State::default() };
         // One always runs.
         let memory = memory.filter(|_| jobs > 1);
@@ -243,14 +246,20 @@ impl Shared {
     /// The thread that looks at the pipes, and at what memory is left. It sleeps while there is nothing to balance.
     fn keep_balance(&self) {
         let mut state = self.state();
-        let mut looked = Instant::now();
+        let (mut looked, mut grown) = (Instant::now(), Instant::now());
         while !(state.closed && state.jobs.is_empty()) {
             let idle = state.jobs.is_empty();
             let busy = state.jobs.len() > 1 || !idle && !state.waiting.is_empty();
             if let Some(gauge) = self.memory.as_ref().filter(|_| !idle && looked.elapsed() >= LOOK) {
-                let running = state.running();
-                state.allow(self.jobs, gauge.jobs(running, self.jobs));
+                let (running, before) = (state.running(), self.jobs - state.withheld);
+                let mut allowed = gauge.jobs(running, self.jobs);
                 looked = Instant::now();
+                if allowed > before {
+                    // The one that came last has not shown what it needs.
+                    let is_early = allowed == running + 1 && grown.elapsed() < SHOWN;
+                    if is_early { allowed = before } else { grown = looked }
+                }
+                state.allow(self.jobs, allowed);
             }
             state = if busy {
                 state.balance();

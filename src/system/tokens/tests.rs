@@ -287,6 +287,18 @@ fn tokens_reach_a_sandbox() -> io::Result<()> {
 }
 
 #[test]
+fn without_a_limit_memory_is_one() -> io::Result<()> {
+    let dir = tempfile::tempdir()?;
+    std::fs::create_dir(dir.path().join("proc"))?;
+    for (mebibytes, jobs) in [(100, 1), (3000, 5), (64 << 10, 128)] {
+        std::fs::write(dir.path().join("proc/meminfo"), format!("MemAvailable: {} kB\n", mebibytes * 1024))?;
+        let pool = Pool::new(0, Some(Gauge::new(&crate::system::paths::Paths::new(dir.path()))));
+        assert_eq!(pool.at_most(), jobs);
+    }
+    Ok(())
+}
+
+#[test]
 fn without_a_limit_nobody_waits() -> io::Result<()> {
     let dir = tempfile::tempdir()?;
     makefile(dir.path(), 6, "0.5")?;
@@ -325,5 +337,10 @@ fn memory_decides_how_many_tokens_are_out() -> io::Result<()> {
     available(1100)?;
     // It runs, and there is room for one more, and another one when that has shown what it needs.
     wait_until(|| fed(&pool) == [1]);
+    let read = |pool: &Pool| pool.owner.0.state().jobs[0].pipe.as_mut().map(|pipe| pipe.read.read(&mut [0]));
+    assert!(matches!(read(&pool), Some(Ok(1))));
+    std::thread::sleep(SHOWN / 2);
+    assert_eq!(fed(&pool), [1]);
+    wait_until(|| fed(&pool) == [2]);
     Ok(())
 }
