@@ -291,9 +291,13 @@ impl Workshop {
         self.user.is_none() || leads_to.is_some_and(|real| stays(&real) || is_open(&real))
     }
 
-    /// What the build made took the last of a disk: it is not to be kept.
+    /// What the build made took the last of a disk: it goes at once, for others need the room.
     pub fn has_overgrown(&self) {
         self.overgrown.store(true, Ordering::Relaxed);
+        for dir in [self.build.clone(), self.tmp.path().join("tmp"), self.source_copy()] {
+            let emptied = remove_any(&dir).and_then(|()| fs::create_dir(&dir));
+            emptied.unwrap_or_else(|error| log::warn!("{error}"));
+        }
     }
 
     /// Whether that was told.
@@ -305,12 +309,7 @@ impl Workshop {
     pub fn leave_behind(self, work: &Work) -> Result<()> {
         let place = work.site.tree.build_dir(work.id);
         // The directory was the build's to write: nothing in it is followed, and before anybody sees it, it is ours.
-        let kept = if self.is_overgrown() {
-            remove_any(&self.build).and_then(|()| fs::create_dir(&self.build))
-        } else {
-            take_ownership(&self.build)
-        };
-        kept.doing(cannot("keep", &self.build))?;
+        take_ownership(&self.build).doing(cannot("keep", &self.build))?;
         let log = self.build.join("make.log");
         remove_any(&log).doing(cannot("clear", &log))?;
         fs::rename(&self.log, &log).doing(cannot("keep", &log))?;

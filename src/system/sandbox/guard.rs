@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The processes that stay behind a command: they wait for it, and end what it leaves.
 
+use std::ffi::CStr;
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{self, Mode, OFlags, fstatvfs};
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RawDir, fstatvfs};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, wait};
 
+use crate::system::directories::DEEPEST;
 use crate::system::sys;
 
 /// Process 1 of the namespace: waits for everyone, tells how the command ended, and ends the rest by ending.
@@ -32,6 +35,10 @@ pub const TOO_LARGE: libc::c_int = libc::SIGXFSZ;
 /// How often the guard looks.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// How long a command may go on that has little itself on a disk that has nearly nothing left: whoever fills it is ended
+/// by then.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// More places than a command has to write to.
 pub const MOST_PLACES: usize = 8;
 
@@ -41,6 +48,8 @@ pub struct Watch {
     pub end: Option<Instant>,
     /// Since when it is stopped, if it is: time does not pass then.
     pub stopped: Option<Instant>,
+    /// Since when a disk has nearly nothing left, if one has.
+    pub nearly_full: Option<Instant>,
     /// Where it may write, and what has to stay free there.
     pub places: [Option<Place>; MOST_PLACES],
 }
@@ -77,19 +86,78 @@ impl Watch {
         self.end = self.end.and_then(|end| end.checked_add(time));
     }
 
-    /// Why it has to end, if it has.
-    fn verdict(&self) -> Option<libc::c_int> {
-        let full = |Place { dir, bytes, files }: &Place| {
-            fstatvfs(dir).is_ok_and(|stat| stat.f_bavail * stat.f_frsize < *bytes || stat.f_favail < *files)
-        };
+    /// Why it has to end, if it has. On a disk without room that is who takes much of it; where nobody does, everybody.
+    fn verdict(&mut self) -> Option<libc::c_int> {
         if self.stopped.is_none() && self.end.is_some_and(|end| Instant::now() >= end) {
-            Some(TOO_LONG)
-        } else if self.places.iter().flatten().any(full) {
-            Some(TOO_LARGE)
+            return Some(TOO_LONG);
+        }
+        let left: [Left; MOST_PLACES] =
+            std::array::from_fn(|place| self.places[place].as_ref().map_or(Left::Enough, Place::left));
+        let nearly_full = left.contains(&Left::NearlyNothing);
+        self.nearly_full = self.nearly_full.filter(|_| nearly_full).or_else(|| nearly_full.then(Instant::now));
+        let is_to_blame =
+            || left.iter().any(|left| *left != Left::Enough) && self.places.iter().flatten().any(Place::is_large);
+        let is_over = self.nearly_full.is_some_and(|since| since.elapsed() >= PATIENCE);
+        (is_over || is_to_blame()).then_some(TOO_LARGE)
+    }
+}
+
+/// What is left on a disk of what has to stay free there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Enough,
+    TooLittle,
+    NearlyNothing,
+}
+
+impl Place {
+    fn left(&self) -> Left {
+        let Ok(stat) = fstatvfs(&self.dir) else { return Left::Enough };
+        let (bytes, files) = (stat.f_bavail * stat.f_frsize, stat.f_favail);
+        if bytes >= self.bytes && files >= self.files {
+            Left::Enough
+        } else if bytes >= self.bytes / 4 && files >= self.files / 4 {
+            Left::TooLittle
         } else {
-            None
+            Left::NearlyNothing
         }
     }
+
+    /// Whether what lies here is at least as much as has to stay free. No more is looked at than that takes.
+    fn is_large(&self) -> bool {
+        let (mut bytes, mut files) = (self.bytes, self.files);
+        let mut add = |size: u64| {
+            bytes = bytes.saturating_sub(size);
+            files = files.saturating_sub(1);
+            bytes == 0 || files == 0
+        };
+        open_dir(&self.dir, c".").is_some_and(|dir| any_below(&dir, 0, &mut add))
+    }
+}
+
+fn open_dir(dir: &OwnedFd, name: &CStr) -> Option<OwnedFd> {
+    fs::openat(dir, name, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).ok()
+}
+
+/// Shows the bytes that each file below a directory takes, until one is enough.
+fn any_below(dir: &OwnedFd, depth: usize, is_enough: &mut dyn FnMut(u64) -> bool) -> bool {
+    let mut buffer = [MaybeUninit::uninit(); 2048];
+    let mut entries = RawDir::new(dir, &mut buffer);
+    while let Some(Ok(entry)) = entries.next() {
+        let name = entry.file_name();
+        let Ok(stat) = fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+        let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        if name == c"." || name == c".." {
+            continue;
+        }
+        let below = || open_dir(dir, name).filter(|_| is_dir && depth < DEEPEST);
+        if is_enough(stat.st_blocks as u64 * 512)
+            || below().is_some_and(|below| any_below(&below, depth + 1, is_enough))
+        {
+            return true;
+        }
+    }
+    false
 }
 
 /// The process that the caller waits for: ends as the command did, after the last process of it is gone.

@@ -76,6 +76,32 @@ fn inner_disk() -> io::Result<()> {
         assert_eq!((code, overstepped(code)), (153, Some(Limit::Disk)), "{isolation:?}: {text}");
         fs::remove_file(mnt.join("file"))?;
     }
+    // Who fills it is who is ended, and not who is there, too; but where it stays full, everybody is.
+    let other = mnt.join("other");
+    fs::create_dir(&other)?;
+    own(&other)?;
+    let beside = |seconds: &str| {
+        let mounts = vec![Mount::Bind { from: other.clone(), at: "/srv".into(), writable: true }];
+        let little = Sandbox { limits: Limits { disk_reserve: 4 << 20, ..Limits::default() }, ..self::view(mounts) };
+        run(Isolation::Namespaces, &little, &format!("head -c 1M /dev/zero >/srv/file; sleep {seconds}"))
+    };
+    let full = std::thread::scope(|scope| {
+        let innocent = scope.spawn(|| beside("2"));
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let (code, _) = run(Isolation::Namespaces, &view(4 << 20), script)?;
+        fs::remove_file(mnt.join("file"))?;
+        assert_eq!(code, 153);
+        innocent.join().expect("it ended")
+    })?;
+    assert_eq!(full.0, 0, "{}", full.1);
+    std::thread::scope(|scope| {
+        let innocent = scope.spawn(|| beside("60000"));
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        fs::write(mnt.join("file"), vec![0; (30 << 20) + (700 << 10)])?;
+        assert_eq!(innocent.join().expect("it ended")?.0, 153);
+        fs::remove_file(mnt.join("file"))
+    })?;
+    fs::remove_dir_all(&other)?;
     // What lies at its place outside is another one, with other room.
     fs::write(mnt.join("before"), vec![0; 24 << 20])?;
     for _ in 0..5 {
