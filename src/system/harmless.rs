@@ -57,7 +57,8 @@ fn is_begin(bytes: &[u8], reader: Reader) -> bool {
 fn show(c: char, reader: Reader, into: &mut Vec<u8>) {
     match c {
         '\n' | '\t' => into.push(c as u8),
-        '\r' if reader == Reader::Other => into.push(c as u8),
+        // A NUL does nothing anywhere.
+        '\r' | '\0' if reader == Reader::Other => into.push(c as u8),
         '\0'..='\x1f' => into.extend([b'^', c as u8 + b'@']),
         '\x7f' => into.extend(b"^?"),
         c if is_text(c) || (reader == Reader::Other && !c.is_control()) => {
@@ -88,7 +89,7 @@ mod tests {
     fn elsewhere_control_characters_alone_are_shown() {
         for (text, expected) in [
             (&b"plain\ttext\r\n"[..], &b"plain\ttext\r\n"[..]),
-            (b"\x1b[2J\x1b]0;title\x07\0", b"^[[2J^[]0;title^G^@"),
+            (b"\x1b[2J\x1b]0;title\x07\0", b"^[[2J^[]0;title^G\0"),
             ("\u{9b}2J \u{e4}\u{1f600}".as_bytes(), "\u{fffd}2J \u{e4}\u{1f600}".as_bytes()),
             (b"gr\xfcn\xff\xc3(", b"gr\xfcn\xff\xc3("),
         ] {
