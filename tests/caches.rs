@@ -82,6 +82,8 @@ fn what_a_configure_script_tried_keeps_nothing_from_being_found() {
     root.write(
         "/usr/src/marked-1/configure",
         "#!/bin/sh
+         : '
+         #include \"conftest.h\"'
          mktemp conftest.XXXXXX && mkdir tries && echo 'obj-m := try.o' >tries/Makefile && printf '#include <linux/module.h>\nMODULE_LICENSE(\"GPL\");\n' >tries/try.c
          make -C /lib/modules/$1/build M=$PWD/tries && echo '| #inc''lude \"/opt/tried.h\"' >config.log && rm conftest.*",
     );

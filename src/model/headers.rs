@@ -189,16 +189,18 @@ pub fn is_header(name: &Path) -> bool {
 
 /// Whether files of this name come while others compile, so that which of them there are says nothing.
 pub fn is_by_product(name: &Path) -> bool {
-    // Of kbuild's, of configure scripts' (some with letters by chance), and of ccache's: `a.o.tmp.` and six of these.
+    // Of kbuild's, and of ccache's: `a.o.tmp.` and six letters by chance.
     let is_ccaches = |part: &[u8]| memmem::rfind(part, b".tmp.").is_some_and(|at| part.len() == at + 11);
-    let is_passing = |part: &OsStr| {
-        let part = part.as_bytes();
-        [&b".tmp_"[..], b"conftest."].iter().any(|begin| part.starts_with(begin)) || is_ccaches(part)
-    };
+    let is_passing = |part: &OsStr| part.as_bytes().starts_with(b".tmp_") || is_ccaches(part.as_bytes());
     !is_header(name)
         || ends_in(name, &BY_PRODUCTS)
         || name.as_os_str().as_bytes().ends_with(b".mod.c")
         || name.iter().any(is_passing)
+}
+
+/// The same of what a configure script tries, some of it with letters by chance. These include each other.
+pub fn is_tried(name: &Path) -> bool {
+    name.file_name().is_some_and(|name| name.as_bytes().starts_with(b"conftest."))
 }
 
 /// Whether a file of this name is there to be included, by how most people call such.
@@ -273,7 +275,6 @@ mod tests {
             ("a.mod.c", true, false),
             (".tmp_7/tmp.c", true, false),
             ("a.o.tmp.Ri7a9B", true, false),
-            ("conftest.rHnwuT", true, false),
             ("a.tmp.h", true, true),
             ("sub/a.o", false, false),
             ("sub/.a.o.d", false, false),

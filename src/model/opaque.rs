@@ -8,7 +8,7 @@ use std::path::{Component, Path};
 use memchr::{memchr, memmem};
 
 use crate::model::assembler::includes;
-use crate::model::headers::{AUTOCONF, OF_THE_VERSION, is_by_product, is_called_header, is_header};
+use crate::model::headers::{AUTOCONF, OF_THE_VERSION, is_by_product, is_called_header, is_header, is_tried};
 use crate::system::digest::MOST_SEEN;
 
 /// Whether an object made with this file may hold what its compiler does not say that it read: what the assembler
@@ -93,8 +93,8 @@ fn asks_plainly(after: &[u8]) -> bool {
     // The bracket may stand behind a comment, or on the next line; or another word stands for this one.
     let Some(asked) = line.strip_prefix(b"(") else { return false };
     // A macro may stand for anything.
-    quoted(asked)
-        .is_some_and(|name| !name.is_absolute() && !name.to_string_lossy().contains("..") && !is_by_product(name))
+    let passes = |name: &Path| is_by_product(name) || is_tried(name);
+    quoted(asked).is_some_and(|name| !name.is_absolute() && !name.to_string_lossy().contains("..") && !passes(name))
 }
 
 /// Whether a text includes, or has a macro for, what may lie beside others of which nothing is known, or what comes while
@@ -183,6 +183,8 @@ mod tests {
             ("#if __has_include(\"/*\n", true),
             ("#if __has_include(<linux/a.h\\\n>)", true),
             ("#if __has_include(\"flag.d\")", true),
+            ("#if __has_include(\"conftest.h\")", true),
+            ("#include \"conftest.h\"", false),
             ("#if __has_include(<a.h>) || __has_include(P)", true),
             ("#include \"../a.h\"", false),
             ("#include \"a.c\"\n# include_next <a.tbl>", false),

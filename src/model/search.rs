@@ -13,7 +13,7 @@ use std::time::SystemTime;
 
 use memchr::memmem;
 
-use crate::model::headers::{is_by_product, is_called_header};
+use crate::model::headers::{is_by_product, is_called_header, is_tried};
 use crate::model::opaque::is_opaque;
 use crate::system::digest::Tree;
 
@@ -126,7 +126,7 @@ fn directories_by(options: &[&str], args: &[OsString], cwd: &Path) -> Vec<PathBu
 /// that was made `since` then may have an object hold what no compiler tells of.
 pub fn headers_now(build: &Path, since: SystemTime) -> io::Result<Option<String>> {
     let mut opaque = false;
-    let is_wanted = |name: &Path| !is_by_product(name);
+    let is_wanted = |name: &Path| !is_by_product(name) && !is_tried(name);
     let names =
         Tree::walk(build)?.names_now(is_wanted, since, |name, bytes| opaque = opaque || is_opaque(name, bytes))?;
     Ok(Some(names).filter(|_| !opaque))
