@@ -13,6 +13,7 @@ use crate::error::{Doing, Result, cannot};
 use crate::model::site::Site;
 use crate::steps::installed::stem;
 use crate::system::directories::{find_all, names};
+use crate::system::files;
 use crate::system::lock;
 use crate::system::output::Block;
 use crate::system::process;
@@ -55,6 +56,10 @@ pub fn run(
         if let Err(why) = call(site, release, &modules, preference) {
             return failed(why);
         }
+    }
+    // Before it is forgotten that this was to be done: not all file systems write the data of a new file before its name.
+    if let Some(error) = depmods(&modules).find_map(|name| files::sync(&modules.join(name)).err()) {
+        return failed(error.to_string());
     }
     if fs::metadata(modules.join("modules.dep")).is_ok_and(|meta| meta.len() == 0) {
         // There may be some that it cannot decompress, which are none to it; but it has to have looked.
