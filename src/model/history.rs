@@ -44,7 +44,7 @@ impl History {
         Self { records: parse(&String::from_utf8_lossy(&text)), file, changed: false }
     }
 
-    /// How long a build took the last time: of this version for this series of kernels, else of what is nearest to it.
+    /// How long a build took lately: of this version for this series of kernels, else of what is nearest to it.
     pub fn time(&self, id: &Id, target: &Target) -> Option<Duration> {
         let series = series(&target.release);
         let alike = |record: &&Record| {
@@ -56,15 +56,15 @@ impl History {
         nearest.map(|record| Duration::from_millis(record.milliseconds))
     }
 
-    /// Remembers a build.
+    /// Remembers a build. One that found most of itself in the compile cache says little of the next, so longer ones before
+    /// it count for a while.
     pub fn note(&mut self, id: &Id, target: &Target, took: Duration) {
-        let record = Record {
-            milliseconds: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            series: series(&target.release).to_owned(),
-            id: id.clone(),
-        };
-        self.records.retain(|other| other.id != record.id || other.series != record.series);
-        self.records.push(record);
+        let series = series(&target.release);
+        let is_same = |record: &Record| record.id == *id && record.series == series;
+        let before = self.records.iter().position(is_same).map_or(0, |place| self.records.remove(place).milliseconds);
+        let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let milliseconds = took.max(before - before / 4);
+        self.records.push(Record { milliseconds, series: series.to_owned(), id: id.clone() });
         self.changed = true;
     }
 
@@ -122,16 +122,16 @@ mod tests {
         history.save().expect("written");
         let history = History::load(&caches);
         for (name, version, release, expected) in [
-            ("a", "1", "6.1.0-99-amd64", Some(2)),
-            ("a", "1", "6.12.0-1-amd64", Some(3)),
-            ("a", "1", "7.0", Some(3)),
-            ("a", "2", "6.1.0-54-amd64", Some(4)),
-            ("a", "3", "6.1.0-54-amd64", Some(2)),
-            ("a", "3", "5.10", Some(4)),
+            ("a", "1", "6.1.0-99-amd64", Some(6750)),
+            ("a", "1", "6.12.0-1-amd64", Some(3000)),
+            ("a", "1", "7.0", Some(3000)),
+            ("a", "2", "6.1.0-54-amd64", Some(4000)),
+            ("a", "3", "6.1.0-54-amd64", Some(6750)),
+            ("a", "3", "5.10", Some(4000)),
             ("b", "1", "6.1.0-54-amd64", None),
         ] {
             let time = history.time(&Id::new(name, version), &target(release));
-            assert_eq!(time, expected.map(Duration::from_secs), "{name} {version} {release}");
+            assert_eq!(time, expected.map(Duration::from_millis), "{name} {version} {release}");
         }
         assert_eq!(fs::read_dir(&caches).expect("there").count(), 1, "nothing is left beside it");
     }
