@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::model::module::{Id, Target};
 use crate::model::site::Site;
 use crate::model::tree::{State, Tree};
-use crate::system::build_log::{PASSING, first_error, full_disk, one_line, text_of};
+use crate::system::build_log::{first_error, full_disk, is_passing, one_line, text_of};
 use crate::system::dpkg;
 
 /// What stands above a list of them.
@@ -83,8 +83,7 @@ impl Failure {
             Error::NoHeaders { release, .. } => format!("apt install {}", dpkg::headers_package(release)),
             _ => format!("dkms install {id} -k {kernel}"),
         };
-        let inputs =
-            inputs.filter(|_| log.is_some() && full.is_none() && !PASSING.iter().any(|word| text.contains(word)));
+        let inputs = inputs.filter(|_| log.is_some() && full.is_none() && !is_passing(&text));
         Self {
             id: id.clone(),
             target: target.clone(),

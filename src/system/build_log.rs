@@ -17,7 +17,7 @@ const LONGEST_END: u64 = 1 << 20;
 const LONGEST_REASON: usize = 160;
 
 /// What a log says where the machine is to blame: the same may work the next time.
-pub const PASSING: [&str; 16] = [
+const PASSING: [&str; 16] = [
     "No space left on device",
     "Disk quota exceeded",
     "Cannot allocate memory",
@@ -38,6 +38,12 @@ pub const PASSING: [&str; 16] = [
     "Error 143",
     "code: 143",
 ];
+
+/// Whether a log says that the machine is to blame. A source that a compiler quotes says nothing.
+pub fn is_passing(text: &str) -> bool {
+    let is_quoted = |line: &&str| line.trim_start().trim_start_matches(|c: char| c.is_ascii_digit()).starts_with(" | ");
+    text.lines().filter(|line| !is_quoted(line)).any(|line| PASSING.iter().any(|word| line.contains(word)))
+}
 
 /// What a log says where a disk is to blame.
 const FULL: [&str; 2] = [PASSING[0], PASSING[1]];
@@ -112,6 +118,18 @@ mod tests {
 
     use super::*;
     use crate::error::Error;
+
+    #[test]
+    fn what_a_compiler_quotes_is_no_reason() {
+        for (text, expected) in [
+            ("cc1: out of memory allocating 65536 bytes", true),
+            ("a.c:7:1: error: no\n    7 |   pr_err(\"out of memory\");\n      |   ^~~~~~", false),
+            ("make: fork: Resource temporarily unavailable", true),
+            ("a.c:1: error", false),
+        ] {
+            assert_eq!(is_passing(text), expected, "{text}");
+        }
+    }
 
     #[test]
     fn a_full_disk_is_named() -> io::Result<()> {
