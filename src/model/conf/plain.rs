@@ -4,7 +4,8 @@
 //! This is no reading of bash, which alone evaluates them. It is a filter that lets through what can depend on nothing
 //! but the text and the variables that we pass: comments, and assignments of literals and `$name` to names that mean
 //! nothing to bash itself. The values are evaluated twice (see evaluate.bash), so quotes hide little: what bash would
-//! do anything with in either evaluation is not let through.
+//! do anything with in either evaluation is not let through. But patterns are, in a value's first word: what that is
+//! globbed as begins with the directive's name, an equals sign and a quote, and no file is called so.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +17,7 @@ pub const LARGEST: u64 = 1 << 16;
 
 /// The variables of ours that a file mentions, if it consists of plain assignments.
 pub fn mentions(text: &str) -> Option<BTreeSet<&'static str>> {
-    let mut file = File { rest: text, assigned: BTreeSet::new(), mentioned: BTreeSet::new() };
+    let mut file = File { rest: text, one_word: true, assigned: BTreeSet::new(), mentioned: BTreeSet::new() };
     while !file.rest.is_empty() {
         file.line()?;
     }
@@ -33,7 +34,8 @@ fn is_literal(c: char) -> bool {
     c.is_ascii_alphanumeric() || "_./,:+%@^=-".contains(c)
 }
 
-/// Those that mean themselves in quotes, in the second evaluation too: no quote, no backslash, no pattern.
+/// Those that mean themselves in quotes, in the second evaluation too: no quote, no pattern, nor a backslash before what it
+/// would hide.
 fn is_quoted_literal(c: char) -> bool {
     is_literal(c) || " \t\n~!#&()<>;|{}]".contains(c)
 }
@@ -41,6 +43,8 @@ fn is_quoted_literal(c: char) -> bool {
 /// What is left of a file.
 struct File<'a> {
     rest: &'a str,
+    /// Whether the value so far is of one word.
+    one_word: bool,
     /// Names that this file has given a value, so that none comes from the environment.
     assigned: BTreeSet<&'a str>,
     mentioned: BTreeSet<&'static str>,
@@ -98,6 +102,7 @@ impl<'a> File<'a> {
             self.skip("]")?;
         }
         self.skip("=")?;
+        self.one_word = true;
         self.value()?;
         self.assigned.insert(name);
         Some(())
@@ -122,17 +127,33 @@ impl<'a> File<'a> {
         self.skip(quote)?;
         loop {
             // In double quotes the single ones are literal, in both evaluations.
-            self.take(|c| is_quoted_literal(c) || (quotes == Quotes::Double && c == '\''));
+            let taken = self.take(|c| is_quoted_literal(c) || (quotes == Quotes::Double && c == '\''));
+            self.one_word &= !taken.contains([' ', '\t', '\n']);
             if self.skip(quote).is_some() {
                 return Some(());
             }
-            self.variable(Some(quotes))?;
+            if self.pattern().is_none() {
+                self.variable(Some(quotes))?;
+            }
         }
+    }
+
+    /// A character of a regular expression that a shell knows, too, in the first word.
+    fn pattern(&mut self) -> Option<()> {
+        let mut rest = self.rest.chars();
+        let is_one = match rest.next()? {
+            '*' | '?' | '[' => true,
+            '\\' => rest.next().is_some_and(|c| is_literal(c) || "()[]{}*?|".contains(c)),
+            _ => false,
+        };
+        (is_one && self.one_word).then(|| self.rest = &self.rest[1..])
     }
 
     /// `$name`, `${name}`
     fn variable(&mut self, quotes: Option<Quotes>) -> Option<()> {
         self.skip("$")?;
+        // It may have blanks.
+        self.one_word = false;
         let braces = self.skip("{").is_some();
         let name = self.name()?;
         if braces {
@@ -188,6 +209,8 @@ mod tests {
             ("BUILD_EXCLUSIVE_CONFIG='!CONFIG_RT CONFIG_X'", ""),
             ("kernelver=6.1\nMAKE=$kernelver", "kernelver"),
             ("MAKE=", ""),
+            ("BUILD_EXCLUSIVE_KERNEL=\"^(5\\.1[0-9]|6\\..*)\"\nPATCH_MATCH[0]='^6\\.\\d?'", ""),
+            ("BUILD_EXCLUSIVE_KERNEL=\"a\"\"*\"", ""),
         ] {
             let found = mentions(text).map(|names| names.into_iter().collect::<Vec<_>>().join(" "));
             assert_eq!(found.unwrap_or("no".into()), expected, "{text}");
@@ -231,8 +254,11 @@ mod tests {
             // Files by their names.
             "MAKE=*",
             "MAKE=\"a *\"",
-            "MAKE='a?'",
-            "MAKE='[a]'",
+            "MAKE='a b?'",
+            "MAKE=' [a]'",
+            "MAKE=$arch\"*\"",
+            "MAKE=\"a \"'*'",
+            "MAKE='a\\ *'",
             "MAKE=~/x",
             "MAKE=a:~/x",
             "MAKE={a,b}",
@@ -297,7 +323,10 @@ mod tests {
             // Quotes and backslashes, which the second evaluation sees.
             "MAKE=\"a \\\"b\\\"\"",
             "MAKE='a \"b\"'",
-            "MAKE='a\\nb'",
+            "MAKE='a b\\nc'",
+            "MAKE='a\\$b'",
+            "MAKE=\"a\\`b\"",
+            "MAKE='a\\\\b'",
             "MAKE=a\\",
             "MAKE=\"a\\\nb\"",
             "MA\\\nKE=a",
