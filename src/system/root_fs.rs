@@ -121,8 +121,10 @@ impl Found<'_> {
             if text("dm/uuid").starts_with("CRYPT-") {
                 self.add("dm_crypt");
             }
-            if !text("md/level").trim().is_empty() {
-                self.add(text("md/level").trim());
+            match text("md/level").trim() {
+                "" => {}
+                "raid4" | "raid5" | "raid6" => self.add("raid456"),
+                level => self.add(level),
             }
             for below in names(&dir.join("slaves")) {
                 self.follow(&dir.join("slaves").join(below));
@@ -267,6 +269,22 @@ mod tests {
             ),
             "ahci dm_crypt dm_mod libahci libata md_mod raid1 scsi_mod sd_mod xfs",
         )
+    }
+
+    #[test]
+    fn three_levels_of_raid_are_one_module() -> io::Result<()> {
+        for (level, module) in [("raid5", "raid456"), ("raid6", "raid456"), ("raid10", "raid10")] {
+            needs(
+                &format!(
+                    "proc/self/mountinfo=22 1 9:0 / / rw - ext4 /dev/md0 rw
+                    sys/dev/block/9:0->../../devices/virtual/block/md0
+                    sys/devices/virtual/block/md0/dev=9:0
+                    sys/devices/virtual/block/md0/md/level={level}\\n"
+                ),
+                &format!("ext4 md_mod {module}"),
+            )?;
+        }
+        Ok(())
     }
 
     #[test]
