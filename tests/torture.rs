@@ -240,15 +240,18 @@ fn whole() {
     assert!(all > 0 && failed == 0);
 }
 
-/// A few points of each command, early and late.
+/// A few points of each command, early and late, and an error at some of them.
 #[test]
-fn kills() {
+fn kills_and_errors() {
     for (number, scene) in SCENES.iter().enumerate() {
-        let (mut victim, mut sweep) = (Victim::new(scene), Sweep::new("kill"));
+        let mut victim = Victim::new(scene);
         // Not the same ones of each: what many commands do is tried at many places.
-        let few = |call: usize| (1..=4).any(|power| call == 3 * number % 7 + 3usize.pow(power));
-        sweep.run(&mut victim, few, None);
-        assert!(sweep.failed.is_empty(), "{}", sweep.failed.concat());
-        assert!(sweep.tried > 0, "{}", scene.name);
+        let few = |powers: u32| move |call: usize| (1..=powers).any(|power| call == 3 * number % 7 + 3usize.pow(power));
+        for (fault, powers) in [("kill", 4), (FAULTS[1 + number % (FAULTS.len() - 1)], 3)] {
+            let mut sweep = Sweep::new(fault);
+            sweep.run(&mut victim, few(powers), None);
+            assert!(sweep.failed.is_empty(), "{}", sweep.failed.concat());
+            assert!(sweep.tried > 0, "{} {fault}", scene.name);
+        }
     }
 }
