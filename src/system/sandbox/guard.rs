@@ -91,14 +91,13 @@ impl Watch {
         if self.stopped.is_none() && self.end.is_some_and(|end| Instant::now() >= end) {
             return Some(TOO_LONG);
         }
-        let left: [Left; MOST_PLACES] =
-            std::array::from_fn(|place| self.places[place].as_ref().map_or(Left::Enough, Place::left));
-        let nearly_full = left.contains(&Left::NearlyNothing);
+        let places = || self.places.iter().flatten().map(|place| (place, place.left()));
+        let nearly_full = places().any(|(_, left)| left == Left::NearlyNothing);
+        if places().any(|(place, left)| left != Left::Enough && place.is_large()) {
+            return Some(TOO_LARGE);
+        }
         self.nearly_full = self.nearly_full.filter(|_| nearly_full).or_else(|| nearly_full.then(Instant::now));
-        let is_to_blame =
-            || left.iter().any(|left| *left != Left::Enough) && self.places.iter().flatten().any(Place::is_large);
-        let is_over = self.nearly_full.is_some_and(|since| since.elapsed() >= PATIENCE);
-        (is_over || is_to_blame()).then_some(TOO_LARGE)
+        self.nearly_full.filter(|since| since.elapsed() >= PATIENCE).map(|_| TOO_LARGE)
     }
 }
 
@@ -125,11 +124,11 @@ impl Place {
 
     /// Whether what lies here is at least as much as has to stay free. No more is looked at than that takes.
     fn is_large(&self) -> bool {
-        let (mut bytes, mut files) = (self.bytes, self.files);
+        let (mut bytes, mut files) = (0, 0);
         let mut add = |size: u64| {
-            bytes = bytes.saturating_sub(size);
-            files = files.saturating_sub(1);
-            bytes == 0 || files == 0
+            bytes += size;
+            files += 1;
+            (self.bytes > 0 && bytes >= self.bytes) || (self.files > 0 && files >= self.files)
         };
         open_dir(&self.dir, c".").is_some_and(|dir| any_below(&dir, 0, &mut add))
     }
