@@ -159,7 +159,7 @@ impl Kernel {
     ///
     /// Line numbers stay: where DWARF names no section, objtool makes a symbol for it, for which others move.
     pub fn sparing(&self) -> Option<&'static str> {
-        let makes_types = self.build_dir.join("vmlinux").exists() && find_program("pahole").is_some();
+        let makes_types = self.build_dir.join("vmlinux").exists();
         is_debug_info_spare(self.config_text().unwrap_or_default(), makes_types).then_some("-g1")
     }
 
