@@ -211,7 +211,7 @@ fn words_come_while_it_builds_whether_it_was_registered_or_not() {
     root.quick("long", "MAKE=\"sleep 600\"\nAUTOINSTALL=yes");
     for before in ["", "dkms add long/1"] {
         root.sh(before);
-        let seen = root.sh("/usr/lib/dkms/common.postinst long 1 '' '' '' >/srv/said 2>&1 & \
+        let seen = root.sh("rm -f /srv/said; /usr/lib/dkms/common.postinst long 1 '' '' '' >/srv/said 2>&1 & \
              while kill -0 $! && ! grep -q 'Building initial module' /srv/said; do sleep 0.1; done 2>/dev/null; \
              kill $!; wait $!; cat /srv/said");
         assert!(seen.contains("\nBuilding initial module long/1 for "), "{seen}");
