@@ -7,14 +7,15 @@ use std::path::Path;
 
 use clap::{Arg, CommandFactory};
 
+use super::arguments::{Arguments, HELP_ACTIONS};
 use super::spelling::DEPRECATED;
-use super::{Arguments, HELP_ACTIONS};
 use crate::commands::Action;
 use crate::model::conf::DIRECTIVES;
 use crate::model::framework::{ADDON_MODULES_DIR, NAMES};
 use crate::system::directories;
 
-const BEGIN: &str = ".\\\" These are from src/cli.rs; to renew them: RENEW_MANUAL=1 cargo test --lib manual\n";
+const BEGIN: &str =
+    ".\\\" These are from src/cli/arguments.rs; to renew them: RENEW_MANUAL=1 cargo test --lib manual\n";
 const END: &str = ".\\\" Here they end.\n";
 
 fn file(name: &str) -> String {
