@@ -29,7 +29,7 @@ pub enum Error {
     },
     /// A name or version that would lead out of the tree.
     #[error(
-        "{0} is no module and version: neither may be empty, begin with a dot or contain a slash,\na name may not be mok.key, mok.pub or dkms_dbversion,\nand a version may not be original_module or begin with kernel-."
+        "{0} is no module and version: neither may be empty, begin with a dot or contain a slash or the end of a line,\na name may not be mok.key, mok.pub or dkms_dbversion,\nand a version may not be original_module or begin with kernel-."
     )]
     BadName(String),
     /// Two options that exclude each other, or an action that does not take one.

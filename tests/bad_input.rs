@@ -501,13 +501,14 @@ fn names_do_not_lead_out_of_the_tree() {
         ("./1", "./1"),
         ("-m . -v .", "./."),
         ("-m quick -v /etc", "quick//etc"),
+        ("-m $'quick\\ntwo' -v 1", "quick\ntwo/1"),
     ] {
         for action in ["add", "build", "install", "uninstall", "unbuild", "remove --all", "remove"] {
             root.fails(
                 &format!("dkms {action} {named}"),
                 1,
                 &format!(
-                    "\nError! {told} is no module and version: neither may be empty, begin with a dot or contain a slash,\na name may not be mok.key, mok.pub or dkms_dbversion,\nand a version may not be original_module or begin with kernel-.\n"
+                    "\nError! {told} is no module and version: neither may be empty, begin with a dot or contain a slash or the end of a line,\na name may not be mok.key, mok.pub or dkms_dbversion,\nand a version may not be original_module or begin with kernel-.\n"
                 ),
             );
         }
@@ -515,7 +516,7 @@ fn names_do_not_lead_out_of_the_tree() {
     root.fails(
         "/usr/lib/dkms/common.postinst .. 1 /usr/share/x '' ''",
         1,
-        "\nError! ../1 is no module and version: neither may be empty, begin with a dot or contain a slash,\na name may not be mok.key, mok.pub or dkms_dbversion,\nand a version may not be original_module or begin with kernel-.\n",
+        "\nError! ../1 is no module and version: neither may be empty, begin with a dot or contain a slash or the end of a line,\na name may not be mok.key, mok.pub or dkms_dbversion,\nand a version may not be original_module or begin with kernel-.\n",
     );
     root.unchanged(TRACE, &before);
 

@@ -31,13 +31,13 @@ impl Id {
         Self { name: name.into(), version: version.into() }
     }
 
-    /// Whether name and version are each one component of a path that is free in the tree: not empty, without `/` or NUL,
-    /// and none of the tree's own, which begin with a dot or stand beside the modules or the versions.
+    /// Whether name and version are each one component of a path that is free in the tree: not empty, without `/`, NUL or the
+    /// end of a line, which separates names in lists, and none of the tree's own, which begin with a dot or stand beside the modules or the versions.
     pub fn is_sane(&self) -> bool {
         let is_own = BESIDE_MODULES.contains(&self.name.as_str())
             || self.version == ORIGINALS
             || self.version.starts_with(INSTALLED_LINK);
-        let is_free = |part: &String| !part.is_empty() && !part.starts_with('.') && !part.contains(['/', '\0']);
+        let is_free = |part: &String| !part.is_empty() && !part.starts_with('.') && !part.contains(['/', '\0', '\n']);
         is_free(&self.name) && is_free(&self.version) && !is_own
     }
 
