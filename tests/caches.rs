@@ -64,7 +64,9 @@ fn an_assembler_of_the_makefiles_own_is_nobodys_object() {
     let mut root = marked();
     root.write("/usr/src/marked-1/Makefile", "obj-m := marked.o\nexport PATH := $(src)/bin:$(PATH)");
     root.write("/usr/src/marked-1/bin/as", "#!/bin/sh\nexec /usr/bin/as --defsym made_by=1 \"$@\"");
-    root.sh("chmod 755 /usr/src/marked-1/bin/as; echo result_store=no >/etc/dkms/framework.conf.d/off.conf");
+    root.sh("echo result_store=no >/etc/dkms/framework.conf.d/off.conf; dkms build marked/1 -k $K");
+    assert_eq!(counts(&mut root, "marked"), (0, 1));
+    root.sh("chmod 755 /usr/src/marked-1/bin/as");
     let made_by = "nm /var/lib/dkms/marked/1/$K/$A/module/marked.ko | sed -n 's/ a made_by//p' | tail -c 2";
     for by in ["1", "2"] {
         root.sh(&format!(
@@ -84,7 +86,7 @@ fn what_a_configure_script_tried_keeps_nothing_from_being_found() {
         "#!/bin/sh
          : '
          #include \"conftest.h\"'
-         mktemp conftest.XXXXXX && mkdir tries && echo 'obj-m := try.o' >tries/Makefile && printf '#include <linux/module.h>\nMODULE_LICENSE(\"GPL\");\n' >tries/try.c
+         : >conftest.$(date +%N) && mkdir tries && echo 'obj-m := try.o' >tries/Makefile && printf '#include <linux/module.h>\nMODULE_LICENSE(\"GPL\");\n' >tries/try.c
          make -C /lib/modules/$1/build M=$PWD/tries && echo '| #inc''lude \"/opt/tried.h\"' >config.log && rm conftest.*",
     );
     root.sh("chmod 755 /usr/src/marked-1/configure; echo 'PRE_BUILD=\"configure $kernelver\"' >>/usr/src/marked-1/dkms.conf");

@@ -334,6 +334,9 @@ mod tests {
             ("NAME='x --with=\"\"'", "x --with="),
             ("NAME='`echo hi`'", "hi"),
             ("NAME=dos\r", "dos"),
+            // What is looked for among files would be files' names.
+            ("NAME='/etc/pass*'", "/etc/pass*"),
+            ("NAME='^(5\\.1[0-9]|/et[c]|6\\..*)'", "^(5\\.1[0-9]|/et[c]|6\\..*)"),
             ("NAME=a; return; NAME=b", "a"),
             ("f() { NAME=$1; }; f 'by function'", "by function"),
             ("NAME=a; exit 0", ""),
