@@ -295,8 +295,10 @@ impl Workshop {
     pub fn has_overgrown(&self) {
         self.overgrown.store(true, Ordering::Relaxed);
         for dir in [self.build.clone(), self.tmp.path().join("tmp"), self.source_copy()] {
-            let emptied = remove_any(&dir).and_then(|()| fs::create_dir(&dir));
-            emptied.unwrap_or_else(|error| log::warn!("{error}"));
+            if dir.is_dir() {
+                let emptied = remove_any(&dir).and_then(|()| fs::create_dir(&dir));
+                emptied.unwrap_or_else(|error| log::warn!("{error}"));
+            }
         }
     }
 
