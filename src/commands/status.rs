@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::io::IsTerminal;
-use std::path::PathBuf;
 
 use crate::commands::Invocation;
 use crate::error::Result;
@@ -17,13 +16,14 @@ use crate::model::site::Site;
 use crate::model::tree::State;
 use crate::plan::question;
 use crate::steps::{Work, installed};
+use crate::system::memory::have_heaps;
 use crate::system::output::Block;
 use crate::system::pattern::Shell;
 use crate::system::side_by_side;
 use crate::system::version::looks_like_release;
 
-/// Lines that one thread works out at a time: many enough that one bash answers for all of them.
-const TOGETHER: usize = 128;
+/// Modules that one thread works out at a time: many enough that one bash answers for all of them.
+const TOGETHER: usize = 32;
 
 /// Prints a line for each module, version and kernel that match what was said; all of it are patterns. What could not be
 /// installed is told to people only, or to whoever asks for that alone.
@@ -63,21 +63,43 @@ fn names(invocation: &Invocation) -> (Pattern, Pattern) {
 }
 
 fn list(site: &Site, invocation: &Invocation) {
+    have_heaps(cores());
     let (name, version) = names(invocation);
     // What a module is made of is said by its own dkms.conf, whatever -c says.
     let options = &Options { conf: None, ..invocation.options.clone() };
-    let mut list = List { site, options, say: site.output.block(), kernels: HashMap::new(), lines: Vec::new() };
-    for kernel in kernels(&invocation.kernels, &invocation.arches) {
-        for module in site.tree.modules().iter().filter(|module| name.matches(module)) {
-            for id in site.tree.versions(module).into_iter().filter(|id| version.matches(&id.version)) {
-                list.add(id, &kernel);
-                if list.lines.len() >= TOGETHER * cores() {
-                    list.print();
-                }
-            }
+    let mut list = List { site, options, say: site.output.block(), kernels: HashMap::new() };
+    for pair in kernels(&invocation.kernels, &invocation.arches) {
+        let mut modules = site.tree.modules();
+        modules.retain(|module| name.matches(module));
+        for modules in modules.chunks(TOGETHER * cores()) {
+            let lines = |module: &String| lines_of(site, module, &version, &pair);
+            list.print(evenly(modules, |modules| modules.iter().flat_map(lines).collect()));
         }
     }
-    list.print();
+}
+
+/// What there is of a module's versions on the kernels that are asked for.
+fn lines_of(site: &Site, module: &str, version: &Pattern, pair: &Pair) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for id in site.tree.versions(module).into_iter().filter(|id| version.matches(&id.version)) {
+        if site.tree.is_broken(&id) {
+            lines.push(Line::Broken(id));
+            continue;
+        }
+        let mut built = site.tree.built_targets(&id);
+        built.retain(|(target, _)| pair.matches(target));
+        if built.is_empty() {
+            lines.push(Line::Added(id));
+        } else {
+            lines.extend(built.into_iter().map(|(target, state)| Line::Built(id.clone(), target, state)));
+        }
+    }
+    lines
+}
+
+/// Works on as many cores as there are; all results in order.
+fn evenly<T: Sync, R: Send>(items: &[T], work: impl Fn(&[T]) -> Vec<R> + Sync) -> Vec<R> {
+    side_by_side::parts(items, items.len().div_ceil(cores()).max(FEW), work)
 }
 
 /// What there is to be told of, but for the words.
@@ -93,44 +115,33 @@ struct List<'a> {
     options: &'a Options,
     say: Block,
     kernels: HashMap<Target, Kernel>,
-    /// Not told yet.
-    lines: Vec<Line>,
 }
 
 impl List<'_> {
-    /// Adds what there is of one module on the kernels that are asked for.
-    fn add(&mut self, id: Id, pair: &Pair) {
-        let Self { site, options, kernels, lines, .. } = self;
-        if site.tree.is_broken(&id) {
-            lines.push(Line::Broken(id));
-            return;
-        }
-        let targets = site.tree.all_targets(&id).into_iter().filter(|target| pair.matches(target));
-        let with_state = targets.map(|target| (site.tree.state(&id, &target), target));
-        let targets: Vec<_> = with_state.filter(|(state, _)| *state != State::Added).collect();
-        if targets.is_empty() {
-            lines.push(Line::Added(id));
-            return;
-        }
-        for (state, target) in targets {
-            let new = || Kernel::new(site, &target, options.headers.as_deref(), options.config.as_deref());
-            kernels.entry(target.clone()).or_insert_with(new);
-            lines.push(Line::Built(id.clone(), target, state));
-        }
-    }
-
     /// Tells it, and lets go of what was remembered of these modules.
-    fn print(&mut self) {
-        let lines = std::mem::take(&mut self.lines);
-        let list = &*self;
-        let words = if lines.len() < 2 * FEW {
-            list.words(&lines)
-        } else {
-            side_by_side::parts(&lines, lines.len().div_ceil(cores()).max(FEW), |part| list.words(part))
-        };
-        for words in words {
-            words.say(&self.say);
+    fn print(&mut self, lines: Vec<Line>) {
+        let Self { site, options, kernels, .. } = self;
+        for line in &lines {
+            if let Line::Built(_, target, _) = line {
+                if !kernels.contains_key(target) {
+                    let kernel = Kernel::new(site, target, options.headers.as_deref(), options.config.as_deref());
+                    kernels.insert(target.clone(), kernel);
+                }
+            }
         }
+        let list = &*self;
+        let words = evenly(&lines, |lines| list.words(lines));
+        // What stands in a row is one piece.
+        let mut text = String::new();
+        for words in words {
+            text.push_str(&words.before);
+            if words.error.is_some() || !words.noise.is_empty() {
+                self.say.print(std::mem::take(&mut text));
+                words.interrupt(&self.say);
+            }
+            text.push_str(&words.after);
+        }
+        self.say.print(text);
         self.site.memory.save();
     }
 
@@ -191,8 +202,7 @@ impl List<'_> {
                 remark.push_str(" (Built modules are missing in the kernel modules folder)");
                 break;
             }
-            let same = |file: PathBuf| site.memory.is_same(id, &built, &file);
-            if state == State::Installed && !installed::file_of(&work, &module).is_some_and(same) {
+            if state == State::Installed && !installed::is_as_built(&work, &module) {
                 remark.push_str(" (Differences between built and installed modules)");
                 break;
             }
@@ -215,17 +225,11 @@ struct Words {
 }
 
 impl Words {
-    fn say(self, say: &Block) {
-        if self.error.is_none() && self.noise.is_empty() {
-            say.print(self.before + &self.after);
-            return;
+    fn interrupt(&self, say: &Block) {
+        if let Some(error) = &self.error {
+            say.error(error);
         }
-        say.print(self.before);
-        if let Some(error) = self.error {
-            say.error(&error);
-        }
-        say.complain(self.noise);
-        say.print(self.after);
+        say.complain(&self.noise);
     }
 }
 

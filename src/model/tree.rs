@@ -334,17 +334,25 @@ impl Tree {
 
     /// The kernels that a module was built for, in the order of their paths; on each its architectures, sorted as names are.
     pub fn all_targets(&self, id: &Id) -> Vec<Target> {
+        self.each_target(id, |target| self.module_dir(id, &target).is_dir().then_some(target))
+    }
+
+    /// Those for which it is built, in the same order, with their states.
+    pub fn built_targets(&self, id: &Id) -> Vec<(Target, State)> {
+        self.each_target(id, |target| {
+            let state = self.state(id, &target);
+            (state != State::Added).then_some((target, state))
+        })
+    }
+
+    fn each_target<T>(&self, id: &Id, wanted: impl Fn(Target) -> Option<T>) -> Vec<T> {
         let dir = self.version_dir(id);
-        let mut targets = Vec::new();
+        let mut found = Vec::new();
         for release in in_order_of_paths(self.directories(&dir)) {
-            for arch in self.directories(&dir.join(&release)) {
-                let target = Target::new(&release, arch);
-                if self.module_dir(id, &target).is_dir() {
-                    targets.push(target);
-                }
-            }
+            let targets = self.directories(&dir.join(&release)).into_iter().map(|arch| Target::new(&release, arch));
+            found.extend(targets.filter_map(&wanted));
         }
-        targets
+        found
     }
 
     /// [`Tree::all_targets`] whose directories look like a kernel's: with digits and a dot in front.

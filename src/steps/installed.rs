@@ -40,6 +40,16 @@ pub fn modules_of(work: &Work) -> Result<Vec<Module>> {
 
 /// Where a built module is installed: at the distribution's place or at its own, whichever has that version.
 pub fn file_of(work: &Work, module: &Module) -> Option<PathBuf> {
+    Some(find_file_of(work, module)?.0)
+}
+
+/// Whether what is installed of a built module is what was built.
+pub fn is_as_built(work: &Work, module: &Module) -> bool {
+    find_file_of(work, module).is_some_and(|(_, same)| same)
+}
+
+/// Where a built module is installed, and whether that is what was built.
+fn find_file_of(work: &Work, module: &Module) -> Option<(PathBuf, bool)> {
     let Work { site, id, kernel, .. } = work;
     let built_dir = site.tree.module_dir(id, &kernel.target);
     let version = |file: &Path| ModInfo::read(file).unwrap_or_default().version;
@@ -49,16 +59,20 @@ pub fn file_of(work: &Work, module: &Module) -> Option<PathBuf> {
     let built = suffixes().map(|suffix| built_dir.join(name(suffix))).find(|file| file.exists());
     let built_version = LazyCell::new(|| built.as_deref().map(version).unwrap_or_default());
     let same = |file: &Path| built.as_ref().is_some_and(|built| site.memory.is_same(id, built, file));
-    let is_ours = |place: &str, file: &Path| {
+    let as_ours = |place: &str, file: PathBuf| {
+        if same(&file) {
+            return Some((file, true));
+        }
         let foreign = place != module.dest_location;
         // At its own place, where the kernel's module may stand, two unversioned files have nothing in common.
-        file.exists() && (same(file) || (version(file) == *built_version && !(foreign && built_version.is_empty())))
+        let ours = file.exists() && version(&file) == *built_version && !(foreign && built_version.is_empty());
+        ours.then_some((file, false))
     };
     let mut places = vec![&module.dest_location, &module.original_location];
     places.dedup();
     places.into_iter().find_map(|place| {
         let dir = below(&kernel.modules, place);
-        suffixes().map(|suffix| dir.join(name(suffix))).find(|file| is_ours(place, file))
+        suffixes().find_map(|suffix| as_ours(place, dir.join(name(suffix))))
     })
 }
 

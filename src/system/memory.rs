@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::paths::Paths;
-pub use super::sys::keep_heap_small;
+pub use super::sys::{have_heaps, keep_heap_small};
 
 /// What a job may come to need. A compiler of kernel modules usually has some 100 MiB, and several times that for the
 /// largest files, but not at once: what is given out now is seen in what is left only seconds later. The linker, make,

@@ -57,6 +57,16 @@ pub fn keep_heap_small() {
     HEAP.store((&raw const *Box::new(0_u8)).addr().next_multiple_of(rustix::param::page_size()), Ordering::Relaxed);
 }
 
+/// Lets threads have so many heaps besides the first, where they do nothing but look at many things: they would wait for each
+/// other. It comes too late where there was a thread already, and nothing is lost then but time.
+pub fn have_heaps(many: usize) {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: as in `keep_heap_small`.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, libc::c_int::try_from(many).unwrap_or(libc::c_int::MAX).saturating_add(1));
+    }
+}
+
 /// Gives back what the heap has let go of, also where something above it is in use.
 pub fn trim_heap() {
     #[cfg(target_env = "gnu")]

@@ -98,6 +98,42 @@ struct Asked<'a> {
 /// The text of a file of plain assignments, and the variables of ours in it.
 type Plain = Option<Rc<(String, BTreeSet<&'static str>)>>;
 
+/// What was seen of files, most of which answer for several kernels, while one set of questions is answered.
+#[derive(Default)]
+struct Seen {
+    texts: HashMap<PathBuf, Plain>,
+    /// Files, and directories with all in them.
+    checked: HashMap<PathBuf, std::result::Result<(), WeakSpot>>,
+    readable: HashMap<PathBuf, bool>,
+}
+
+impl Seen {
+    /// Whether there is such a file for who asks: one that is closed to him is none, as it always was.
+    fn is_readable(&mut self, file: &Path) -> bool {
+        let look = || file.is_file() && access(file, Access::READ_OK).is_ok();
+        *self.readable.entry(file.to_owned()).or_insert_with(look)
+    }
+
+    /// Refuses a file that others than root could change.
+    fn check(&mut self, file: &Path) -> std::result::Result<(), WeakSpot> {
+        self.checked.entry(file.to_owned()).or_insert_with(|| trust::check(file)).clone()
+    }
+
+    /// The same for a source.
+    fn check_source(&mut self, dir: &Path) -> std::result::Result<(), WeakSpot> {
+        self.checked.entry(dir.to_owned()).or_insert_with(|| trust::check_source(dir)).clone()
+    }
+
+    fn text(&mut self, file: &Path) -> Plain {
+        let find = || {
+            let text = read(file).ok()?;
+            let mentions = plain::mentions(&text)?;
+            Some(Rc::new((text, mentions)))
+        };
+        self.texts.entry(file.to_owned()).or_insert_with(find).clone()
+    }
+}
+
 impl Question<'_> {
     /// Evaluates dkms.conf and the administrator's overrides in /etc/dkms.
     pub fn answer(&self) -> Result<Conf> {
@@ -123,21 +159,20 @@ impl Question<'_> {
                 return questions.iter().map(|_| Err(again()).doing(cannot("read", &etc))).collect();
             }
         };
-        let mut texts = HashMap::new();
+        let mut seen = Seen::default();
         let alike = is_environment_alike();
         for (question, answer) in questions.iter().zip(&mut answers) {
-            // One that is closed to who asks is none, as it always was.
-            if !question.file.is_file() || access(&question.file, Access::READ_OK).is_err() {
+            if !seen.is_readable(&question.file) {
                 *answer = Some(Err(Error::NoConf(question.file.clone())));
                 continue;
             }
             let mut files = vec![std::path::absolute(&question.file).unwrap_or_else(|_| question.file.clone())];
             files.extend(question.overrides(&overrides));
-            if let Err(spot) = question.check(&files) {
+            if let Err(spot) = question.check(&files, &mut seen) {
                 *answer = Some(Err(spot.into()));
                 continue;
             }
-            let key = if alike { question.key(&files, &mut texts) } else { None };
+            let key = if alike { question.key(&files, &mut seen) } else { None };
             let known = key.as_ref().zip(question.id).and_then(|(key, id)| site.memory.values(id, key));
             match known {
                 Some(values) => *answer = Some(Ok(question.conf(values, Vec::new()))),
@@ -161,11 +196,11 @@ impl Question<'_> {
 
     /// Refuses files that others than root could change. That of a source which is to be added may be anybody's: nothing of
     /// it is root's yet.
-    fn check(&self, files: &[PathBuf]) -> std::result::Result<(), WeakSpot> {
+    fn check(&self, files: &[PathBuf], seen: &mut Seen) -> std::result::Result<(), WeakSpot> {
         if let Some(dir) = self.file.parent().filter(|_| self.is_registered()) {
-            trust::check_source(dir)?;
+            seen.check_source(dir)?;
         }
-        files.iter().skip(usize::from(self.id.is_none())).try_for_each(|file| trust::check(file))
+        files.iter().skip(usize::from(self.id.is_none())).try_for_each(|file| seen.check(file))
     }
 
     /// What a file sees under one of [`VARIABLES`].
@@ -212,19 +247,14 @@ impl Question<'_> {
 
     /// Everything on which the answer can depend, if the files are plain: their texts, and what they see of what they
     /// mention.
-    fn key(&self, files: &[PathBuf], texts: &mut HashMap<PathBuf, Plain>) -> Option<Vec<u8>> {
+    fn key(&self, files: &[PathBuf], seen: &mut Seen) -> Option<Vec<u8>> {
         if !self.directives.is_empty() {
             return None;
         }
         let mut parts = Vec::new();
         let mut variables = BTreeSet::new();
         for file in files {
-            let plain = texts.entry(file.clone()).or_insert_with(|| {
-                let text = read(file).ok()?;
-                let mentions = plain::mentions(&text)?;
-                Some(Rc::new((text, mentions)))
-            });
-            let plain = plain.clone()?;
+            let plain = seen.text(file)?;
             variables.extend(&plain.1);
             parts.push(plain);
         }
@@ -370,7 +400,7 @@ impl Asked<'_> {
         let (Some(id), Some(key)) = (question.id, key) else {
             return;
         };
-        if question.key(files, &mut HashMap::new()).as_ref() == Some(key) {
+        if question.key(files, &mut Seen::default()).as_ref() == Some(key) {
             question.site.memory.remember_values(id, key, values);
         }
     }
