@@ -150,6 +150,28 @@ fn the_same_module_gives_the_same_tarball() {
     );
 }
 
+/// Where anybody makes files, also where the kernel does not see to it.
+#[test]
+fn mktarball_follows_fills_and_waits_for_nothing_of_somebody_elses() {
+    let mut root = built();
+    root.sh("echo secret >/srv/victim");
+    for (plant, name) in [
+        ("ln -s /srv/victim", "link.tar"),
+        ("ln -s /srv/new", "dangling.tar"),
+        ("mkfifo", "pipe.tar"),
+        ("cp /dev/null", "file.tar"),
+    ] {
+        root.sh(&format!("setpriv --reuid=1000 --regid=1000 --clear-groups {plant} /tmp/{name}"));
+        let output = root.run(&format!("timeout 20 dkms mktarball hello/1 --source-only --archive=/tmp/{name}"));
+        let planted = format!("/tmp/{name} belongs to user 1000, not to root");
+        assert!(output.code == 6 && output.text.contains(&planted), "{plant}: {output:?}");
+        root.says(
+            "cat /srv/victim; ls /srv/new 2>/dev/null || true; stat -c %s /tmp/file.tar 2>/dev/null || true",
+            if name == "file.tar" { "secret\n0\n" } else { "secret\n" },
+        );
+    }
+}
+
 #[test]
 fn mktarball_says_what_it_cannot_do() {
     let mut root = Root::new();

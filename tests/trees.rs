@@ -70,6 +70,44 @@ fn a_source_that_others_can_change_is_refused() {
     root.says("dkms status; ls /srv/ran 2>/dev/null; true", "other/1, $K, $A: installed\n");
 }
 
+/// What was root's when it was built need not be any more.
+#[test]
+fn what_others_could_change_since_it_was_built_is_neither_run_nor_installed() {
+    let mut root = root();
+    root.quick("quick", "POST_INSTALL=post\nPOST_REMOVE=post");
+    root.write("/usr/src/quick-1/post", "#!/bin/sh\n. ./helper");
+    root.write("/usr/src/quick-1/helper", "touch /srv/ran");
+    root.sh("chmod 755 /usr/src/quick-1/post; dkms install quick/1; dkms uninstall quick/1; rm /srv/ran");
+    root.sh("chmod 666 /usr/src/quick-1/helper");
+    for command in ["dkms install quick/1", "dkms remove quick/1 --all"] {
+        let output = root.run(command);
+        assert!(output.text.contains(&writable("/usr/src/quick-1/helper", "666", "")), "{command}: {output:?}");
+        root.sh("test ! -e /srv/ran");
+    }
+    for action in ["mkdeb", "mkdsc", "mkrpm", "mktarball"] {
+        root.sh("dkms add quick/1 2>/dev/null || true");
+        let output = root.run(&format!("dkms {action} quick/1 --source-only"));
+        assert!(
+            output.code == 8 && output.text.ends_with(&writable("/usr/src/quick-1/helper", "666", "")),
+            "{output:?}"
+        );
+    }
+    root.sh(
+        "chmod 644 /usr/src/quick-1/helper; dkms build quick/1; chmod 666 /var/lib/dkms/quick/1/$K/$A/module/quick.ko",
+    );
+    let built = root.expand("/var/lib/dkms/quick/1/$K/$A/module/quick.ko");
+    root.fails("dkms install quick/1", 8, &format!("\nError! {}", writable(&built, "666", "")));
+    // Nor does it go where somebody else has it go.
+    root.sh(&format!(
+        "chmod 644 {built}; mkdir -p /srv/target /lib/modules/$K/updates; chmod 777 /lib/modules/$K/updates"
+    ));
+    root.sh("setpriv --reuid=1000 --regid=1000 --clear-groups ln -s /srv/target /lib/modules/$K/updates/dkms");
+    let updates = root.expand("/usr/lib/modules/$K/updates");
+    let output = root.run("dkms install quick/1");
+    assert!(output.code == 8 && output.text.ends_with(&writable(&updates, "777", "")), "{output:?}");
+    root.says("ls /srv/target; dkms status", "quick/1, $K, $A: built\n");
+}
+
 #[test]
 fn what_debian_has_and_what_a_group_for_it_writes_is_fine() {
     let mut root = root();
@@ -368,7 +406,7 @@ fn names_and_records_of_the_trees_own_lead_root_nowhere() {
         ("quick", "kernel-x"),
     ] {
         let words = format!(
-            "\nError! {name}/{version} is no module and version: neither may be empty, begin with a dot or contain a slash,\na name may not be mok.key, mok.pub or dkms_dbversion,\nand a version may not be original_module or begin with kernel-.\n"
+            "\nError! {name}/{version} is no module and version: neither may be empty, begin with a dot or contain a slash or the end of a line,\na name may not be mok.key, mok.pub or dkms_dbversion,\nand a version may not be original_module or begin with kernel-.\n"
         );
         let source = format!("/usr/src/{name}-{version}");
         root.sh(&format!(

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::commands::{Invocation, lock, need_added, remove};
 use crate::error::tarball::Problem;
-use crate::error::{Error, Result};
+use crate::error::{Doing, Error, Result, cannot};
 use crate::model::conf::Conf;
 use crate::model::kernel::Kernel;
 use crate::model::module::{Id, Target};
@@ -15,6 +15,7 @@ use crate::plan::{read_conf, remarks_on};
 use crate::steps::pack::{self, Pack};
 use crate::steps::tarball::{self, Content};
 use crate::system::output::Block;
+use crate::system::trust;
 
 /// Kernels in a tarball's name, before the name says only that there are many.
 const LONGEST_LIST: usize = 200;
@@ -42,6 +43,7 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
         // With the spelling that it has always had.
         say.say("Creating tarball structure to specifically accomodate binaries.");
     } else {
+        trust::check_all(&fs::canonicalize(&source).doing(cannot("read", &source))?)?;
         say.say(format!("Marking {} for archiving...", source.display()));
     }
     let place = place(site, invocation, &id, &targets);

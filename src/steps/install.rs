@@ -17,6 +17,7 @@ use crate::system::directories::{find_all, list, names, remove_empty_up_to};
 use crate::system::files::{replace_link, same_content, stage_copy, stage_link, unstage};
 use crate::system::modinfo::ModInfo;
 use crate::system::paths::below;
+use crate::system::trust;
 use crate::system::version::compare_padded;
 
 /// Modules in place, whose originals wait for depmod before they go.
@@ -52,6 +53,7 @@ impl Placed {
         let result = candidates.iter().try_for_each(|candidate| {
             let file = announce(work, candidate, standing, unfinished, &mut self.originals)?;
             let dir = file.parent().unwrap_or(&work.kernel.modules);
+            trust::check(dir)?;
             fs::create_dir_all(dir).doing(cannot("make", dir))?;
             let stage = if work.site.framework.symlink_modules { stage_link } else { stage_copy };
             staged.push((stage(&candidate.built, &file).doing(cannot("install", &file))?, file));
@@ -192,6 +194,7 @@ pub fn prepare<'a>(work: &Work<'a>) -> Result<Ready<'a>> {
     }
     let suffix = kernel.compression();
     let built = site.tree.module_dir(id, &kernel.target);
+    trust::check_all(&built)?;
     // What was built is installed all the same when its package is not meant for this kernel any more.
     let modules = conf.included(kernel).unwrap_or_else(|| conf.modules.iter().collect());
     let find = |module| Candidate::find(module, &built, suffix);

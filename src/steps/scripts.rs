@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The scripts that a package brings: PRE_BUILD, POST_BUILD, POST_ADD, PRE_INSTALL, POST_INSTALL, POST_REMOVE.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -102,7 +103,9 @@ pub fn run(work: &Work, script: Script) -> i32 {
     let Some(found) = find(work, script, &source, &source, |_| true) else {
         return 0;
     };
-    if let Err(error) = trust::check(&found.file).map_err(Error::from) {
+    // It may run or read what lies beside it.
+    let beside = || trust::check_all(&fs::canonicalize(&found.dir).unwrap_or_else(|_| found.dir.clone()));
+    if let Err(error) = trust::check(&found.file).and_then(|()| beside()).map_err(Error::from) {
         work.say.error(&error);
         return error.code().into();
     }

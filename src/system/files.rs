@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Files: changes that are either made or not, and reading what somebody else wrote.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -10,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::directories::{find_all, remove_any};
-use super::interrupt;
+use super::{interrupt, trust};
 
 /// Adds the path to what the system said: "No space left on device" alone helps nobody.
 pub trait At<T> {
@@ -182,8 +184,9 @@ pub enum Place {
 }
 
 impl Place {
-    /// What `said` leads to. A pipe is waited for until somebody reads it.
+    /// What `said` leads to, if nobody else planted it. A pipe is waited for until somebody reads it.
     pub fn of(said: &Path) -> io::Result<Self> {
+        let path = end_of_links(said)?;
         let through = || fs::OpenOptions::new().write(true).truncate(true).open(said).map(Self::Through).at(said);
         let there = match fs::metadata(said) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -192,7 +195,6 @@ impl Place {
         if there.as_ref().is_some_and(|there| !there.is_file()) {
             return through();
         }
-        let path = end_of_links(said)?;
         let file = |meta: &fs::Metadata| (meta.dev(), meta.ino());
         // What the kernel makes up of an open file, as /dev/stdout, need not lead to its name.
         if there.as_ref().map(file) != fs::symlink_metadata(&path).ok().as_ref().map(file) {
@@ -206,17 +208,22 @@ impl Place {
     }
 }
 
-/// The path at the end of the links that `path` is one of, whether anything is there or not.
+/// The path at the end of the links that `path` is one of, whether anything is there or not. None of them, nor what is at
+/// their end, may be somebody else's who put it there for us.
 fn end_of_links(path: &Path) -> io::Result<PathBuf> {
     let mut end = path.to_owned();
     // As many as the kernel follows.
     for _ in 0..=40 {
-        match fs::read_link(&end) {
-            Ok(target) => end = end.parent().unwrap_or(Path::new("")).join(target),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => {
-                return Ok(end);
-            }
-            Err(error) => return Err(error).at(path),
+        let here = match rustix::fs::open(&end, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
+            Err(rustix::io::Errno::NOENT) => return Ok(end),
+            here => here.map_err(io::Error::from).at(path)?,
+        };
+        trust::check_planted(&end, &here).map_err(io::Error::other)?;
+        match rustix::fs::readlinkat(&here, "", Vec::new()) {
+            Ok(target) => end = end.parent().unwrap_or(Path::new("")).join(OsStr::from_bytes(target.to_bytes())),
+            // It is no link.
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::INVAL) => return Ok(end),
+            Err(error) => return Err(io::Error::from(error)).at(path),
         }
     }
     Err(io::Error::from(rustix::io::Errno::LOOP)).at(path)
@@ -316,11 +323,26 @@ mod tests {
         symlink("sub/link", at("link"))?;
         symlink("sub/new", at("dangling"))?;
         symlink("loop", at("loop"))?;
+        // Where anybody makes files.
+        fs::create_dir(at("shared"))?;
+        fs::set_permissions(at("shared"), fs::Permissions::from_mode(0o1777))?;
+        for (name, owner) in [("shared/planted", 1000), ("shared/own", 0)] {
+            symlink("../file", at(name))?;
+            std::os::unix::fs::lchown(at(name), Some(owner), None)?;
+        }
+        fs::write(at("shared/filled"), "")?;
+        std::os::unix::fs::chown(at("shared/filled"), Some(1000), None)?;
+        for planted in ["shared/planted", "shared/filled"] {
+            let error = Place::of(&at(planted)).expect_err("somebody else's").to_string();
+            assert!(error.contains(&format!("{planted} belongs to user 1000")), "{error}");
+        }
         for (said, end, mode) in [
             ("file", "file", Some(0o440)),
             ("link", "sub/../file", Some(0o440)),
             ("dangling", "sub/new", None),
             ("new", "new", None),
+            ("shared/own", "shared/../file", Some(0o440)),
+            ("shared/new", "shared/new", None),
         ] {
             let Place::File { path, there } = Place::of(&at(said))? else { panic!("{said} is no file") };
             assert_eq!((path, there.map(|there| there.mode() & 0o777)), (at(end), mode), "{said}");

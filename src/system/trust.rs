@@ -3,9 +3,11 @@
 
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
+use rustix::fs::fstat;
 use rustix::process::geteuid;
 
 use super::directories::DEEPEST;
@@ -105,6 +107,21 @@ fn walk(path: &Path, whole: bool) -> Result<(), WeakSpot> {
 pub fn check_shared(dir: &Path) -> Result<(), WeakSpot> {
     // It is on the way to a file that is to be made there.
     check(&dir.join("new"))
+}
+
+/// Refuses what somebody else may have put where anybody makes files, /tmp above all, for us to follow, to fill or to wait
+/// for: the kernel's `fs.protected_symlinks` and its like, also where they are off. `fd`: of the link or file at `path`,
+/// itself.
+pub fn check_planted(path: &Path, fd: impl AsFd) -> Result<(), WeakSpot> {
+    let unread = || WeakSpot { place: path.to_owned(), why: Why::Unread };
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = fs::metadata(dir).map_err(|_| unread())?;
+    let owner = fstat(fd).map_err(|_| unread())?.st_uid;
+    let is_shared = dir.mode() & 0o1002 == 0o1002;
+    if is_shared && owner != geteuid().as_raw() && owner != dir.uid() {
+        return Err(WeakSpot { place: path.to_owned(), why: Why::Owner { uid: owner, all: false } });
+    }
+    Ok(())
 }
 
 /// [`check_source`], and all that is below, with what links in it lead to.

@@ -28,6 +28,7 @@ use crate::model::site::Site;
 use crate::steps::pack::{self, Pack};
 use crate::steps::tarball::{Content, Inside};
 use crate::system::dpkg;
+use crate::system::trust;
 
 /// The dkms that a package needs: the first one with /usr/lib/dkms/common.postinst.
 const DKMS: &str = "dkms (>= 2.1.0.0)";
@@ -101,6 +102,7 @@ impl<'a> Packaging<'a> {
     ) -> Result<Self> {
         let link = site.tree.source_link(&id);
         let source = fs::canonicalize(&link).doing(cannot("read", &link))?;
+        trust::check_all(&source)?;
         let time = pack::time(&source);
         let date = about::date(time).doing(|| "Cannot run date".into())?;
         let stem = stem(&id)?;
@@ -108,6 +110,9 @@ impl<'a> Packaging<'a> {
         let version = version(&id, said, manager)?;
         let kernels: Vec<&str> = targets.iter().map(|target| target.release.as_str()).collect();
         let template = Template::find(&site.paths, &id, &stem, &kernels.join(" "), &date);
+        if let Some(template) = &template {
+            trust::check_all(template.dir())?;
+        }
         let about = About::find(said, &id, &name, &source, conf, template.as_ref())?;
         Ok(Self {
             site,
