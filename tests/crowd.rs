@@ -89,6 +89,30 @@ fn eight_at_once_for_long() {
     println!("figure: {commands} commands by eight at once, {} rounds, 0 failed", commands / 8);
 }
 
+/// What is gone for a moment, for a package is being configured, is not gone.
+#[test]
+fn who_comes_in_the_middle_of_an_upgrade_waits_for_its_end() {
+    let mut root = Root::with(Layer::Ours, &[]);
+    root.same_key();
+    root.quick("two", "AUTOINSTALL=yes");
+    root.write(
+        "/etc/dkms/framework.conf.d/wait.conf",
+        "post_transaction='[ $action != remove ] || [ -e /srv/go ] || { touch /srv/gone; until [ -e /srv/go ]; do sleep 0.05; done; }'",
+    );
+    for (command, left) in [
+        ("dkms remove two/1 --all", ""),
+        ("dkms uninstall two/1 -k $K", "two/1, $K, $A: built\n"),
+        ("dkms mkdeb two/1 --source-only --maintainer 'A B <a@b.c>'", "two/1, $K, $A: installed\n"),
+    ] {
+        root.sh("touch /srv/go; dkms install two/1 -k $K; rm -f /srv/go /srv/gone /srv/said");
+        root.sh("(/usr/lib/dkms/common.postinst two 1 '' $A 1 >/srv/log 2>&1; echo $? >/srv/code) & until [ -e /srv/gone ]; do sleep 0.05; done");
+        root.sh(&format!("({command} >/srv/said 2>&1; echo $? >/srv/its) & until [ -s /srv/its ] || grep -q 'waiting for' /srv/said; do sleep 0.05; done"));
+        root.sh("touch /srv/go");
+        root.wait_until("[ -s /srv/code ] && [ -s /srv/its ]");
+        root.says("cat /srv/code /srv/its; rm /srv/code /srv/its; dkms status -k $K", &format!("0\n0\n{left}"));
+    }
+}
+
 #[test]
 fn a_holder_that_is_killed_blocks_nobody() {
     let mut root = Root::with(Layer::Ours, &[]);

@@ -43,6 +43,19 @@ fn a_depmod_that_is_left_behind_is_waited_for() {
     }
 }
 
+/// What runs on for long when its caller is killed would block who comes next for as long.
+#[test]
+fn a_depmod_goes_with_who_called_it() {
+    let mut root = root();
+    root.sh("dkms build first/1 -k $K; dkms build second/1 -k $K");
+    root.write(
+        "/usr/local/sbin/depmod",
+        "#!/bin/sh\n[ -e /srv/runs ] || { touch /srv/runs; exec sleep 1000; }\nexec /sbin/depmod \"$@\"",
+    );
+    root.sh("dkms install first/1 -k $K & until [ -e /srv/runs ]; do sleep 0.05; done; kill -KILL $!; wait $!; timeout 60 dkms install second/1 -k $K");
+    root.says("pgrep -x sleep; dkms status second", "second/1, $K, $A: installed\n");
+}
+
 /// One kernel has a System.map, the other one has not.
 const FOR_K: &str = "-a $K -F /boot/System.map-$K\n";
 const FOR_OLD: &str = "-a $OLD\n";

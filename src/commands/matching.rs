@@ -25,10 +25,10 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
     if *template == target.release {
         return usage("The templatekernel and the specified kernel version are the same.", 2);
     }
+    let _lock = lock(site)?;
     if let Some(name) = invocation.name.as_ref().filter(|name| !site.tree.modules().contains(name)) {
         return usage(&format!("The module: {name} is not located in the DKMS tree."), 3);
     }
-    let _lock = lock(site)?;
     let template = Target::new(template, &target.arch);
     let say = site.output.block();
     say.say(format!("\nMatching modules in kernel: {target}\nto the configuration of kernel: {template}"));

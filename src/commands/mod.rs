@@ -268,6 +268,19 @@ fn lock(site: &Site) -> Result<Lock> {
     Ok(lock)
 }
 
+/// The lock, with a module that is registered while it is held: another run may just be adding it, or removing. Who is not
+/// root is refused what he `may` not do before he waits.
+fn lock_added(site: &Site, id: &Id, may: impl Fn() -> Result<()>) -> Result<Lock> {
+    if !site.root {
+        need_added(site, id)?;
+        may()?;
+    }
+    let lock = lock(site)?;
+    need_added(site, id)?;
+    may()?;
+    Ok(lock)
+}
+
 /// Refuses a module that is not registered, or whose source has gone.
 fn need_added(site: &Site, id: &Id) -> Result<()> {
     if site.tree.is_broken(id) {

@@ -4,7 +4,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::commands::{Action, Invocation, lock, mktarball, need_added};
+use crate::commands::{Action, Invocation, lock_added, mktarball};
 use crate::error::package::Problem;
 use crate::error::{Error, Result};
 use crate::model::conf::Conf;
@@ -85,20 +85,17 @@ struct Work<'a> {
     conf: Conf,
     place: Place,
     say: Block,
-    _lock: Lock,
 }
 
 impl<'a> Work<'a> {
     /// Looks at what is to be packaged, under a name that ends in `suffix`, into the directory `dir` of its version.
     fn begin(site: &'a Site, invocation: &Invocation, suffix: &str, dir: &str) -> Result<Self> {
         let id = invocation.id(invocation.action.name())?;
-        need_added(site, &id)?;
-        site.need_tree()?;
+        let lock = lock_added(site, &id, || site.need_tree())?;
         let targets = mktarball::chosen(site, invocation, &id);
         if let Some(target) = targets.iter().find(|target| !site.tree.is_built(&id, target)) {
             return Err(Problem::nothing_built(&id, target).into());
         }
-        let lock = lock(site)?;
         let say = site.output.block();
         let target = targets.first().cloned().unwrap_or_else(Target::running);
         let conf = mktarball::sound_conf(site, invocation, &id, &Kernel::new(site, &target, None, None), &say)?;
@@ -108,7 +105,7 @@ impl<'a> Work<'a> {
         let said = &invocation.about;
         let what = (invocation.content, targets);
         let package = Packaging::new(site, id, (&conf, &file), what, (suffix, manager), said)?;
-        Ok(Self { package, conf, place: Place(dir), say, _lock: lock })
+        Ok(Self { package, conf, place: Place { dir, _lock: lock }, say })
     }
 }
 
@@ -122,8 +119,11 @@ fn check_collision(package: &Packaging) -> Result<()> {
     Err(Problem::Collides { package: package.name.clone(), id: package.id.to_string() }.into())
 }
 
-/// Where packages of a module go.
-struct Place(PathBuf);
+/// Where packages of a module go, which nobody takes away meanwhile.
+struct Place {
+    dir: PathBuf,
+    _lock: Lock,
+}
 
 impl Place {
     fn put_deb(&self, name: &str, deb: io::Result<Deb>, say: &Block) -> Result<()> {
@@ -134,14 +134,14 @@ impl Place {
 
     /// Puts a file there, whole or not at all, and tells of it.
     fn put(&self, kind: &str, name: &str, bytes: io::Result<Vec<u8>>, say: &Block) -> Result<()> {
-        mktarball::make_writable(&self.0.to_string_lossy())?;
-        let file = self.0.join(name);
+        mktarball::make_writable(&self.dir.to_string_lossy())?;
+        let file = self.dir.join(name);
         bytes.and_then(|bytes| replace_with_text(&bytes, &file)).map_err(|error| self.not_made(name, &error))?;
         say.say(format!("{kind}: {}", file.display()));
         Ok(())
     }
 
     fn not_made(&self, name: &str, error: &io::Error) -> Error {
-        Problem::NotMade { file: self.0.join(name).display().to_string(), why: error.to_string() }.into()
+        Problem::NotMade { file: self.dir.join(name).display().to_string(), why: error.to_string() }.into()
     }
 }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::commands::{Action, Invocation, lock, need_added};
+use crate::commands::{Action, Invocation, lock_added};
 use crate::error::Result;
 use crate::model::module::{Id, Target};
 use crate::model::options::Options;
@@ -21,14 +21,11 @@ use crate::{report, run};
 /// `uninstall`, `unbuild` and `remove`
 pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
     let id = invocation.id(invocation.action.name())?;
-    need_added(site, &id)?;
-    match invocation.action {
-        Action::Uninstall => site.need_root()?,
-        _ => site.need_tree()?,
-    }
-    let _lock = lock(site)?;
-    // Looked up with the lock held: another run may just have built, or removed.
-    need_added(site, &id)?;
+    let may = || match invocation.action {
+        Action::Uninstall => site.need_root(),
+        _ => site.need_tree(),
+    };
+    let _lock = lock_added(site, &id, may)?;
     let targets = if invocation.all { built_for(site, &id) } else { invocation.targets.clone() };
     if invocation.action == Action::Remove {
         // A package's prerm removes before its new version builds.

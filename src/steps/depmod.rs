@@ -78,7 +78,8 @@ fn call(site: &Site, release: &str, modules: &Path, preference: &Preference) -> 
     let mut command = process::program("depmod");
     command.env("LC_ALL", "C");
     preference.tell(site, &mut command);
-    // It writes for a moment longer than we live where somebody ends us.
+    // Where somebody ends us it goes with us, and nobody else begins before it has.
+    process::end_with_us(&mut command);
     lock::share(&mut command);
     if let Some(base) = base_of(modules) {
         command.arg("-b").arg(base);

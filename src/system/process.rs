@@ -10,13 +10,18 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::ioctl_fionread;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, set_parent_process_death_signal};
 
-use super::interrupt;
+use super::{interrupt, sys};
 
 /// The exit code as a shell tells it: 128 and the signal's number where a signal ended the program.
 pub fn code(status: ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+}
+
+/// Has a program end when we do, also by a signal that leaves us no time for it.
+pub fn end_with_us(command: &mut Command) {
+    sys::before_exec(command, || Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
 }
 
 /// A pipe that programs started by others do not inherit: (read end, write end).
