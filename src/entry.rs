@@ -28,7 +28,7 @@ pub fn run(trees: Trees, reader: Reader, act: impl FnOnce(&mut Site) -> Result<(
     run_or(trees, reader, act, |_, error| Err(error))
 }
 
-/// [`run`]; where settings keep it from looking, `otherwise` ends it, with the defaults in their place.
+/// [`run`]; where settings keep it from looking, `otherwise` ends it, with the defaults in place of most.
 pub fn run_or(
     trees: Trees,
     reader: Reader,
@@ -47,10 +47,7 @@ pub fn run_or(
             site.memory.save();
             result
         }
-        Err(error) => match Site::by_defaults(Paths::default(), output.clone()) {
-            Ok(site) => otherwise(&site, error),
-            Err(_) => Err(error),
-        },
+        Err(error) => otherwise(&Site::by_defaults(Paths::default(), output.clone()), error),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

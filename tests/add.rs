@@ -94,6 +94,7 @@ fn a_system_without_a_name_is_left_alone() {
     ] {
         root.fails(&format!("dkms {command}"), 4, words);
     }
+    root.sh("mkdir -p /etc/dkms/framework.conf.d; echo on_failure=original >/etc/dkms/framework.conf.d/original.conf");
     root.fails("/etc/kernel/postinst.d/dkms $K", 1, words);
     root.says("mv /srv/os-release /usr/lib; dkms status", "quick/1: added\n");
 }

@@ -218,6 +218,22 @@ fn a_kernel_that_comes_before_its_module_is_configured_has_it() {
     root.says("dkms status", "");
 }
 
+/// What others could have written says nothing; what is root's does.
+#[test]
+fn settings_that_others_can_change_take_no_module_off_the_list() {
+    let mut root = root();
+    root.quick("foo", "AUTOINSTALL=yes\nMAKE=false");
+    root.sh("dkms add foo/1; cd /etc/dkms/framework.conf.d; echo critical_modules=foo >critical.conf; echo '# none' >other.conf");
+    root.sh("chmod 666 /etc/dkms/framework.conf.d/other.conf");
+    for (files, code) in [("critical.conf", 1), ("other.conf", 0)] {
+        let said = root.run("/etc/kernel/postinst.d/dkms $K 2>&1");
+        let weak = "/etc/dkms/framework.conf.d/other.conf can be changed by others than root";
+        assert!(said.code == code && said.text.contains(weak), "{files}: {said:?}");
+        assert_eq!(said.text.contains("This machine may not boot"), code == 1, "{said:?}");
+        root.sh("rm -f /etc/dkms/framework.conf.d/critical.conf; echo critical_modules=foo >>/etc/dkms/framework.conf.d/other.conf");
+    }
+}
+
 #[test]
 fn no_kernel_is_to_go_that_an_older_version_serves() {
     let mut root = root();

@@ -785,6 +785,41 @@ fn a_limit_that_was_overstepped_is_named() {
 }
 
 #[test]
+fn a_system_without_a_name_holds_up_no_kernel() {
+    let mut root = with_quick("");
+    root.sh("dkms add quick/1; rm /etc/os-release; mv /usr/lib/os-release /srv");
+    for call in ["/etc/kernel/postinst.d/dkms $K", "/usr/lib/dkms/common.postinst quick 1 /usr/share/quick $A ''"] {
+        let said = root.run(call);
+        assert!(said.code == 0 && said.text.contains("System is missing os-release file."), "{call}: {said:?}");
+        assert!(said.text.contains("quick/1 for kernel"), "{call}: {said:?}");
+    }
+    root.sh(
+        "mv /srv/os-release /usr/lib; /etc/kernel/postinst.d/dkms $K; dkms status quick/1 -k $K | grep ': installed'",
+    );
+}
+
+/// Of what its Makefile asks no key speaks, but it will not be told otherwise before the machine was started anew.
+#[test]
+fn a_failing_build_that_asks_the_machine_is_not_repeated_either() {
+    let mut root = with_quick("AUTOINSTALL=yes\nMAKE='make fail'");
+    root.write("/usr/src/quick-1/Makefile", "NAME := $(shell uname -n)\nfail:\n\tfalse");
+    root.sh("dkms add quick/1; /etc/kernel/postinst.d/dkms $K");
+    root.sh("/etc/kernel/postinst.d/dkms $K | grep 'Not built again'");
+    root.sh("! dkms install quick/1 -k $K | grep 'Not built again'");
+    root.sh("hostname other; ! /etc/kernel/postinst.d/dkms $K | grep 'Not built again'");
+}
+
+#[test]
+fn what_failed_is_told_wherever_the_tree_is() {
+    let mut root = with_quick("AUTOINSTALL=yes\nMAKE=false");
+    root.sh("echo dkms_tree=/srv/dkms >/etc/dkms/framework.conf.d/tree.conf; mkdir /srv/dkms; dkms add quick/1; /etc/kernel/postinst.d/dkms $K");
+    let said = root.sh(MOTD);
+    assert!(said.contains(&root.expand("quick/1 for kernel $K")), "{said}");
+    // Whatever the boot service waits for is there.
+    root.sh("for path in $(sed -n 's/^ConditionPathExists[A-Za-z]*=\\([^!]\\)/\\1/p' /usr/lib/systemd/system/dkms.service); do ls -d $path; done");
+}
+
+#[test]
 fn trees_that_others_can_write_hold_up_no_kernel() {
     for tree in ["/usr/src", "/var/lib/dkms", "/lib/modules"] {
         let mut root = with_quick("");

@@ -107,7 +107,7 @@ fn what_is_no_job_is_not_done() {
     root.fails(
         r#"echo '{"module":"../x","version":"1","kernel":"k","arch":"a"}' | dkms build --from-plan -"#,
         1,
-        "\nError! ../x/1 is no module and version: neither may be empty, begin with a dot or contain a slash,\na name may not be mok.key, mok.pub or dkms_dbversion,\nand a version may not be original_module or begin with kernel-.\n",
+        "\nError! ../x/1 is no module and version: neither may be empty, begin with a dot or contain a slash or the end of a line,\na name may not be mok.key, mok.pub or dkms_dbversion,\nand a version may not be original_module or begin with kernel-.\n",
     );
     root.fails(
         "dkms build --from-plan /none",

@@ -136,7 +136,7 @@ fn only_files_are_in_a_tarball() {
     root.fails(
         "dkms ldtarball /root/w/x.tar",
         1,
-        "\nError! ../../x/1 is no module and version: neither may be empty, begin with a dot or contain a slash,\na name may not be mok.key, mok.pub or dkms_dbversion,\nand a version may not be original_module or begin with kernel-.\n",
+        "\nError! ../../x/1 is no module and version: neither may be empty, begin with a dot or contain a slash or the end of a line,\na name may not be mok.key, mok.pub or dkms_dbversion,\nand a version may not be original_module or begin with kernel-.\n",
     );
 }
 

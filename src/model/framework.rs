@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `/etc/dkms/framework.conf` and `framework.conf.d`: what the administrator of this machine wants.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -184,11 +185,27 @@ impl Framework {
     ///
     /// What the files say on standard error is given back, with what is to be said of values that mean nothing.
     pub fn read(paths: &Paths, told: &[(&'static str, String)]) -> Result<(Self, Vec<u8>)> {
-        let mut files = paths.framework_confs().doing(|| "Cannot read framework.conf".into())?;
+        let files = Self::files(paths).doing(|| "Cannot read framework.conf".into())?;
+        files.iter().try_for_each(|file| trust::check(file))?;
+        Self::of(&files, told)
+    }
+
+    /// What those of the files say that nobody else can change and that run nothing, where others are to be done without.
+    pub fn sound(paths: &Paths) -> Self {
+        let mut files = Self::files(paths).unwrap_or_default();
+        files.retain(|file| trust::check(file).is_ok() && plain_assignments(file).is_some());
+        Self::of(&files, &[]).map(|(framework, _)| framework).unwrap_or_default()
+    }
+
+    fn files(paths: &Paths) -> io::Result<Vec<PathBuf>> {
+        let mut files = paths.framework_confs()?;
         files.insert(0, paths.system("/etc/sysconfig/module-init-tools"));
         // What is closed to who asks is for others.
         files.retain(|file| access(file, Access::READ_OK).is_ok());
-        files.iter().try_for_each(|file| trust::check(file))?;
+        Ok(files)
+    }
+
+    fn of(files: &[PathBuf], told: &[(&'static str, String)]) -> Result<(Self, Vec<u8>)> {
         let mut values = Values::default();
         for name in FROM_ENVIRONMENT {
             if let Ok(value) = std::env::var(name) {
@@ -199,12 +216,12 @@ impl Framework {
             for (name, value) in plain.into_iter().flatten().filter(|(name, _)| NAMES.contains(&name.as_str())) {
                 values.set(&name, 0, &value);
             }
-            return Ok(Self::judged(&values, &files));
+            return Ok(Self::judged(&values, files));
         }
         let mut variables = told.to_vec();
         variables.extend(FROM_ENVIRONMENT.iter().map(|name| (*name, values.get(name).to_owned())));
         variables.retain(|(_, value)| !value.is_empty());
-        let evaluation = Evaluation { names: NAMES, variables, files: files.clone(), last: Vec::new() };
+        let evaluation = Evaluation { names: NAMES, variables, files: files.to_vec(), last: Vec::new() };
         let mut bash = Command::new("bash");
         without_functions(&mut bash);
         for name in NAMES {
@@ -212,7 +229,7 @@ impl Framework {
         }
         let (values, mut errors) =
             evaluation.run(&mut bash).doing(|| "Cannot run bash to read framework.conf".into())?;
-        let (framework, told) = Self::judged(&values, &files);
+        let (framework, told) = Self::judged(&values, files);
         errors.extend(told);
         Ok((framework, errors))
     }

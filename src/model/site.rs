@@ -41,6 +41,13 @@ impl Distribution {
         }
     }
 
+    /// This machine's, on which depends where modules go.
+    fn look(paths: &Paths) -> Result<Self> {
+        let file = paths.os_release().ok_or(Error::NoOsRelease)?;
+        let text = std::fs::read(&file).doing(cannot("read", &file))?;
+        Ok(Self::parse(&String::from_utf8_lossy(&text)))
+    }
+
     /// The name by which dkms.conf files know it.
     pub fn name(&self) -> &str {
         &self.0
@@ -107,10 +114,11 @@ impl Site {
     /// Looks at the machine below `paths`.
     pub fn look(paths: Paths, trees: Trees, output: Output) -> Result<Self> {
         let (framework, errors) = Framework::read(&paths, &[])?;
+        let distribution = Distribution::look(&paths)?;
         if !errors.is_empty() {
             output.block().complain(errors);
         }
-        let mut site = Self::with(framework, paths, trees, output)?;
+        let mut site = Self::with(framework, distribution, paths, trees, output);
         // What stands there is installed, or believed, by root.
         let Framework { dkms_tree, source_tree, install_tree, .. } = &site.framework;
         for tree in [dkms_tree, source_tree, install_tree] {
@@ -132,17 +140,17 @@ impl Site {
         self.caches = None;
     }
 
-    /// The machine as it is where nobody has set anything, to tell of it: what is in its trees may be anybody's.
-    pub fn by_defaults(paths: Paths, output: Output) -> Result<Self> {
-        let site = Self::with(Framework::default(), paths, Trees::default(), output)?;
-        Ok(Self { memory: Memory::nowhere(), caches: None, ..site })
+    /// The machine as it is where nobody has set anything but what a failure is to come to, to tell of it: what is in its
+    /// trees may be anybody's.
+    pub fn by_defaults(paths: Paths, output: Output) -> Self {
+        let Framework { on_failure, critical_modules, .. } = Framework::sound(&paths);
+        let framework = Framework { on_failure, critical_modules, ..Framework::default() };
+        let distribution = Distribution::look(&paths).unwrap_or_else(|_| Distribution("debian".into()));
+        let site = Self::with(framework, distribution, paths, Trees::default(), output);
+        Self { memory: Memory::nowhere(), caches: None, ..site }
     }
 
-    fn with(mut framework: Framework, paths: Paths, trees: Trees, output: Output) -> Result<Self> {
-        let os_release = paths.os_release().ok_or(Error::NoOsRelease)?;
-        // Where modules go depends on it.
-        let text = std::fs::read(&os_release).doing(cannot("read", &os_release))?;
-        let distribution = Distribution::parse(&String::from_utf8_lossy(&text));
+    fn with(mut framework: Framework, distribution: Distribution, paths: Paths, trees: Trees, output: Output) -> Self {
         for (tree, asked) in [
             (&mut framework.dkms_tree, trees.dkms),
             (&mut framework.source_tree, trees.source),
@@ -157,7 +165,7 @@ impl Site {
         let root = rustix::process::geteuid().is_root();
         let memory = Memory::new(&framework.cache_tree, root);
         let caches = Some(framework.cache_tree.clone());
-        Ok(Self { paths, framework, tree, caches, distribution, memory, root, output })
+        Self { paths, framework, tree, caches, distribution, memory, root, output }
     }
 
     /// Whom builds run as: a user of their own if we are root, else the caller himself.

@@ -29,7 +29,7 @@ use crate::plan::{Step, Verdict};
 use crate::request::Request;
 use crate::steps::fetch::{Places, Wanted};
 use crate::steps::{Work, probes};
-use crate::system::digest::Notes;
+use crate::system::digest::{Digest, Notes};
 use crate::system::dpkg;
 use crate::system::process::find_program;
 use crate::system::remote::Remote;
@@ -66,9 +66,17 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The key, unless it is known not to speak of all: what failed may go well another time then.
-    pub fn key_of_all(&self) -> Option<&String> {
-        self.key.as_ref().filter(|_| self.source.as_ref().is_none_or(|source| source.asks.is_none()))
+    /// By what it is known that this was tried. Where the key is known not to speak of all, what failed may go well on
+    /// another machine, or when this one was started anew.
+    pub fn trial(&self) -> Option<String> {
+        let key = self.key.as_ref()?;
+        if self.source.as_ref().is_none_or(|source| source.asks.is_none()) {
+            return Some(key.clone());
+        }
+        let mut trial = Digest::new("trial of what asks");
+        trial.add(key).add(rustix::system::uname().nodename().to_bytes());
+        trial.add(fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default());
+        Some(trial.finish())
     }
 }
 

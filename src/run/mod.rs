@@ -308,8 +308,8 @@ impl Shared<'_> {
         let default = Signing::default();
         let signing = self.signing.get(&step.kernel.target).unwrap_or(&default);
         let identity = self.identity(&work, &environment);
-        let key = &identity.key;
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner)[index] = identity.key_of_all().cloned();
+        let (key, trial) = (&identity.key, identity.trial());
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)[index].clone_from(&trial);
         if work.options.planned.is_some() && step.triggers.is_empty() && work.options.planned != *key {
             return Err(Error::OtherJob { id: step.id.to_string(), kernel: step.kernel.target.to_string() });
         }
@@ -318,7 +318,7 @@ impl Shared<'_> {
         let had = self.had(&identity, &work)?;
         if had.is_none() {
             step.kernel.need_headers()?;
-            if let Some(failure) = self.known_to_fail(key.as_deref(), &work) {
+            if let Some(failure) = self.known_to_fail(trial.as_deref(), &work) {
                 let error = Error::FailedBefore { code: failure.code };
                 say.say(format!("Not built again. {error}"));
                 return Err(error);
