@@ -11,6 +11,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -46,22 +47,35 @@ pub fn share(command: &mut Command) {
     }
 }
 
+/// How often, and how long after each other, it is looked who holds a lock.
+const GLANCES: u32 = 10;
+const GLANCE: Duration = Duration::from_millis(10);
+
 impl Lock {
     /// Locks `directory`; `waiting` is called, at most once, with the holder's command line before waiting for him.
     pub fn take(directory: &Path, waiting: impl FnOnce(&str)) -> io::Result<Self> {
         let file = open(directory)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) if runs_us(&file) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                waiting(&holder(&file).map_or_else(|| "another dkms".into(), |pid| described(&pid)));
-                while let Err(error) = flock(&file, FlockOperation::LockExclusive) {
-                    if error != rustix::io::Errno::INTR {
-                        return Err(error.into());
-                    }
+        let mut glances = 0..GLANCES;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(rustix::io::Errno::WOULDBLOCK) if runs_us(&file) => break,
+                Err(rustix::io::Errno::WOULDBLOCK) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let holder = holder(&file);
+            // Who was not seen has mostly ended by now.
+            if holder.is_none() && glances.next().is_some() {
+                std::thread::sleep(GLANCE);
+                continue;
+            }
+            waiting(&holder.map_or_else(|| "another dkms".into(), |pid| described(&pid)));
+            while let Err(error) = flock(&file, FlockOperation::LockExclusive) {
+                if error != rustix::io::Errno::INTR {
+                    return Err(error.into());
                 }
             }
-            Err(error) => return Err(error.into()),
+            break;
         }
         let file = Arc::new(file);
         *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&file);
