@@ -215,6 +215,21 @@ Warning: /usr/src/hello-1/link leads out of the source: dkms-rs will not load a 
     );
 }
 
+/// Nothing in it but zeros: a few kilobytes for as much as the disk has.
+#[test]
+fn a_tarball_leaves_others_half_of_the_disk() {
+    let mut root = prepared();
+    root.sh("cd /root/w && truncate -s 150M proj/zeros && tar -czf plain.tar.gz proj && tar -cSzf sparse.tar.gz proj");
+    root.sh("mkdir -p /var/lib/dkms && mount -t tmpfs -o mode=755,size=250m small /var/lib/dkms");
+    for name in ["plain", "sparse"] {
+        let output = root.run(&format!("cd /root/w && dkms ldtarball {name}.tar.gz"));
+        let why = "proj/zeros makes it larger than half of what is left free on the disk.";
+        assert!(output.code == 7 && output.text.contains(why), "{name}: {output:?}");
+        root.says("ls -A /var/lib/dkms; dkms status", "");
+    }
+    root.sh("mount -o remount,size=400m /var/lib/dkms && cd /root/w && dkms ldtarball plain.tar.gz");
+}
+
 #[test]
 fn a_load_that_cannot_end_leaves_nothing() {
     let mut root = prepared();

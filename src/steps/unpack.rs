@@ -23,6 +23,10 @@ pub use links::{Following, link_outside};
 /// More than this is no module: the largest sources there are have some hundred megabytes.
 const LARGEST: u64 = 8 << 30;
 
+/// More than this is not unpacked where it would take more than half of what the disk has left: others need room, too, and
+/// the source is copied once more from there.
+const ORDINARY: u64 = 64 << 20;
+
 /// Longer paths than these have no place in a file system, and none below the trees for certain.
 const LONGEST_NAME: usize = 200;
 const LONGEST_PATH: usize = 2048;
@@ -56,7 +60,7 @@ impl From<io::Error> for Trouble {
 /// Unpacks `file` into the empty directory `into`. What is unpacked belongs to us, and only we may write it.
 pub fn unpack(file: &Path, into: &Path) -> Result<()> {
     let unpacked = compressed::Reader::open(file).map_err(Trouble::Io).and_then(|reader| {
-        let mut unpacking = Unpacking { into, total: 0, links: BTreeMap::new(), links_bytes: 0 };
+        let mut unpacking = Unpacking::new(into);
         let budget = Cell::new(LARGEST_HEAD);
         let mut whole = Whole { reader, zeros: 0, budget: &budget };
         let mut archive = Archive::new(&mut whole);
@@ -125,6 +129,8 @@ struct Link {
 struct Unpacking<'a> {
     into: &'a Path,
     total: u64,
+    /// What of it may be on the disk.
+    room: u64,
     /// By their places.
     links: BTreeMap<PathBuf, Link>,
     /// What of them is held in memory.
@@ -132,12 +138,19 @@ struct Unpacking<'a> {
 }
 
 const TOO_LARGE: &str = "makes it larger than any module's source is";
+const NO_ROOM: &str = "makes it larger than half of what is left free on the disk";
 
-impl Unpacking<'_> {
-    /// Counts what comes to be on the disk; whether that is too much.
-    fn grow(&mut self, bytes: u64) -> bool {
+impl<'a> Unpacking<'a> {
+    fn new(into: &'a Path) -> Self {
+        let free = rustix::fs::statvfs(into).map_or(LARGEST, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+        let room = (free / 2).max(ORDINARY);
+        Self { into, total: 0, room, links: BTreeMap::new(), links_bytes: 0 }
+    }
+
+    /// Counts what comes to be on the disk; why that is too much, if it is.
+    fn grow(&mut self, bytes: u64) -> Option<&'static str> {
         self.total = self.total.saturating_add(bytes.max(SMALLEST));
-        self.total > LARGEST
+        if self.total > LARGEST { Some(TOO_LARGE) } else { (self.total > self.room).then_some(NO_ROOM) }
     }
 
     fn entry(&mut self, mut entry: Entry<impl Read>) -> std::result::Result<(), Trouble> {
@@ -153,8 +166,8 @@ impl Unpacking<'_> {
             return Ok(());
         }
         let refused = |why| Err(Trouble::Unsafe(name.clone(), why));
-        if self.grow(entry.size()) {
-            return refused(TOO_LARGE);
+        if let Some(why) = self.grow(entry.size()) {
+            return refused(why);
         }
         let place = match place(&bytes) {
             Ok(place) => self.into.join(place),
@@ -203,8 +216,8 @@ impl Unpacking<'_> {
                 }
                 if target != place {
                     // Each link becomes a file of its own.
-                    if self.grow(fs::metadata(&target)?.len()) {
-                        return refused(TOO_LARGE);
+                    if let Some(why) = self.grow(fs::metadata(&target)?.len()) {
+                        return refused(why);
                     }
                     remove(&place)?;
                     fs::copy(&target, &place)?;
@@ -327,7 +340,7 @@ mod tests {
             builder.append(&header, io::empty())?;
         }
         let bytes = builder.into_inner()?;
-        let mut unpacking = Unpacking { into: dir.path(), total: 0, links: BTreeMap::new(), links_bytes: 0 };
+        let mut unpacking = Unpacking::new(dir.path());
         for entry in Archive::new(bytes.as_slice()).entries()? {
             assert!(unpacking.entry(entry?).is_ok());
         }
@@ -351,8 +364,7 @@ mod tests {
             builder.append_link(&mut header, name, "file")?;
         }
         let bytes = builder.into_inner()?;
-        let unpacking = Unpacking { into: dir.path(), total: 0, links: BTreeMap::new(), links_bytes: 0 };
-        let mut unpacking = Unpacking { total: LARGEST - 320_000, ..unpacking };
+        let mut unpacking = Unpacking { total: LARGEST - 320_000, room: LARGEST, ..Unpacking::new(dir.path()) };
         let mut archive = Archive::new(bytes.as_slice());
         let refused: Vec<String> = archive
             .entries()?
