@@ -59,6 +59,7 @@ pub fn keep_heap_small() {
 
 /// Lets threads have so many heaps besides the first, where they do nothing but look at many things: they would wait for each
 /// other. It comes too late where there was a thread already, and nothing is lost then but time.
+#[cfg_attr(not(target_env = "gnu"), allow(unused_variables))]
 pub fn have_heaps(many: usize) {
     #[cfg(target_env = "gnu")]
     // SAFETY: as in `keep_heap_small`.
