@@ -188,7 +188,9 @@ fn directory(args: &[OsString]) -> PathBuf {
 /// The arguments of a make with an option for compilers, where it is kbuild. Said here it is seen by kbuild alone: whatever
 /// else is built may do otherwise where there is such a variable.
 fn with_option(mut args: Vec<OsString>, option: &str, is_kbuild: impl FnOnce(&Path) -> bool) -> Vec<OsString> {
-    if is_kbuild(&directory(&args)) {
+    // `KCFLAGS+=` and its like say what ours would end.
+    let is_apart = |arg: &OsString| arg.as_bytes().starts_with(b"KCFLAGS") && !arg.as_bytes().starts_with(b"KCFLAGS=");
+    if !args.iter().any(is_apart) && is_kbuild(&directory(&args)) {
         let is_set = |arg: &OsString| Some(arg.as_bytes().strip_prefix(b"KCFLAGS=")?.to_owned());
         let given = args.iter().rev().find_map(is_set).map(OsString::from_vec);
         let given = given.or_else(|| env::var_os("KCFLAGS")).unwrap_or_default();
@@ -313,6 +315,8 @@ mod tests {
             ("-C /k KCFLAGS=-DX modules", "-C /k KCFLAGS=-DX modules KCFLAGS=-DX -g1"),
             ("-C /k KCFLAGS=-DX KCFLAGS= all", "-C /k KCFLAGS=-DX KCFLAGS= all KCFLAGS=-g1"),
             ("-C /k KCFLAGS=-DX/-g1", "-C /k KCFLAGS=-DX/-g1"),
+            ("-C /k KCFLAGS+=-DX modules", "-C /k KCFLAGS+=-DX modules"),
+            ("-C /k KCFLAGS:=-DX modules", "-C /k KCFLAGS:=-DX modules"),
             ("-C /m modules", "-C /m modules"),
             ("modules -- -C /k", "modules -- -C /k"),
             ("", ""),

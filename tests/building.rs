@@ -114,21 +114,21 @@ fn symbols_for_debugging_are_dropped_unless_that_is_forbidden() {
 #[test]
 fn symbols_that_will_be_dropped_are_not_made_and_the_module_is_the_same() {
     let mut root = root();
-    root.sh("cp -r /srv/tests/modules/apple-gmux-0.1 /usr/src && cd /usr/src/apple-gmux-0.1 && sed -i '1i $(info <$(KCFLAGS)>)' Makefile");
+    root.sh("cp -r /srv/tests/modules/apple-gmux-0.1 /usr/src && cd /usr/src/apple-gmux-0.1 && sed -i '1i $(info <$(filter -DA -DB -DC -g1,$(KBUILD_CFLAGS))>)' Makefile");
     root.sh("dkms add apple-gmux/0.1; sed '/CONFIG_DEBUG_INFO/d' /lib/modules/$K/build/include/config/auto.conf >/srv/without");
     root.write("/srv/environment", "export KCFLAGS='-O2 -DB'");
     let built = "cd /var/lib/dkms/apple-gmux/0.1/$K/$A && objcopy -R .note.gnu.build-id module/*.ko";
     for (before, options, expected) in [
         ("", "", "-g1"),
         ("export KCFLAGS=-DA; ", "", "-DA -g1"),
-        ("echo build_environment=/srv/environment >/etc/dkms/framework.conf.d/x.conf; ", "", "-O2 -DB -g1"),
-        ("", "--directive STRIP=no", "-O2 -DB"),
+        ("echo build_environment=/srv/environment >/etc/dkms/framework.conf.d/x.conf; ", "", "-DB -g1"),
+        ("", "--directive STRIP=no", "-DB"),
         ("rm /etc/dkms/framework.conf.d/x.conf; ", "--config /srv/without", ""),
-        // What a package says itself stays; and it hears nothing of ours.
+        // What a package says itself stays alone; and it hears nothing of ours.
         (
             "",
             "--directive \"MAKE=env; make -C /lib/modules/$K/build M=/var/lib/dkms/apple-gmux/0.1/build KCFLAGS=-DC\"",
-            "-DC -g1",
+            "-DC",
         ),
     ] {
         root.sh(&format!("{before}dkms build apple-gmux/0.1 --force {options}"));
@@ -140,6 +140,37 @@ fn symbols_that_will_be_dropped_are_not_made_and_the_module_is_the_same() {
     }
     root.says("grep -c -e ^kernelver= -e ^KCFLAGS= /var/lib/dkms/apple-gmux/0.1/$K/$A/log/make.log", "1\n");
     root.sh("cmp /srv/made /srv/made-g1");
+}
+
+/// However it gives kbuild options by KCFLAGS, or asks whether there are any.
+#[test]
+fn a_package_that_gives_kbuild_options_has_them() {
+    let mut root = root();
+    root.write(
+        "/usr/src/k-1/k.c",
+        "#include <linux/module.h>\nMODULE_LICENSE(\"GPL\");\n#ifdef FOO\nconst char mark[] = \"FOO is here\";\n#endif",
+    );
+    let kbuild = "make -C $kernel_source_dir M=$dkms_tree/k/1/build";
+    let wrapped = "ifeq ($(KERNELRELEASE),)\nmodules:\n\t$(MAKE) -C $(K) M=$(CURDIR) KCFLAGS+=-DFOO modules\nelse\nobj-m := k.o\nendif";
+    for (makefile, make) in [
+        ("obj-m := k.o", format!("{kbuild} KCFLAGS=-DFOO modules")),
+        ("obj-m := k.o", format!("{kbuild} KCFLAGS+=-DFOO modules")),
+        ("obj-m := k.o", format!("{kbuild} KCFLAGS:=-DFOO modules")),
+        ("obj-m := k.o\nKCFLAGS := -DFOO\nccflags-y += $(KCFLAGS)", format!("{kbuild} modules")),
+        ("obj-m := k.o\nKCFLAGS ?= -DFOO\nccflags-y += $(KCFLAGS)", format!("{kbuild} modules")),
+        ("obj-m := k.o\nifndef KCFLAGS\nccflags-y += -DFOO\nendif", format!("{kbuild} modules")),
+        (wrapped, "'make' K=$kernel_source_dir".into()),
+    ] {
+        root.write("/usr/src/k-1/Makefile", makefile);
+        root.write(
+            "/usr/src/k-1/dkms.conf",
+            &format!(
+                "PACKAGE_NAME=k\nPACKAGE_VERSION=1\nBUILT_MODULE_NAME=k\nDEST_MODULE_LOCATION=/updates\nMAKE=\"{make}\""
+            ),
+        );
+        root.sh("dkms build k/1 -k $K --force");
+        root.says("grep -c 'FOO is here' /var/lib/dkms/k/1/$K/$A/module/k.ko", "1\n");
+    }
 }
 
 #[test]

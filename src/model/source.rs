@@ -38,6 +38,8 @@ pub struct Source {
     /// A file of it by which a compiler may ask for files that no digest speaks of, or by which a make asks the machine what
     /// none does.
     pub asks: Option<PathBuf>,
+    /// Whether a file of it names the variable by which kbuild is given more options.
+    pub names_options: bool,
 }
 
 impl Source {
@@ -45,6 +47,7 @@ impl Source {
     pub fn of(site: &Site, id: &Id) -> io::Result<Self> {
         let (mut runs_programs, mut takes_symbols, mut variables) = (false, false, BTreeMap::new());
         let (mut asks, mut compiles, mut assembles, mut asks_release) = (None, false, false, false);
+        let mut names_options = false;
         let mut outside = Outside::new(site.tree.root(), &id.name);
         let mut callers = caller::variables();
         callers.retain(|name, _| caller::is_seen(name));
@@ -52,6 +55,7 @@ impl Source {
             if asks.is_none() && asks_elsewhere(text) {
                 asks = Some(name.to_owned());
             }
+            names_options |= self::names_options(text);
             let makes = is_makefile(name) || SHELL.iter().any(|shell| memmem::find(text, shell).is_some());
             asks_release |= makes && memmem::find(text, b"uname").is_some();
             runs_programs |= makes && has_programs(text);
@@ -89,7 +93,18 @@ impl Source {
             }
         }
         let (content, names, outside) = (content.finish(), outside.clone(), outside.digest());
-        Ok(Self { content, names, outside, runs_programs, takes_symbols, variables, compiles, asks, asks_release })
+        Ok(Self {
+            content,
+            names,
+            outside,
+            runs_programs,
+            takes_symbols,
+            variables,
+            compiles,
+            asks,
+            asks_release,
+            names_options,
+        })
     }
 }
 
@@ -258,6 +273,21 @@ fn has_word(text: &[u8], word: &[u8]) -> bool {
     let part = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
     let whole = |at: usize| !part(at.checked_sub(1).and_then(|at| text.get(at))) && !part(text.get(at + word.len()));
     memmem::find_iter(text, word).any(whole)
+}
+
+/// [`Source::names_options`], where nothing else of a source is asked for.
+pub fn has_options(site: &Site, id: &Id) -> io::Result<bool> {
+    let mut found = false;
+    let ours = Some(site.paths.etc().join(&id.name)).filter(|ours| ours.is_dir());
+    for dir in [fs::canonicalize(site.tree.source_link(id))?].into_iter().chain(ours) {
+        Tree::walk(&dir)?.look(|_, text| found |= names_options(text))?;
+    }
+    Ok(found)
+}
+
+/// Whether a text names KCFLAGS: who gives kbuild options by it, or asks whether there are any, is to have it to himself.
+pub fn names_options(text: &[u8]) -> bool {
+    has_word(text, b"KCFLAGS")
 }
 
 #[cfg(test)]

@@ -72,6 +72,7 @@ impl<'a> Build<'a> {
         token: &'a JobToken,
         environment: BTreeMap<String, String>,
         compile_cache: Option<&'a CompileCache>,
+        spares: bool,
     ) -> Result<Self> {
         let toolchain = work.kernel.toolchain();
         let build = Self {
@@ -88,7 +89,7 @@ impl<'a> Build<'a> {
         };
         logged::begin(&work, &workshop.log)?;
         let stripped = work.conf.modules.iter().all(|module| module.strip);
-        let sparing = work.kernel.sparing().filter(|_| stripped).map(str::to_owned);
+        let sparing = work.kernel.sparing().filter(|_| stripped && spares).map(str::to_owned);
         workshop.tell_makes(&ForMakes { jobserver: token.jobserver(), sparing })?;
         Ok(build)
     }

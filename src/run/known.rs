@@ -22,7 +22,7 @@ use crate::model::module::{Id, Target};
 use crate::model::origin::Origin;
 use crate::model::readings::{self, Doubt};
 use crate::model::site::Site;
-use crate::model::source::Source;
+use crate::model::source::{self, Source};
 use crate::model::store::{Made, Store};
 use crate::model::tree::State;
 use crate::plan::{Step, Verdict};
@@ -66,6 +66,16 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Whether nothing in the source, or in what its dkms.conf says, names options for kbuild, to which ours can be added.
+    pub fn leaves_options(&self, work: &Work) -> bool {
+        let in_source = match &self.source {
+            Some(source) => source.names_options,
+            None => source::has_options(work.site, work.id).unwrap_or(true),
+        };
+        let named = |(_, _, value): (_, _, &str)| source::names_options(value.as_bytes());
+        !in_source && !work.conf.values().any(named)
+    }
+
     /// By what it is known that this was tried. Where the key is known not to speak of all, what failed may go well on
     /// another machine, or when this one was started anew.
     pub fn trial(&self) -> Option<String> {

@@ -352,7 +352,8 @@ impl Shared<'_> {
                     Asking::Not => {}
                 }
             }
-            let build = Build::new(work, &workshop, &token, environment, cache)?;
+            let spares = identity.leaves_options(&work);
+            let build = Build::new(work, &workshop, &token, environment, cache, spares)?;
             let built = build.run(signing);
             let after = if built.is_ok() { build.post_build() } else { Ok(()) };
             self.keep_for_builders(build.take_exchanges());
