@@ -243,6 +243,20 @@ fn what_no_compiler_tells_of_is_seen_all_the_same() {
             "sed -i s/one/two/ /etc/included.mk",
         ),
         (
+            "another-source",
+            "#include <another.h>\nconst char mark[] = \"mark \" I \";\";",
+            "ccflags-y += -I/lib/modules/$(KERNELRELEASE)/source/more -I$(src)/own",
+            "mkdir -p own /opt/linux/more; ln -sfn /opt/linux /lib/modules/$K/source; echo '#define I \"one\"' >own/another.h",
+            "echo '#define I \"two\"' >/opt/linux/more/another.h",
+        ),
+        (
+            "beside-kbuild",
+            "#include <beside.h>\nconst char mark[] = \"mark \" I \";\";",
+            "ccflags-y += -I$(firstword $(wildcard /usr/lib/linux-kbuild-*))/include -I$(src)/own",
+            "mkdir -p own $(ls -d /usr/lib/linux-kbuild-* | head -n 1)/include; echo '#define I \"one\"' >own/beside.h",
+            "echo '#define I \"two\"' >$(ls -d /usr/lib/linux-kbuild-* | head -n 1)/include/beside.h",
+        ),
+        (
             "asked-by-macro",
             "#define PLACE \"/usr/src/asked/it.h\"\n#if __has_include(PLACE)\n#define I \"two\"\n#else\n#define I \"one\"\n\
              #endif\nconst char mark[] = \"mark \" I \";\";",

@@ -108,9 +108,13 @@ impl CompileCache {
                 digest.finish()
             };
             let ignored = std::env::join_paths(headers.names_of_frame()).map_err(io::Error::other)?;
-            // Which lead to them.
-            let links = ["build", "source"].map(|name| kernel.modules.join(name)).into_iter();
-            let places = links.chain([kernel.build_dir.clone()]).chain(headers.places()).collect();
+            let mut places: Vec<PathBuf> = std::iter::once(kernel.build_dir.clone()).chain(headers.places()).collect();
+            // What leads to them; `source` may lead to more than they are.
+            let real: Vec<PathBuf> = places.iter().filter_map(|place| fs::canonicalize(place).ok()).collect();
+            let leads_there = |link: &PathBuf| {
+                fs::canonicalize(link).is_ok_and(|end| real.iter().any(|place| end.starts_with(place)))
+            };
+            places.extend(["build", "source"].map(|name| kernel.modules.join(name)).into_iter().filter(leads_there));
             Ok((key("objects 2", frame), ignored, places, key("probes", &headers.settings())))
         };
         let (namespace, ignored, places, probes) =

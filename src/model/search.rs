@@ -18,7 +18,7 @@ use crate::model::opaque::is_opaque;
 use crate::system::digest::Tree;
 
 /// Where compilers have headers of their own; which compilers there are counts elsewhere.
-const COMPILERS: [&str; 3] = ["/usr/lib/gcc/", "/usr/lib/llvm", "/usr/lib/linux-kbuild-"];
+const COMPILERS: [&str; 2] = ["/usr/lib/gcc/", "/usr/lib/llvm"];
 
 /// Options that name a directory, in the same word or in the next one.
 const DIRECTORIES: [&str; 4] = ["-I", "-iquote", "-isystem", "-idirafter"];
