@@ -185,15 +185,13 @@ fn directory(args: &[OsString]) -> PathBuf {
     directory
 }
 
-/// The arguments of a make with an option for compilers, where it is kbuild. Said here it is seen by kbuild alone: whatever
-/// else is built may do otherwise where there is such a variable.
+/// The arguments of a make with an option for compilers, where it is kbuild and they give none. Said here it is seen by kbuild
+/// alone: whatever else is built may do otherwise where there is such a variable.
 fn with_option(mut args: Vec<OsString>, option: &str, is_kbuild: impl FnOnce(&Path) -> bool) -> Vec<OsString> {
-    // `KCFLAGS+=` and its like say what ours would end.
-    let is_apart = |arg: &OsString| arg.as_bytes().starts_with(b"KCFLAGS") && !arg.as_bytes().starts_with(b"KCFLAGS=");
-    if !args.iter().any(is_apart) && is_kbuild(&directory(&args)) {
-        let is_set = |arg: &OsString| Some(arg.as_bytes().strip_prefix(b"KCFLAGS=")?.to_owned());
-        let given = args.iter().rev().find_map(is_set).map(OsString::from_vec);
-        let given = given.or_else(|| env::var_os("KCFLAGS")).unwrap_or_default();
+    // By `=`, `+=` or otherwise: ours would be the last word.
+    let gives = |arg: &OsString| arg.as_bytes().starts_with(b"KCFLAGS");
+    if !args.iter().any(gives) && is_kbuild(&directory(&args)) {
+        let given = env::var_os("KCFLAGS").unwrap_or_default();
         // What a kbuild runs in its own directory has it from there.
         if !given.as_bytes().ends_with(option.as_bytes()) {
             args.push(kcflags(&given, option));
@@ -312,9 +310,7 @@ mod tests {
             ("-C/k modules", "-C/k modules KCFLAGS=-g1"),
             ("--directory=/k M=/m", "--directory=/k M=/m KCFLAGS=-g1"),
             ("-C / -C k modules", "-C / -C k modules KCFLAGS=-g1"),
-            ("-C /k KCFLAGS=-DX modules", "-C /k KCFLAGS=-DX modules KCFLAGS=-DX -g1"),
-            ("-C /k KCFLAGS=-DX KCFLAGS= all", "-C /k KCFLAGS=-DX KCFLAGS= all KCFLAGS=-g1"),
-            ("-C /k KCFLAGS=-DX/-g1", "-C /k KCFLAGS=-DX/-g1"),
+            ("-C /k KCFLAGS=-DX modules", "-C /k KCFLAGS=-DX modules"),
             ("-C /k KCFLAGS+=-DX modules", "-C /k KCFLAGS+=-DX modules"),
             ("-C /k KCFLAGS:=-DX modules", "-C /k KCFLAGS:=-DX modules"),
             ("-C /m modules", "-C /m modules"),

@@ -27,7 +27,8 @@ worker() { # NUMBER ROUNDS SECONDS
         deed=${deeds[RANDOM % ${#deeds[@]}]}
         IFS='|' read -r command codes errors <<<"$deed"
         said=$(eval "$command" 2>&1) && code=0 || code=$?
-        if [[ " $codes " != *" $code "* ]] || grep 'Error!' <<<"$said" | grep -qvE "${errors:-nothing}"; then
+        if [[ " $codes " != *" $code "* ]] || grep 'Error!' <<<"$said" | grep -qvE "${errors:-nothing}" ||
+            grep -q 'waiting for another dkms' <<<"$said"; then
             printf 'worker %s: %s: exit code %s\n%s\n' $1 "$command" $code "$said"
         fi
         echo >>/srv/done
@@ -111,6 +112,22 @@ fn who_comes_in_the_middle_of_an_upgrade_waits_for_its_end() {
         root.wait_until("[ -s /srv/code ] && [ -s /srv/its ]");
         root.says("cat /srv/code /srv/its; rm /srv/code /srv/its; dkms status -k $K", &format!("0\n0\n{left}"));
     }
+}
+
+/// Until it is written: what is packed is taken away by nobody meanwhile.
+#[test]
+fn a_package_is_made_with_the_tree_held() {
+    let mut root = Root::with(Layer::Ours, &[]);
+    root.same_key();
+    root.quick("quick", "");
+    // Asked when all of the source has been looked at.
+    root.write("/usr/local/bin/apt-cache", "#!/bin/sh\ntouch /srv/asked; until [ -e /srv/go ]; do sleep 0.05; done");
+    root.sh("chmod 755 /usr/local/bin/apt-cache; dkms build quick/1 -k $K");
+    root.sh("(dkms mkbmdeb quick/1 -k $K --maintainer 'A B <a@b.c>' >/srv/log 2>&1; echo $? >/srv/code) & until [ -e /srv/asked ]; do sleep 0.05; done");
+    root.sh("(dkms remove quick/1 --all >/srv/said 2>&1; echo $? >/srv/its) & until [ -s /srv/its ] || grep -q 'waiting for process [0-9]* (dkms mkbmdeb' /srv/said; do sleep 0.05; done; test ! -e /srv/its");
+    root.sh("touch /srv/go");
+    root.wait_until("[ -s /srv/code ] && [ -s /srv/its ]");
+    root.says("cat /srv/code /srv/its; dkms status", "0\n0\n");
 }
 
 #[test]

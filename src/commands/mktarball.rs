@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::commands::{Invocation, lock, need_added, remove};
 use crate::error::tarball::Problem;
-use crate::error::{Doing, Error, Result, cannot};
+use crate::error::{Error, Result};
 use crate::model::conf::Conf;
 use crate::model::kernel::Kernel;
 use crate::model::module::{Id, Target};
@@ -43,7 +43,7 @@ pub fn run(site: &Site, invocation: &Invocation) -> Result<()> {
         // With the spelling that it has always had.
         say.say("Creating tarball structure to specifically accomodate binaries.");
     } else {
-        trust::check_all(&fs::canonicalize(&source).doing(cannot("read", &source))?)?;
+        trust::check_all(&source)?;
         say.say(format!("Marking {} for archiving...", source.display()));
     }
     let place = place(site, invocation, &id, &targets);

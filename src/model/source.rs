@@ -275,16 +275,6 @@ fn has_word(text: &[u8], word: &[u8]) -> bool {
     memmem::find_iter(text, word).any(whole)
 }
 
-/// [`Source::names_options`], where nothing else of a source is asked for.
-pub fn has_options(site: &Site, id: &Id) -> io::Result<bool> {
-    let mut found = false;
-    let ours = Some(site.paths.etc().join(&id.name)).filter(|ours| ours.is_dir());
-    for dir in [fs::canonicalize(site.tree.source_link(id))?].into_iter().chain(ours) {
-        Tree::walk(&dir)?.look(|_, text| found |= names_options(text))?;
-    }
-    Ok(found)
-}
-
 /// Whether a text names KCFLAGS: who gives kbuild options by it, or asks whether there are any, is to have it to himself.
 pub fn names_options(text: &[u8]) -> bool {
     has_word(text, b"KCFLAGS")

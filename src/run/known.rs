@@ -22,7 +22,7 @@ use crate::model::module::{Id, Target};
 use crate::model::origin::Origin;
 use crate::model::readings::{self, Doubt};
 use crate::model::site::Site;
-use crate::model::source::{self, Source};
+use crate::model::source::{Source, names_options};
 use crate::model::store::{Made, Store};
 use crate::model::tree::State;
 use crate::plan::{Step, Verdict};
@@ -68,12 +68,8 @@ pub struct Identity {
 impl Identity {
     /// Whether nothing in the source, or in what its dkms.conf says, names options for kbuild, to which ours can be added.
     pub fn leaves_options(&self, work: &Work) -> bool {
-        let in_source = match &self.source {
-            Some(source) => source.names_options,
-            None => source::has_options(work.site, work.id).unwrap_or(true),
-        };
-        let named = |(_, _, value): (_, _, &str)| source::names_options(value.as_bytes());
-        !in_source && !work.conf.values().any(named)
+        let named = |(_, _, value): (_, _, &str)| names_options(value.as_bytes());
+        self.source.as_ref().is_some_and(|source| !source.names_options) && !work.conf.values().any(named)
     }
 
     /// By what it is known that this was tried. Where the key is known not to speak of all, what failed may go well on
@@ -122,8 +118,8 @@ impl Known {
 }
 
 impl Known {
-    /// By what the result of a build will be known.
-    fn identity(&self, work: &Work, environment: &BTreeMap<String, String>) -> Identity {
+    /// What a build is made of and, if that is `asked_for`, by what its result will be known.
+    fn identity(&self, work: &Work, environment: &BTreeMap<String, String>, asked_for: bool) -> Identity {
         let Work { site, options, id, kernel, conf, .. } = *work;
         let unknown = |error: &io::Error| log::info!("{id} is not kept: {error}");
         let Ok(source) = Source::of(site, id).inspect_err(unknown) else { return Identity::default() };
@@ -131,7 +127,7 @@ impl Known {
             let looked = Inputs::of(kernel, self.headers(kernel)?, &self.notes);
             looked.inspect_err(|error| log::info!("nothing is kept for {}: {error}", kernel.target.release)).ok()
         };
-        let known = self.kernels.get(&kernel.target);
+        let known = self.kernels.get(&kernel.target).filter(|_| asked_for);
         let inputs = known.and_then(|known| known.inputs.get_or_init(look).as_ref());
         let recipe = Recipe { site, options, id, kernel, conf, environment };
         let key = inputs.and_then(|inputs| inputs.key(&recipe, &source).inspect_err(unknown).ok());
@@ -178,7 +174,7 @@ pub fn missing<'a>(site: &Site, request: &Request, steps: &'a [Step]) -> Result<
         if store.is_none() && known.places.is_none() {
             return Some(None);
         }
-        let identity = known.identity(&work, &environment);
+        let identity = known.identity(&work, &environment, true);
         let kept = store.zip(identity.key.as_ref()).is_some_and(|(store, key)| store.get(key).is_some());
         let elsewhere = |places: &Places| {
             let origin = known.origin(&work, &identity);
@@ -193,13 +189,13 @@ pub fn missing<'a>(site: &Site, request: &Request, steps: &'a [Step]) -> Result<
 }
 
 impl Shared<'_> {
-    /// By what the result of a build will be known; by nothing where nobody asks for it.
+    /// What a build is made of, and by what its result will be known: by nothing where nobody asks for it.
     pub(super) fn identity(&self, work: &Work, environment: &BTreeMap<String, String>) -> Identity {
         let asked_for = self.store(work.id).is_some()
             || self.known.places.is_some()
             || work.options.unattended
             || work.options.planned.is_some();
-        if asked_for { self.known.identity(work, environment) } else { Identity::default() }
+        self.known.identity(work, environment, asked_for)
     }
 
     pub(super) fn store(&self, id: &Id) -> Option<&Store> {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The scripts that a package brings: PRE_BUILD, POST_BUILD, POST_ADD, PRE_INSTALL, POST_INSTALL, POST_REMOVE.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -104,8 +103,7 @@ pub fn run(work: &Work, script: Script) -> i32 {
         return 0;
     };
     // It may run or read what lies beside it.
-    let beside = || trust::check_all(&fs::canonicalize(&found.dir).unwrap_or_else(|_| found.dir.clone()));
-    if let Err(error) = trust::check(&found.file).and_then(|()| beside()).map_err(Error::from) {
+    if let Err(error) = trust::check(&found.file).and_then(|()| trust::check_all(&found.dir)).map_err(Error::from) {
         work.say.error(&error);
         return error.code().into();
     }

@@ -137,9 +137,6 @@ struct Unpacking<'a> {
     links_bytes: usize,
 }
 
-const TOO_LARGE: &str = "makes it larger than any module's source is";
-const NO_ROOM: &str = "makes it larger than half of what is left free on the disk";
-
 impl<'a> Unpacking<'a> {
     fn new(into: &'a Path) -> Self {
         let free = rustix::fs::statvfs(into).map_or(LARGEST, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
@@ -147,10 +144,18 @@ impl<'a> Unpacking<'a> {
         Self { into, total: 0, room, links: BTreeMap::new(), links_bytes: 0 }
     }
 
-    /// Counts what comes to be on the disk; why that is too much, if it is.
-    fn grow(&mut self, bytes: u64) -> Option<&'static str> {
+    /// Counts what `name` brings to the disk, if there is room for it.
+    fn grow(&mut self, bytes: u64, name: &str) -> std::result::Result<(), Trouble> {
         self.total = self.total.saturating_add(bytes.max(SMALLEST));
-        if self.total > LARGEST { Some(TOO_LARGE) } else { (self.total > self.room).then_some(NO_ROOM) }
+        if self.total > LARGEST {
+            return Err(Trouble::Unsafe(name.to_owned(), "makes it larger than any module's source is"));
+        }
+        if self.total > self.room {
+            let disk = self.into.parent().unwrap_or(self.into).display();
+            let why = format!("it takes more than half of what is left free in {disk}: make room there");
+            return Err(io::Error::new(io::ErrorKind::StorageFull, why).into());
+        }
+        Ok(())
     }
 
     fn entry(&mut self, mut entry: Entry<impl Read>) -> std::result::Result<(), Trouble> {
@@ -166,9 +171,7 @@ impl<'a> Unpacking<'a> {
             return Ok(());
         }
         let refused = |why| Err(Trouble::Unsafe(name.clone(), why));
-        if let Some(why) = self.grow(entry.size()) {
-            return refused(why);
-        }
+        self.grow(entry.size(), &name)?;
         let place = match place(&bytes) {
             Ok(place) => self.into.join(place),
             Err(why) => return refused(why),
@@ -216,9 +219,7 @@ impl<'a> Unpacking<'a> {
                 }
                 if target != place {
                     // Each link becomes a file of its own.
-                    if let Some(why) = self.grow(fs::metadata(&target)?.len()) {
-                        return refused(why);
-                    }
+                    self.grow(fs::metadata(&target)?.len(), &name)?;
                     remove(&place)?;
                     fs::copy(&target, &place)?;
                 }
@@ -373,7 +374,7 @@ mod tests {
                 _ => None,
             })
             .collect();
-        assert_eq!(refused, [format!("c {TOO_LARGE}")]);
+        assert_eq!(refused, ["c makes it larger than any module's source is"]);
         Ok(())
     }
 }
